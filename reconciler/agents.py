@@ -1,0 +1,64 @@
+"""The agents that can be run: one row of data per kind, pure.
+
+Belongs here: how a kind is called, started, probed and ended. A new kind is a new row.
+Does not belong here: doing any of it. Every number and quirk is measured; see the agent's own documentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentKind:
+    """One kind of agent. Durations are seconds."""
+
+    name: str
+    package: str
+    """npm package; the platform (`-linux-x64`) is added to it."""
+    default_version: str
+    """Provided when the spec pins none and none is installed."""
+    programs: tuple[str, ...]
+    """Names on PATH."""
+    usual_places: tuple[str, ...]
+    """Below the user's home, where its own installers put it."""
+    arguments: tuple[str, ...]
+    """After the program; `{port}` is filled in. Never a secret: argv is public."""
+    user: str
+    """User name of the basic authentication."""
+    password_variable: str
+    config_variable: str
+    config: str
+    """JSON given in config_variable: the operator's policy, which a repository cannot override."""
+    variables: tuple[tuple[str, str], ...]
+    live_path: str
+    """Answers 200 as soon as the server is up; without the password 401."""
+    ready_path: str
+    """Answers 200 only when the project could be loaded."""
+    dispose_path: str
+    """POST: ends what the agent started, before TERM (its shells sit in sessions of their own)."""
+    grace: float
+    """After TERM, before TERM again, and again before KILL."""
+
+
+OPENCODE: Final = AgentKind(
+    name="opencode",
+    package="opencode",
+    default_version="1.18.33",
+    programs=("opencode",),
+    usual_places=(".opencode/bin/opencode", ".bun/bin/opencode", ".local/bin/opencode"),
+    # `serve`, not `web`: the same web UI, and no browser opened. Flags win over a server block in any opencode.json.
+    arguments=("serve", "--hostname", "127.0.0.1", "--port", "{port}"),
+    user="opencode",
+    password_variable="OPENCODE_SERVER_PASSWORD",  # noqa: S106  the name of a variable
+    config_variable="OPENCODE_CONFIG_CONTENT",
+    config='{"autoupdate":false,"share":"disabled"}',
+    variables=(("OPENCODE_DISABLE_AUTOUPDATE", "1"),),
+    live_path="/global/health",
+    ready_path="/session/status",
+    dispose_path="/global/dispose",
+    grace=3.0,
+)
+
+KINDS: Final = {kind.name: kind for kind in (OPENCODE,)}

@@ -1,0 +1,44 @@
+"""The door to where projects run: everything above knows this and nothing behind it.
+
+Belongs here: what the loop asks of an engine. The first engine is `reconciler.local` (processes of this machine);
+another (Kubernetes) would run the same specs and be the second implementation of this protocol.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.actions import Action, Outcome
+    from reconciler.facts import Ledger, Now, ProjectFacts
+    from reconciler.spec import Spec
+
+    Report = Callable[[str, str], None]
+    """Called with a reason (PascalCase) and a message while an action goes on."""
+
+
+class Engine(Protocol):
+    """Looks at projects and acts on them. Every call may be cancelled at any await and asked again."""
+
+    def now(self) -> Now:
+        """The clock."""
+
+    async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ProjectFacts:
+        """Everything a plan may look at, as it is now."""
+
+    async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
+        """Do one planned action."""
+
+    def fingerprint(self, name: str) -> object:
+        """Changes when a person edited something of the project that no watch tells of. Cheap."""
+
+    def describe(self, name: str) -> str:
+        """Where the project lives, for people."""
+
+    def tidy(self) -> None:
+        """Housekeeping that nobody waits for. Blocking: called in a thread."""
+
+    async def close(self) -> None:
+        """Let go of everything watched; what runs goes on."""

@@ -1,0 +1,247 @@
+"""What was seen on the machine, and the little that must be remembered, as plain values.
+
+Belongs here: frozen records with no behaviour beyond reading themselves.
+Does not belong here: anything that looks at the machine (`local.observe`) or that decides (`plan`).
+
+Times that decide are seconds of CLOCK_BOOTTIME together with the boot id they belong to; wall clock times are only for
+people and are named `..._wall`. No record here ever holds a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Service(StrEnum):
+    """A process of a project."""
+
+    AGENT = "agent"
+    BRIDGE = "bridge"
+
+
+class Phase(StrEnum):
+    """What there is of one service."""
+
+    NEVER = "never"
+    """No run record."""
+    RUNNING = "running"
+    """The leader lives and its keeper holds it."""
+    ORPHANED = "orphaned"
+    """Processes of the service live but their keeper is gone."""
+    ENDING = "ending"
+    """The leader is gone or was told to stop, and its keeper is still emptying the tree."""
+    EXITED = "exited"
+    """Nothing of it lives."""
+
+
+class Health(StrEnum):
+    """What the last probe said."""
+
+    UNKNOWN = "unknown"
+    READY = "ready"
+    UNRESPONSIVE = "unresponsive"
+    CONFIG_INVALID = "config-invalid"
+    IMPOSTOR = "impostor"
+    """Somebody answers on our port who is not our process, or who does not ask for the password."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One look at a service's health."""
+
+    health: Health = Health.UNKNOWN
+    at: float = 0.0
+    """CLOCK_BOOTTIME of the look."""
+    at_wall: float = 0.0
+    misses: int = 0
+    """Probes missed in a row."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """How a run ended, as far as anybody knows."""
+
+    run_id: str
+    code: int | None = None
+    signal: int | None = None
+    asked: bool = False
+    """Whether it ended because we told it to."""
+    at: float | None = None
+    boot_id: str = ""
+    lived: float = 0.0
+    """Seconds between its start and its end, 0 where unknown."""
+
+    @property
+    def text(self) -> str:
+        """For people: `exit code 3`, `signal 9`, `unknown`."""
+        if self.signal is not None:
+            return f"signal {self.signal}"
+        return "an unknown cause" if self.code is None else f"exit code {self.code}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by itself and not with exit code 0."""
+        return not self.asked and self.code != 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceFacts:
+    """One service, as seen."""
+
+    phase: Phase = Phase.NEVER
+    run_id: str = ""
+    pid: int | None = None
+    keeper_pid: int | None = None
+    port: int | None = None
+    digest: str = ""
+    """Of the inputs it was started with."""
+    fixed_port: int | None = None
+    """Asked for by the spec or the `.env`; None: picked."""
+    wanted_digest: str = ""
+    """Of the inputs it would be started with now; empty where they are not known yet."""
+    started: float | None = None
+    started_wall: float | None = None
+    exit: Exit | None = None
+    probe: Probe = field(default_factory=Probe)
+    port_holder: str = ""
+    """Who else listens on the port this service is to have: for people, empty when nobody."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything of it may still run."""
+        return self.phase in {Phase.RUNNING, Phase.ORPHANED, Phase.ENDING}
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs and has proved itself."""
+        return self.phase is Phase.RUNNING and self.probe.health is Health.READY
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvFacts:
+    """The sandbox's `.env`, without any value."""
+
+    path: str = ""
+    exists: bool = False
+    problems: tuple[str, ...] = ()
+    """Sentences that begin with "cannot" and name keys, never values."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyFacts:
+    """The SSH key of the project."""
+
+    needed: bool = False
+    path: str = ""
+    generated: bool = True
+    """Ours to make; else it was named by the user and must be there."""
+    exists: bool = False
+    public: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepoFacts:
+    """The git clone."""
+
+    cloned: bool = False
+    url: str = ""
+    """Of its remote `origin`, as the clone was made from."""
+    problem: str = ""
+    """Why what lies there is not a clone we made."""
+    losses: tuple[str, ...] | None = None
+    """What destroying would lose, looked at only when that is wanted; None: not looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolchainFacts:
+    """The agent's program."""
+
+    path: str = ""
+    """Empty when none was found and it must be provided."""
+    version: str = ""
+    """To provide when path is empty."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestartRecord:
+    """The restart history of one service: survives the controller, never goes down."""
+
+    count: int = 0
+    """Restarts after an exit nobody asked for, ever."""
+    streak: int = 0
+    """The same since it was last stable."""
+    counted: str = ""
+    """The run whose exit was counted last."""
+    not_before: float = 0.0
+    """CLOCK_BOOTTIME before which it is not started again, valid within boot_id."""
+    boot_id: str = ""
+    last_exit: str = ""
+    last_exit_wall: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What is remembered of one project because it cannot be seen: durable, one small file in its sandbox."""
+
+    uid: str
+    """Random, given at the first accepted spec: the same name after a destroy is another object."""
+    generation: int = 0
+    digest: str = ""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """The last accepted spec."""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """Picked once and kept, per service."""
+    ref: str | None = None
+    """The ref of the spec that the clone was brought to."""
+    restarts: Mapping[str, RestartRecord] = field(default_factory=dict)
+    vanished: bool = False
+    """The spec file is missing and that was accepted: stopped and kept."""
+
+    def restart(self, service: Service) -> RestartRecord:
+        """The restart history of one service."""
+        return self.restarts.get(service.value, RestartRecord())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Now:
+    """The clock, handed in."""
+
+    boot: float
+    """CLOCK_BOOTTIME, seconds."""
+    boot_id: str
+    wall: float
+    """For people only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectFacts:
+    """Everything a plan may look at for one project."""
+
+    name: str
+    sandbox: bool = False
+    """Its folder exists."""
+    prepared: bool = False
+    """All folders in it exist."""
+    env: EnvFacts = field(default_factory=EnvFacts)
+    key: KeyFacts = field(default_factory=KeyFacts)
+    repo: RepoFacts = field(default_factory=RepoFacts)
+    toolchain: ToolchainFacts = field(default_factory=ToolchainFacts)
+    agent: ServiceFacts = field(default_factory=ServiceFacts)
+    bridge: ServiceFacts = field(default_factory=ServiceFacts)
+    removable_spec: bool = False
+    """The spec file is ours to remove once a destroy is complete (not tracked by git)."""
+    leftover_keys: bool = False
+    """Generated keys are still in place."""
+
+    def service(self, service: Service) -> ServiceFacts:
+        """The facts of one service."""
+        return self.agent if service is Service.AGENT else self.bridge

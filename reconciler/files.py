@@ -1,0 +1,120 @@
+"""Files that are replaced whole, and locks that say who is alive.
+
+Belongs here: the two ways the manager trusts a file. Does not belong here: what is in them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+_FLOCK = "hhqqi4x"
+"""struct flock of 64-bit Linux: type, whence, start, length, pid."""
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+    """Replace a file's content atomically: a reader sees the old or the new, a crash leaves one of them.
+
+    Args:
+        path: the file; its folder must exist.
+        data: the whole new content.
+        mode: permissions, from the first instant.
+        durable: also survive a power cut (fsync of file and folder, about 4 ms); False for what can be derived again.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames in this folder survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, None when it is missing, unreadable or not a whole JSON object."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def private_folder(path: Path) -> Path:
+    """Make this folder (and its parents), readable by its owner alone."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+class LockHeld(Exception):  # noqa: N818  a state, not a failure
+    """Somebody else holds the lock."""
+
+
+class LockFile:
+    """An exclusive lock on a file, held until closed or until this process ends, however it ends.
+
+    An open-file-description lock (`F_OFD_SETLK`): anybody can ask who holds it without touching it, which flock cannot.
+    The descriptor is close-on-exec, so children never keep it.
+    """
+
+    def __init__(self, path: Path, *, wait: bool = False) -> None:
+        self.path = path
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not self._take(fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK) or not self.valid():
+            os.close(self._handle)
+            raise LockHeld
+
+    def _take(self, command: int) -> bool:
+        try:
+            fcntl.fcntl(self._handle, command, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
+        except OSError as error:
+            if error.errno in {errno.EAGAIN, errno.EACCES}:
+                return False
+            raise
+        return True
+
+    def valid(self) -> bool:
+        """Whether the file at the path is still the one we hold: a deleted lock file would allow two holders."""
+        try:
+            there, here = self.path.stat(), os.fstat(self._handle)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def close(self) -> None:
+        """Let go."""
+        os.close(self._handle)
+
+
+def lock_held(path: Path) -> bool:
+    """Whether anybody holds the lock on this file. Asking changes nothing."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        answer = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
+    finally:
+        os.close(handle)
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)

@@ -1,0 +1,109 @@
+"""What must be remembered of each project, on disk: one small file in its sandbox.
+
+Belongs here: reading and replacing ledgers. Does not belong here: deciding what to remember (`reconcile`, `restarts`).
+One file a project, so that a broken one harms nobody else. A broken one is set aside, never overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from reconciler import files
+from reconciler.facts import Ledger, RestartRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reconciler.settings import Home
+    from reconciler.spec import Spec
+
+
+class Ledgers:
+    """All ledgers, cached: this process is the only writer while it holds the controller's lock.
+
+    A dry one (a plan without a controller) remembers without writing.
+    """
+
+    def __init__(self, home: Home, *, dry: bool = False) -> None:
+        self._home = home
+        self._dry = dry
+        self._cache: dict[str, Ledger] = {}
+
+    def names(self) -> set[str]:
+        """Every project that has one on disk."""
+        try:
+            folders = list(self._home.sandboxes.iterdir())
+        except FileNotFoundError:
+            return set()
+        return {folder.name for folder in folders if (folder / "run" / "ledger.json").is_file()}
+
+    def get(self, name: str) -> Ledger | None:
+        """The ledger of one project, None when it has none."""
+        if name not in self._cache:
+            ledger = _load(self._home.sandbox(name).ledger)
+            if ledger is None:
+                return None
+            self._cache[name] = ledger
+        return self._cache[name]
+
+    def put(self, name: str, ledger: Ledger) -> None:
+        """Remember, durably where the sandbox exists. Writing the same again costs nothing."""
+        if self._cache.get(name) == ledger:
+            return
+        self._cache[name] = ledger
+        path = self._home.sandbox(name).ledger
+        if path.parent.is_dir() and not self._dry:
+            files.replace_file(path, json.dumps(asdict(ledger), indent=1).encode())
+
+    def flush(self, name: str) -> None:
+        """Write a ledger that was remembered before its sandbox existed."""
+        ledger = self._cache.pop(name, None)
+        if ledger is not None:
+            self.put(name, ledger)
+
+    def update(self, name: str, **changes: Any) -> Ledger:  # noqa: ANN401  the fields of Ledger
+        """Remember some fields anew."""
+        ledger = replace(self.get(name) or Ledger(uid=uuid.uuid4().hex), **changes)
+        self.put(name, ledger)
+        return ledger
+
+    def accept(self, name: str, spec: Spec) -> Ledger:
+        """Remember this spec as the one in force; a changed one gets the next generation."""
+        ledger = self.get(name)
+        digest = spec.digest()
+        if ledger is not None and ledger.digest == digest and not ledger.vanished:
+            return ledger
+        generation = ledger.generation if ledger else 0
+        if ledger is None or ledger.digest != digest:
+            generation += 1
+        return self.update(
+            name, generation=generation, digest=digest, spec=spec.model_dump(mode="json"), vanished=False
+        )
+
+    def forget(self, name: str) -> None:
+        """The project was destroyed."""
+        self._cache.pop(name, None)
+
+    def taken_ports(self, *, but: str) -> set[int]:
+        """Every port that another project keeps."""
+        return {
+            port
+            for name in self.names() | set(self._cache)
+            if name != but and (ledger := self.get(name)) is not None
+            for port in ledger.ports.values()
+        }
+
+
+def _load(path: Path) -> Ledger | None:
+    data = files.read_json(path)
+    if data is None:
+        if path.is_file():
+            path.replace(path.with_name(f"ledger.broken-{time.time_ns()}.json"))
+        return None
+    known = {key: value for key, value in data.items() if key in Ledger.__dataclass_fields__}
+    records = {service: RestartRecord(**record) for service, record in known.pop("restarts", {}).items()}
+    return Ledger(**known, restarts=records)

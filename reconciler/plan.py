@@ -1,0 +1,288 @@
+"""What to do next: the decision, pure.
+
+1. The same spec, facts, ledger and clock give the same plan. Nothing is looked at, nothing is done here.
+2. A plan is the whole way to go as far as it can be seen from here. Each action is idempotent; after they are done
+   everything is looked at again, so a wrong guess costs one more pass.
+3. A converged project plans nothing. Only a tombstone plans a destroy. A service is never started while anything of an
+   earlier run may live.
+
+Belongs here: the order of things and the reason for each. Does not belong here: how anything is seen or done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from reconciler import restarts
+from reconciler.actions import (
+    Action,
+    AdoptService,
+    AwaitReady,
+    CheckoutRef,
+    CloneRepo,
+    GenerateKey,
+    MoveToTrash,
+    PrepareSandbox,
+    ProvideToolchain,
+    RemoveSpec,
+    ReservePort,
+    StartService,
+    StopService,
+    WriteSecrets,
+)
+from reconciler.facts import Health, Phase, Service
+from reconciler.spec import State
+
+if TYPE_CHECKING:
+    from reconciler.facts import Exit, Ledger, Now, ProjectFacts, ServiceFacts
+    from reconciler.spec import Spec
+
+SLOW_LOOK: Final = 60.0
+"""Seconds after which a project that waits for a person is looked at again unasked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """Why it cannot go on now, what the user must do, and when to look again by ourselves."""
+
+    reason: str
+    message: str
+    after: float = SLOW_LOOK
+    stalled: bool = True
+    """Whether only a person can end it; else time does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Actions in order, and what stands in the way of more."""
+
+    actions: tuple[Action, ...] = ()
+    hold: Hold | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Everything a decision may depend on."""
+
+    spec: Spec
+    facts: ProjectFacts
+    ledger: Ledger
+    now: Now
+    development: bool = False
+
+
+def make_plan(view: View) -> Plan:
+    """The way from what was seen to what is wanted."""
+    match view.spec.wanted:
+        case State.RUNNING:
+            return _run(view)
+        case State.STOPPED:
+            return Plan(actions=_stop_all(view.facts, "stopped is wanted"))
+        case State.ABSENT:
+            return _destroy(view)
+
+
+def _stop_all(facts: ProjectFacts, cause: str) -> tuple[Action, ...]:
+    """The bridge first: nobody should talk to an agent that is about to go."""
+    services = (Service.BRIDGE, Service.AGENT)
+    return tuple(StopService(service=service, cause=cause) for service in services if facts.service(service).alive)
+
+
+def _destroy(view: View) -> Plan:
+    facts = view.facts
+    losses = facts.repo.losses or ()
+    if facts.repo.cloned and facts.repo.losses is None and not view.spec.discard_unpushed:
+        return Plan(hold=Hold(reason="Looking", message="looking for unpushed work", after=0.0, stalled=False))
+    if losses and not view.spec.discard_unpushed:
+        message = (
+            f"cannot destroy {facts.name}: this would be lost: {'; '.join(losses)}; "
+            "push it, or set discard_unpushed: true to destroy all the same"
+        )
+        return Plan(hold=Hold(reason="DestroyBlocked", message=message))
+    actions = _stop_all(facts, "destroy is wanted")
+    if facts.sandbox or facts.leftover_keys:
+        actions += (MoveToTrash(cause="destroy is wanted"),)
+    if facts.removable_spec:
+        actions += (RemoveSpec(cause="the destroy is complete"),)
+    return Plan(actions=actions)
+
+
+def _run(view: View) -> Plan:
+    """Step after step, up to the first that somebody else has to take."""
+    actions: list[Action] = []
+    hold: Hold | None = None
+    for step in (_rescue, _sandbox, _secrets, _key, _clone, _toolchain, _ports, _agent, _bridge, _ref):
+        result = step(view)
+        actions += result.actions
+        hold = hold or result.hold
+        if result.hold is not None and (step in _GATES or not view.facts.repo.cloned):
+            break
+    return Plan(actions=tuple(actions), hold=hold)
+
+
+def _rescue(view: View) -> Plan:
+    """What is left of earlier runs comes first: it needs no secrets and no clone, only care."""
+    actions: list[Action] = []
+    for service in Service:
+        facts = view.facts.service(service)
+        if facts.phase is Phase.ENDING:
+            actions.append(StopService(service=service, cause="the rest of its last run is still ending"))
+        elif facts.phase is Phase.ORPHANED and facts.pid is None:
+            actions.append(StopService(service=service, cause="its last run left processes behind"))
+        elif facts.phase is Phase.ORPHANED:
+            actions.append(AdoptService(service=service, cause="its keeper is gone"))
+    return Plan(actions=tuple(actions))
+
+
+def _sandbox(view: View) -> Plan:
+    return Plan() if view.facts.prepared else Plan(actions=(PrepareSandbox(cause="there is no sandbox yet"),))
+
+
+def _secrets(view: View) -> Plan:
+    env, name = view.facts.env, view.facts.name
+    if not env.exists:
+        if view.development:
+            return Plan(actions=(WriteSecrets(cause="there is no .env, and development mode makes one"),))
+        message = (
+            f"cannot start {name} without its secrets: {env.path} is missing; create it outside the chat with: "
+            f"opencode-manager secrets {name}"
+        )
+        return Plan(hold=Hold(reason="WaitingForSecrets", message=message))
+    if env.problems:
+        message = f"{'; '.join(env.problems)}; mend it outside the chat with: opencode-manager secrets {name}"
+        return Plan(hold=Hold(reason="WaitingForSecrets", message=message))
+    return Plan()
+
+
+def _key(view: View) -> Plan:
+    key = view.facts.key
+    if not key.needed:
+        return Plan()
+    if key.problem:
+        return Plan(hold=Hold(reason="KeyInvalid", message=key.problem))
+    if not key.exists and key.generated:
+        return Plan(actions=(GenerateKey(cause="there is no deploy key yet"),))
+    return Plan()
+
+
+def _clone(view: View) -> Plan:
+    repo, url = view.facts.repo, view.spec.git.url
+    if repo.problem:
+        return Plan(hold=Hold(reason="RepoBroken", message=repo.problem))
+    if not repo.cloned:
+        return Plan(actions=(CloneRepo(cause="there is no clone yet"),))
+    if repo.url != url:
+        message = (
+            f"cannot change git.url of {view.facts.name}: its clone was made from {repo.url}; "
+            "set it back, or destroy the project and start it again"
+        )
+        return Plan(hold=Hold(reason="GitUrlChanged", message=message))
+    return Plan()
+
+
+def _toolchain(view: View) -> Plan:
+    toolchain = view.facts.toolchain
+    if view.facts.agent.alive and not _outdated(view.facts.agent):
+        return Plan()
+    if toolchain.problem:
+        return Plan(hold=Hold(reason="ToolchainInvalid", message=toolchain.problem))
+    if not toolchain.path:
+        return Plan(actions=(ProvideToolchain(version=toolchain.version, cause="the agent's program is missing"),))
+    return Plan()
+
+
+def _ports(view: View) -> Plan:
+    actions: list[Action] = []
+    for service in Service:
+        fixed, kept = view.facts.service(service).fixed_port, view.ledger.ports.get(service.value)
+        if fixed is not None and fixed != kept:
+            actions.append(ReservePort(service=service, fixed=fixed, cause=f"port {fixed} is asked for"))
+        elif kept is None:
+            actions.append(ReservePort(service=service, cause="no port was picked yet"))
+    return Plan(actions=tuple(actions))
+
+
+def _agent(view: View) -> Plan:
+    return _service(view, Service.AGENT)
+
+
+def _bridge(view: View) -> Plan:
+    return _service(view, Service.BRIDGE)
+
+
+def _service(view: View, service: Service) -> Plan:
+    """One service: every phase has its answer."""
+    facts = view.facts.service(service)
+    match facts.phase:
+        case Phase.NEVER:
+            return _start(view, service, "it never ran")
+        case Phase.EXITED:
+            return _start_again(view, service, facts.exit)
+        case Phase.ENDING | Phase.ORPHANED:
+            return Plan()  # _rescue has planned what it needs
+        case Phase.RUNNING:
+            return _keep(service, facts)
+
+
+def _keep(service: Service, facts: ServiceFacts) -> Plan:
+    if _outdated(facts):
+        cause = "what it was started with has changed"
+        return Plan(actions=(StopService(service=service, cause=cause), StartService(service=service, cause=cause)))
+    match facts.probe.health:
+        case Health.READY:
+            return Plan()
+        case Health.UNKNOWN:
+            return Plan(actions=(AwaitReady(service=service, cause="it has not proved itself ready yet"),))
+        case Health.UNRESPONSIVE:
+            message = f"the {service} has missed {facts.probe.misses} health probes: {facts.probe.detail}"
+            return Plan(hold=Hold(reason="Unresponsive", message=message, after=1.0, stalled=False))
+        case Health.CONFIG_INVALID:
+            return Plan(hold=Hold(reason="ConfigInvalid", message=facts.probe.detail, after=10.0))
+        case Health.IMPOSTOR:
+            return Plan(hold=Hold(reason="PortTaken", message=facts.probe.detail, after=10.0))
+
+
+def _start(view: View, service: Service, cause: str) -> Plan:
+    facts = view.facts.service(service)
+    if facts.port_holder:
+        port = facts.fixed_port or view.ledger.ports.get(service.value)
+        message = (
+            f"cannot start the {service} of {view.facts.name}: port {port} is taken by {facts.port_holder}; "
+            f"end that, or set {service}.port in the spec to another port"
+        )
+        return Plan(hold=Hold(reason="PortTaken", message=message, after=10.0))
+    return Plan(actions=(StartService(service=service, cause=cause),))
+
+
+def _start_again(view: View, service: Service, ended: Exit | None) -> Plan:
+    if ended is None or ended.asked:
+        return _start(view, service, "running is wanted")
+    record = view.ledger.restart(service)
+    if ended.boot_id != view.now.boot_id:
+        return _start(view, service, "the machine was restarted")
+    if not restarts.wants_restart(view.spec.restart.policy, ended):
+        message = f"the {service} ended with {ended.text} and restart.policy is {view.spec.restart.policy}"
+        return Plan(hold=Hold(reason="Exited", message=f"{message}; start it with: opencode-manager restart"))
+    left = restarts.wait_left(record, view.now)
+    if left > 0:
+        parked = record.streak >= restarts.PARKED_STREAK
+        message = f"the {service} ended with {ended.text}, {record.streak} times in a row; next start in {left:.0f} s"
+        return Plan(hold=Hold(reason="CrashLoop", message=message, after=left, stalled=parked))
+    return _start(view, service, f"it ended with {ended.text}")
+
+
+def _ref(view: View) -> Plan:
+    wanted = view.spec.git.ref
+    if view.facts.repo.cloned and view.ledger.ref != wanted:
+        return Plan(actions=(CheckoutRef(ref=wanted, cause=f"git.ref is now {wanted or 'the default branch'}"),))
+    return Plan()
+
+
+def _outdated(facts: ServiceFacts) -> bool:
+    """Whether it runs with other inputs than it would be started with now."""
+    return facts.phase is Phase.RUNNING and bool(facts.wanted_digest) and facts.digest != facts.wanted_digest
+
+
+_GATES: Final = frozenset({_secrets, _toolchain})
+"""Steps without which no later one makes sense. With a clone in place a hold of any other leaves the rest going."""

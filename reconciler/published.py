@@ -1,0 +1,82 @@
+"""The published index of status, `opencode-state.json`: written by the controller, read by every door.
+
+Belongs here: its shape on disk, who may write it, how a reader waits for it to change.
+Does not belong here: computing a status (`status`). The file is derived: deleting it loses nothing, and nothing decides
+by it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reconciler import files
+from reconciler.settings import UserError
+from reconciler.status import SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reconciler.settings import Home
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """The controller that wrote the index."""
+
+    pid: int
+    specs: str
+    """Its specs folder: every door writes there."""
+    http_port: int
+    """Of its MCP endpoint on 127.0.0.1; 0: none."""
+    started: float
+    development: bool = False
+    version: str = ""
+    warnings: tuple[str, ...] = ()
+    """What is wrong with the controller itself or with the specs folder as a whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """The published index as read."""
+
+    projects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    controller: Controller | None = None
+    """None when nothing was published yet."""
+    running: bool = False
+    """Whether a controller holds its lock now; False: the statuses are as old as `written` says."""
+    written: float = 0.0
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was written, by the wall clock."""
+        return max(0.0, time.time() - self.written)
+
+
+def write(home: Home, controller: Controller, projects: Mapping[str, Mapping[str, Any]]) -> None:
+    """Publish. Not durable on purpose: it can always be computed again."""
+    document = {
+        "schema": SCHEMA,
+        "written": time.time(),
+        "controller": asdict(controller),
+        "projects": dict(sorted(projects.items())),
+    }
+    files.replace_file(home.state_file, json.dumps(document, indent=1).encode(), durable=False)
+
+
+def read(home: Home) -> Index:
+    """The index as published last; an empty one when there is none or it is broken.
+
+    Raises:
+        UserError: it was written by a newer version.
+    """
+    running = files.lock_held(home.controller / "lock")
+    data = files.read_json(home.state_file)
+    if data is None:
+        return Index(running=running)
+    if not isinstance(data.get("schema"), int) or data["schema"] > SCHEMA:
+        raise UserError(f"cannot read {home.state_file}: it was written by a newer version; upgrade this one")
+    controller = Controller(**data["controller"])
+    return Index(projects=data["projects"], controller=controller, running=running, written=data["written"])

@@ -1,0 +1,120 @@
+"""The queue of names: who is to be looked at, each by one pass at a time.
+
+Belongs here: collapsing bursts, timers, cancelling a pass that works towards an outdated wish.
+Does not belong here: what a pass does.
+
+Rules (client-go's work queue, with asyncio): a name is in at most one pass; asking during a pass gives exactly one more
+pass; asking before a timer runs out replaces the timer. Passes that somebody waits for go first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+
+class Slots:
+    """A bounded number of places; of those who wait, the most urgent goes first."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+
+    @asynccontextmanager
+    async def hold(self, priority: int) -> AsyncIterator[None]:
+        """Take a place; a lower number is more urgent."""
+        if self._free:
+            self._free -= 1
+        else:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (priority, next(self._order), turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._pass_on()
+                raise
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            turn = heapq.heappop(self._waiting)[2]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class WorkQueue:
+    """Runs `work(name, urgent)` for every name asked for; it returns seconds until the next time, or None."""
+
+    def __init__(self, work: Callable[[str, bool], Awaitable[float | None]], tasks: asyncio.TaskGroup) -> None:
+        self._work = work
+        self._tasks = tasks
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._again: dict[str, bool] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def add(self, name: str, *, urgent: bool = False, restart: bool = False) -> None:
+        """Look at this name soon.
+
+        Args:
+            name: the project.
+            urgent: somebody waits for it.
+            restart: what is wanted has changed: a pass that is on its way is cancelled first.
+        """
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
+        if task := self._running.get(name):
+            self._again[name] = urgent or self._again.get(name, False)
+            if restart:
+                task.cancel()
+            return
+        self._running[name] = self._tasks.create_task(self._run(name, urgent), name=f"pass {name}")
+
+    def add_after(self, name: str, seconds: float) -> None:
+        """Look at this name after a while, unless somebody asks earlier."""
+        if name in self._running:
+            self._again.setdefault(name, False)
+            return
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
+        self._timers[name] = asyncio.get_running_loop().call_later(seconds, self._due, name)
+
+    def close(self) -> None:
+        """Start nothing more and cancel what runs."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._again.clear()
+        for task in self._running.values():
+            task.cancel()
+
+    def _due(self, name: str) -> None:
+        self._timers.pop(name, None)
+        self.add(name)
+
+    async def _run(self, name: str, urgent: bool) -> None:
+        after: float | None = None
+        try:
+            after = await self._work(name, urgent)
+        except asyncio.CancelledError:
+            if name not in self._again:
+                raise
+        finally:
+            del self._running[name]
+            again = self._again.pop(name, None)
+        if again is not None:
+            self.add(name, urgent=again)
+        elif after is not None:
+            self.add_after(name, after)

@@ -1,0 +1,203 @@
+"""Where things live and the few knobs there are.
+
+Belongs here: paths below the home folder, environment variables and their defaults.
+Does not belong here: anything that opens, creates or reads one of those files.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOME_VARIABLE: Final = "OPENCODE_MANAGER_HOME"
+SPECS_VARIABLE: Final = "OPENCODE_MANAGER_SPECS"
+PORT_VARIABLE: Final = "OPENCODE_MANAGER_PORT"
+AGENT_PORTS_VARIABLE: Final = "OPENCODE_MANAGER_AGENT_PORTS"
+BRIDGE_PORTS_VARIABLE: Final = "OPENCODE_MANAGER_BRIDGE_PORTS"
+
+
+class UserError(Exception):
+    """Something the person can mend. Its text is one sentence that begins with "cannot" and says what to do."""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """The paths of one project's sandbox: `opencode-sandboxes/<name>/`."""
+
+    path: Path
+
+    @property
+    def env_file(self) -> Path:
+        """The secrets, 0600."""
+        return self.path / ".env"
+
+    @property
+    def repo(self) -> Path:
+        """The git clone the agent works in."""
+        return self.path / "repo"
+
+    @property
+    def run(self) -> Path:
+        """Run and exit records, locks, the ledger and the pinned host keys. 0700."""
+        return self.path / "run"
+
+    @property
+    def ledger(self) -> Path:
+        """What must be remembered of this project: generation, ports, restart counters."""
+        return self.run / "ledger.json"
+
+    @property
+    def known_hosts(self) -> Path:
+        """SSH host keys, pinned on first use, of this project alone."""
+        return self.run / "known_hosts"
+
+    @property
+    def home(self) -> Path:
+        """HOME of the agent."""
+        return self.path / "home"
+
+    @property
+    def xdg(self) -> Path:
+        """The parent of the agent's XDG data, config, state and cache folders."""
+        return self.path / "xdg"
+
+    @property
+    def tmp(self) -> Path:
+        """TMPDIR of the agent: emptied before each start."""
+        return self.path / "tmp"
+
+    def pid_file(self, service: str) -> Path:
+        """The pid of the service itself (never the keeper's), for people and their scripts."""
+        return self.path / ("opencode.pid" if service == "agent" else "mcp-tool.pid")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Everything the manager owns on disk, below one folder (`~/.memory` unless moved)."""
+
+    root: Path
+
+    @property
+    def sandboxes(self) -> Path:
+        """One folder a project."""
+        return self.root / "opencode-sandboxes"
+
+    @property
+    def keys(self) -> Path:
+        """Generated deploy keys."""
+        return self.root / "opencode-keys"
+
+    @property
+    def logs(self) -> Path:
+        """What the services print."""
+        return self.root / "opencode-logs"
+
+    @property
+    def state_file(self) -> Path:
+        """The published index of status: derived, never the truth."""
+        return self.root / "opencode-state.json"
+
+    @property
+    def toolchains(self) -> Path:
+        """Agent binaries provided by the manager, one folder a version."""
+        return self.root / "opencode-toolchains"
+
+    @property
+    def trash(self) -> Path:
+        """Destroyed sandboxes, kept a while."""
+        return self.root / "opencode-trash"
+
+    @property
+    def controller(self) -> Path:
+        """The controller's own files: its lock, its HTTP token, its log. 0700."""
+        return self.root / "opencode-controller"
+
+    def sandbox(self, name: str) -> Sandbox:
+        """The sandbox of one project."""
+        return Sandbox(self.sandboxes / name)
+
+    def deploy_key(self, name: str) -> Path:
+        """The private deploy key; the public one has `.pub` after it."""
+        return self.keys / f"{name}-deploy"
+
+    def log_file(self, name: str, service: str) -> Path:
+        """The log of one service."""
+        return self.logs / f"{name}-{'opencode' if service == 'agent' else 'mcp-tool'}.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One controller's settings. Durations are seconds."""
+
+    home: Home
+    specs: Path
+    development: bool = False
+    """Development mode makes secrets by itself; production (the default) waits for a person to set them."""
+    http_port: int = 4099
+    """Port of the controller's own MCP endpoint on 127.0.0.1; 0 picks a free one."""
+    agent_ports: tuple[int, int] = (4100, 4199)
+    bridge_ports: tuple[int, int] = (5100, 5199)
+    settle: float = 0.08
+    """A spec file is read only when it has not changed for this long."""
+    settle_open: float = 2.0
+    """The same for a file that does not end with a newline, which may be half-written, and for a vanished one."""
+    resync: float = 3.0
+    """Every so often all spec files are looked at, watch events or not."""
+    agent_starts: int = 2
+    """Agents starting at once: each start costs seconds of CPU (facts: 1.5 s alone, 15 s for 8 on 2 cores)."""
+    clones: int = 16
+    start_timeout: float = 60.0
+    liveness: float = 10.0
+    """A ready service is probed this often."""
+    trash_days: float = 7.0
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The controller's own environment: PATH, HOME and locale reach the children through an allow-list."""
+
+
+def load(*, specs: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment; `specs` (a flag) wins over it.
+
+    Raises:
+        UserError: a variable cannot be understood.
+    """
+    env = dict(os.environ if environment is None else environment)
+    root = Path(env.get(HOME_VARIABLE) or Path.home() / ".memory").expanduser().absolute()
+    home = Home(root)
+    mode = env.get("ENVIRONMENT", "production").strip().lower()
+    if mode not in {"development", "dev", "production", "prod"}:
+        raise UserError(f"cannot use ENVIRONMENT={mode!r}: set it to development or production")
+    return Settings(
+        home=home,
+        specs=(specs or default_specs(home, env)).expanduser().absolute(),
+        development=mode.startswith("dev"),
+        http_port=_port(env.get(PORT_VARIABLE, "4099")),
+        agent_ports=_range(env, AGENT_PORTS_VARIABLE, "4100-4199"),
+        bridge_ports=_range(env, BRIDGE_PORTS_VARIABLE, "5100-5199"),
+        environment=env,
+    )
+
+
+def default_specs(home: Home, env: Mapping[str, str]) -> Path:
+    """The specs folder when no flag names one: the variable, `./specs` where there is one, else one in the home."""
+    if env.get(SPECS_VARIABLE):
+        return Path(env[SPECS_VARIABLE])
+    here = Path.cwd() / "specs"
+    return here if here.is_dir() else home.root / "opencode-specs"
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= 65535:
+        return int(text)
+    raise UserError(f"cannot use {PORT_VARIABLE}={text!r}: give a port number from 0 to 65535")
+
+
+def _range(env: Mapping[str, str], variable: str, default: str) -> tuple[int, int]:
+    low, _, high = env.get(variable, default).partition("-")
+    if low.isdecimal() and high.isdecimal() and 1024 <= int(low) <= int(high) <= 65535:
+        return int(low), int(high)
+    raise UserError(f"cannot use {variable}={env[variable]!r}: give two ports like {default}")
