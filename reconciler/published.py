@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler import files
 from reconciler.settings import UserError
-from reconciler.status import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reconciler.settings import Home
+
+SCHEMA: Final = 1
+"""Of the file. A reader refuses a newer one."""
 
 
 @dataclass(frozen=True, kw_only=True)

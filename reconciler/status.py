@@ -10,7 +10,7 @@ somebody acts. A condition's `since` moves only when its status changes, so it t
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from reconciler.facts import Health, Phase, Service
 from reconciler.spec import State
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from reconciler.facts import Ledger, ProjectFacts, ServiceFacts
     from reconciler.plan import Plan
     from reconciler.spec import Spec
-
-SCHEMA: Final = 1
-"""Of the published index. A reader refuses a newer one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,42 @@
+"""MCP over stdin and stdout, and what clients are told to find us."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from reconciler import clientconfig, files, published, server
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from reconciler.settings import Settings
+
+
+def mcp(settings: Settings, _options: Namespace) -> int:
+    """A front end on stdin and stdout; the controller it needs is started when none runs."""
+    if not published.read(settings.home).running:
+        start_controller(settings)
+    asyncio.run(server.serve_stdio(settings))
+    return 0
+
+
+def mcp_config(settings: Settings, options: Namespace) -> int:
+    """The snippet for one client."""
+    print(clientconfig.snippet(options.client, settings))
+    return 0
+
+
+def start_controller(settings: Settings) -> None:
+    """A controller in a session of its own, which outlives this process. Of two started at once, one leads."""
+    files.private_folder(settings.home.controller)
+    with (settings.home.controller / "detached.log").open("ab") as out:
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "reconciler", "--specs", str(settings.specs), "run", "--quiet"],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )

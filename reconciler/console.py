@@ -1,0 +1,62 @@
+"""What the person in front of `opencode-manager run` sees: each step as a line, then the table.
+
+Belongs here: printing progress. Does not belong here: the table itself (`render`), or anything that decides.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Final, TextIO
+
+from reconciler import render
+
+if TYPE_CHECKING:
+    from reconciler.reconcile import Project
+
+_QUIET: Final = frozenset({"Looking", "Idle"})
+_REPEAT: Final = 1.0
+"""Seconds between two lines of the same step, for those whose text keeps changing (a clone's percentage)."""
+
+
+class Console:
+    """Prints steps as they happen and the table each time everything has come to rest."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+        self._said: dict[str, tuple[str, str, float]] = {}
+        self._table = ""
+
+    def say(self, text: str) -> None:
+        """One line."""
+        print(text, file=self._out, flush=True)
+
+    def changed(self, project: Project, projects: dict[str, Project]) -> None:
+        """A status was computed anew."""
+        self._step(project)
+        statuses = {name: each.published for name, each in sorted(projects.items()) if each.published}
+        if len(statuses) < len(projects) or not all(_at_rest(status) for status in statuses.values()):
+            return
+        table = render.render_table(list(statuses.values()))
+        shape = render.shape(list(statuses.values()))
+        if shape != self._table:
+            self._table = shape
+            self.say(f"\n{table}\n")
+
+    def _step(self, project: Project) -> None:
+        status, now = project.published, time.monotonic()
+        reason, message = status["reason"], status["message"]
+        if reason in _QUIET:
+            return
+        before_reason, before_message, at = self._said.get(project.name, ("", "", 0.0))
+        same = reason == before_reason and (message == before_message or now - at < _REPEAT)
+        if same:
+            return
+        self._said[project.name] = (reason, message, now)
+        clock = time.strftime("%H:%M:%S")
+        self.say(f"{clock}  {project.name:<16} {reason:<18} {message}".rstrip())
+
+
+def _at_rest(status: dict[str, object]) -> bool:
+    ready, stalled = status["ready"], status["stalled"]
+    return any(isinstance(part, dict) and bool(part["status"]) for part in (ready, stalled))

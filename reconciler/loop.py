@@ -1,0 +1,338 @@
+"""The controller's loop: who is looked at, and when.
+
+Belongs here: turning spec changes, exits, edits and timers into names on the queue, and publishing what came out.
+Does not belong here: what is done with a name (`reconcile`), or anything about the machine.
+
+Watches are hints. Every `resync` seconds all spec files are looked at whatever the watch said, and every project comes
+up again by its own timer, so a lost event costs one resync and never correctness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from watchfiles import awatch
+
+from reconciler import published, spec, specfiles, tombstones
+from reconciler.plan import Plan
+from reconciler.queue import WorkQueue
+from reconciler.reconcile import Project, Reconciler
+from reconciler.spec import State
+from reconciler.status import Note
+from reconciler.tombstones import Tombstones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from reconciler.engine import Engine
+    from reconciler.facts import ProjectFacts
+    from reconciler.ledger import Ledgers
+    from reconciler.published import Controller as Identity
+    from reconciler.settings import Settings
+    from reconciler.spec import Spec
+
+PUBLISH_PAUSE: Final = 0.05
+"""Seconds in which changes of status are gathered into one write."""
+TIDY: Final = 3600.0
+"""Seconds between two looks into the trash."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Loop:
+    """Reconciles every project of one specs folder until it is stopped."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledgers: Ledgers,
+        make_engine: Callable[[Callable[[str], None]], Engine],
+        identity: Callable[[tuple[str, ...]], Identity],
+        leading: Callable[[], bool],
+    ) -> None:
+        self.projects: dict[str, Project] = {}
+        self.on_change: Callable[[Project], None] = lambda _project: None
+        """Called whenever the status of a project was computed anew."""
+        self._settings = settings
+        self._ledgers = ledgers
+        self._identity = identity
+        self._leading = leading
+        self._engine = make_engine(self._exited)
+        self._folder = specfiles.SpecFolder(settings, known=ledgers.names())
+        self._reconciler = Reconciler(self._engine, ledgers, Tombstones(settings), self._changed, settings)
+        self._missing: set[str] = set()
+        """Projects whose file has been gone for the settle time."""
+        self._look = asyncio.Event()
+        self._dirty = asyncio.Event()
+        self._fingerprints: dict[str, object] = {}
+        self._warnings: tuple[str, ...] = ()
+        self._queue: WorkQueue | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Reconcile until `stop` is set. What runs goes on running."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._queue = WorkQueue(self._pass, tasks)
+                helpers = [
+                    tasks.create_task(self._read_specs(stop), name="specs"),
+                    tasks.create_task(self._watch_specs(), name="watch"),
+                    tasks.create_task(self._publish(), name="publish"),
+                    tasks.create_task(self._tidy(), name="tidy"),
+                ]
+                await stop.wait()
+                self._queue.close()
+                for helper in helpers:
+                    helper.cancel()
+        finally:
+            self._write_index()
+            await self._engine.close()
+
+    def dirty(self) -> None:
+        """What is published about the controller itself has changed."""
+        self._dirty.set()
+
+    # -- specs -----------------------------------------------------------------------------------------------------
+
+    async def _read_specs(self, stop: asyncio.Event) -> None:
+        """Look into the specs folder whenever something hints at a change, and every so often, while we lead."""
+        while self._leading():
+            self._look.clear()
+            look = await asyncio.to_thread(self._folder.look, time.monotonic())
+            self._take(look)
+            self._notice_edits()
+            wait = self._settings.resync
+            if look.again is not None:
+                wait = min(wait, max(0.0, look.again - time.monotonic()))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), wait)
+        log.error("another controller leads now: stepping down")
+        stop.set()
+
+    async def _watch_specs(self) -> None:
+        """Hints from the operating system. A folder that is replaced makes a watch deaf: then it is opened anew."""
+        while True:
+            folder = self._settings.specs
+            identity = _identity(folder)
+            if identity is None:
+                await self._pause()
+                continue
+            stop = asyncio.Event()
+            deaf = asyncio.create_task(self._until_replaced(identity, stop))
+            try:
+                async for _ in awatch(folder, recursive=False, debounce=50, step=5, watch_filter=None, stop_event=stop):
+                    self._look.set()
+            except (OSError, RuntimeError) as error:
+                log.warning("watch failed", error=str(error))
+                await self._pause()
+            finally:
+                deaf.cancel()
+
+    async def _until_replaced(self, identity: tuple[int, int], stop: asyncio.Event) -> None:
+        while _identity(self._settings.specs) == identity:
+            await self._pause()
+        stop.set()
+
+    async def _pause(self) -> None:
+        """One resync's time. There is no event for a folder that is not there."""
+        await asyncio.sleep(self._settings.resync)
+
+    def _take(self, look: specfiles.Look) -> None:
+        """Bring what the folder says into force."""
+        warnings = look.scan.warnings if look.scan.readable else (f"{look.scan.problem}; nothing is stopped",)
+        if warnings != self._warnings:
+            self._warnings = warnings
+            self._dirty.set()
+        for change in look.changes:
+            token = look.scan.files.get(change.name)
+            version = token.text if token else ""
+            match change:
+                case specfiles.Accepted(name=name, spec=accepted):
+                    self._accept(name, accepted, version)
+                case specfiles.Rejected(name=name, message=message):
+                    self._reject(name, message, version)
+                case specfiles.Poked(name=name):
+                    self._poke(name, version)
+                case specfiles.Vanished(name=name):
+                    self._missing.add(name)
+        if look.scan.readable:
+            self._take_vanished(look.scan)
+
+    def _accept(self, name: str, accepted: Spec, version: str) -> None:
+        ledger = self._ledgers.accept(name, accepted)
+        project = self.projects.setdefault(name, Project(name=name))
+        changed = project.spec is not None and project.spec != accepted
+        project.spec, project.version, project.spec_problem, project.asked = accepted, version, None, True
+        project.warnings = ()
+        log.info("spec accepted", project=name, generation=ledger.generation, state=accepted.state)
+        self._add(name, urgent=True, restart=changed)
+
+    def _reject(self, name: str, message: str, version: str) -> None:
+        project = self._restore(name)
+        project.spec_problem = Note(reason="SpecInvalid", message=message, stalled=True)
+        project.version = version
+        log.warning("spec rejected", project=name, reason=message)
+        self._add(name, urgent=True)
+
+    def _restore(self, name: str) -> Project:
+        """The project with its last accepted spec in force."""
+        project = self.projects.setdefault(name, Project(name=name))
+        ledger = self._ledgers.get(name)
+        if project.spec is None and ledger is not None and ledger.spec:
+            with contextlib.suppress(spec.SpecError):
+                project.spec = spec.parse(dict(ledger.spec))
+        return project
+
+    def _poke(self, name: str, version: str) -> None:
+        """The same text again: somebody asks to look now."""
+        if project := self.projects.get(name):
+            project.version, project.asked = version, True
+            self._add(name, urgent=True)
+
+    def _take_vanished(self, scan: specfiles.Scan) -> None:
+        """A missing file means stop and keep; many missing at once mean that somebody should look first."""
+        there = scan.files.keys() | scan.unusable.keys()
+        self._missing -= there
+        gone = [name for name in self._known() if name not in there]
+        if not self._missing.issuperset(gone):
+            return  # more are on their way out: they are judged together
+        new = []
+        for name in gone:
+            ledger = self._ledgers.get(name)
+            if ledger is None or not ledger.spec:
+                self._forget(name)
+            elif not ledger.vanished:
+                new.append(name)
+            elif name not in self.projects:
+                self._stop_vanished(name)
+        unconfirmed = [name for name in new if not tombstones.missing_confirmed(self._settings.home, name)]
+        before = len([name for name in there if name in self.projects]) + len(new)
+        held = unconfirmed if specfiles.mass_vanish(before, len(unconfirmed)) else []
+        for name in held:
+            self._hold_vanished(name, len(held), before)
+        for name in new:
+            if name not in held:
+                self._stop_vanished(name)
+
+    def _known(self) -> list[str]:
+        return sorted(self._ledgers.names() | set(self.projects))
+
+    def _stop_vanished(self, name: str) -> None:
+        project = self._restore(name)
+        if project.spec is None:
+            return
+        self._ledgers.update(name, vanished=True)
+        tombstones.forget_confirmation(self._settings.home, name)
+        project.spec = project.spec.model_copy(update={"state": State.STOPPED.value})
+        message = f"{self._settings.specs / name}.yaml is missing: stopped, and everything is kept"
+        project.spec_problem = None
+        project.warnings = (f"{message}; to delete it for good: opencode-manager destroy {name}",)
+        project.version, project.asked = "", True
+        log.warning("spec vanished", project=name)
+        self._add(name, urgent=True, restart=True)
+
+    def _hold_vanished(self, name: str, missing: int, before: int) -> None:
+        project = self._restore(name)
+        message = (
+            f"cannot find {missing} of {before} spec files that were there, so nothing is stopped; "
+            f"put {name}.yaml back, or confirm with: opencode-manager confirm-missing"
+        )
+        note = Note(reason="SpecMissing", message=message, stalled=True)
+        if project.spec_problem != note:
+            project.spec_problem, project.version = note, ""
+            log.warning("specs vanished at once", project=name, missing=missing, before=before)
+            self._add(name)
+
+    # -- names -----------------------------------------------------------------------------------------------------
+
+    def _exited(self, name: str) -> None:
+        self._add(name, urgent=True)
+
+    def _notice_edits(self) -> None:
+        """Files that people edit beside the spec: a change is a wish to be looked at now."""
+        for name, project in self.projects.items():
+            fingerprint = self._engine.fingerprint(name)
+            if self._fingerprints.setdefault(name, fingerprint) != fingerprint:
+                self._fingerprints[name] = fingerprint
+                project.asked = True
+                self._add(name, urgent=True)
+
+    def _add(self, name: str, *, urgent: bool = False, restart: bool = False) -> None:
+        if self._queue is not None and name in self.projects:
+            self._queue.add(name, urgent=urgent, restart=restart)
+
+    async def _pass(self, name: str, urgent: bool) -> float | None:
+        project = self.projects.get(name)
+        if project is None:
+            return None
+        project.urgent = urgent
+        try:
+            after = (await self._reconciler.run(project)).after
+        except Exception as error:  # one project's unforeseen trouble must not end the others'
+            log.exception("pass failed", project=name)
+            project.failures += 1
+            message = f"cannot reconcile {name}: {type(error).__name__}; this is a bug, see the controller's log"
+            project.note = Note(reason="InternalError", message=message)
+            self._reconciler.publish(project)
+            after = min(60.0, 2.0**project.failures)
+        if _destroyed(project) and not specfiles.spec_path(self._settings.specs, name).exists():
+            self._forget(name)
+            return None
+        return after
+
+    def _forget(self, name: str) -> None:
+        """Nothing of it is left, wanted or actual."""
+        if self.projects.pop(name, None):
+            self._ledgers.forget(name)
+            self._fingerprints.pop(name, None)
+            self._dirty.set()
+            log.info("project gone", project=name)
+
+    # -- status ----------------------------------------------------------------------------------------------------
+
+    def _changed(self, project: Project) -> None:
+        self._dirty.set()
+        self.on_change(project)
+
+    async def _publish(self) -> None:
+        """Write the index soon after something changed, many changes in one write."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            await asyncio.to_thread(self._write_index)
+            await asyncio.sleep(PUBLISH_PAUSE)
+
+    def _write_index(self) -> None:
+        projects: Mapping[str, Any] = {
+            name: project.published for name, project in list(self.projects.items()) if project.published
+        }
+        try:
+            published.write(self._settings.home, self._identity(self._warnings), projects)
+        except OSError as error:
+            log.warning("cannot publish", error=str(error))
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.to_thread(self._engine.tidy)
+            await asyncio.sleep(TIDY)
+
+
+def _destroyed(project: Project) -> bool:
+    wanted = project.spec is not None and project.spec.wanted is State.ABSENT
+    return wanted and project.settled and project.plan == Plan() and not _anything(project.facts)
+
+
+def _anything(facts: ProjectFacts) -> bool:
+    return facts.sandbox or facts.agent.alive or facts.bridge.alive or facts.removable_spec
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,230 @@
+"""One pass over one project: look, plan, act, remember, say.
+
+Belongs here: the contract of a pass. Does not belong here: when a pass runs (`loop`), what is decided (`plan`), or how
+anything is seen or done (the engine).
+
+A pass knows only the project's name and the spec in force; why it was called is not told. It goes on until nothing is
+left to do, time must pass, or somebody must act; `Next` says which. It can be cancelled at any await and run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from reconciler import restarts, status
+from reconciler.actions import Blocked, Done, LookAgain, RemoveSpec, Retry
+from reconciler.facts import Phase, ProjectFacts, Service
+from reconciler.plan import SLOW_LOOK, Plan, View, make_plan
+from reconciler.queue import Slots
+from reconciler.spec import State
+from reconciler.status import Note, Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.actions import Action, Outcome
+    from reconciler.engine import Engine
+    from reconciler.facts import Ledger
+    from reconciler.ledger import Ledgers
+    from reconciler.settings import Settings
+    from reconciler.spec import Spec
+
+ROUNDS: Final = 12
+"""Times a pass looks again after acting before it counts as going in circles: the longest honest way takes five."""
+LOOKING: Final = 8
+"""Projects looked at at once. Acting has limits of its own, so that a slow clone holds no place here."""
+
+
+class Tombstones(Protocol):
+    """What a pass may ask about the spec file of a project that is destroyed."""
+
+    def removable(self, name: str) -> bool:
+        """Whether there is a file and it is ours to remove."""
+
+    def remove(self, name: str) -> None:
+        """Move the file to the trash."""
+
+
+@dataclass(kw_only=True)
+class Project:
+    """What the controller holds of one project between passes. Lost without loss: all of it is seen again."""
+
+    name: str
+    spec: Spec | None = None
+    """In force: the last accepted one."""
+    version: str = ""
+    """Of the spec file as it is now."""
+    spec_problem: Note | None = None
+    """Why the file as it is now is not the spec in force."""
+    warnings: tuple[str, ...] = ()
+    facts: ProjectFacts = field(default_factory=lambda: ProjectFacts(name=""))
+    plan: Plan = field(default_factory=Plan)
+    note: Note | None = None
+    seen_version: str = ""
+    """Of the spec file when the last finished pass began."""
+    settled: bool = False
+    observed_generation: int = 0
+    failures: int = 0
+    """Passes in a row that ended in Retry."""
+    asked: bool = True
+    """A person wants it looked at now: a new spec, a touched file, a tool call."""
+    urgent: bool = False
+    """Somebody waits for the pass in work: it overtakes the others."""
+    published: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Next:
+    """When to look at the project again by ourselves, in seconds."""
+
+    after: float
+
+
+class Reconciler:
+    """Runs passes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledgers: Ledgers,
+        tombstones: Tombstones,
+        changed: Callable[[Project], None],
+        settings: Settings,
+    ) -> None:
+        self._engine = engine
+        self._ledgers = ledgers
+        self._tombstones = tombstones
+        self._changed = changed
+        self._development = settings.development
+        self._resync = settings.liveness
+        self._looking = Slots(LOOKING)
+
+    async def run(self, project: Project) -> Next:
+        """One pass. Raises nothing but what nobody foresaw."""
+        if project.spec is None:
+            self.publish(project)
+            return Next(SLOW_LOOK)
+        version, generation = project.version, self._ledger(project).generation
+        if project.asked:
+            project.asked, project.note, project.failures = False, None, 0
+        project.settled = project.settled and project.seen_version == version
+        outcome = await self._converge(project, project.spec)
+        project.seen_version, project.observed_generation = version, generation
+        return await self._conclude(project, project.spec, outcome)
+
+    async def dry_run(self, project: Project, spec: Spec) -> Plan:
+        """What a pass would do now, without doing it."""
+        await self._look(project, spec)
+        return project.plan
+
+    async def _converge(self, project: Project, spec: Spec) -> Outcome:
+        """Look and act until something other than Done comes out, or nothing is left to do."""
+        for _ in range(ROUNDS):
+            await self._look(project, spec)
+            if not project.plan.actions:
+                return Done()
+            outcome = await self._perform_all(project, spec)
+            if outcome not in {Done(), LookAgain(after=0.0)} and not _ended(outcome):
+                return outcome
+        last = project.plan.actions[0]
+        message = f"cannot finish: after {ROUNDS} tries there is still to do: {last.text}, because {last.cause}"
+        return Retry(reason="NotConverging", message=message)
+
+    async def _look(self, project: Project, spec: Spec) -> None:
+        ledger = self._ledger(project)
+        async with self._looking.hold(0 if project.urgent else 1):
+            facts = await self._engine.observe(project.name, spec, ledger)
+        if spec.wanted is State.ABSENT:
+            removable = await asyncio.to_thread(self._tombstones.removable, project.name)
+            facts = replace(facts, removable_spec=removable)
+        ledger = self._account(project, spec, facts, ledger)
+        view = View(spec=spec, facts=facts, ledger=ledger, now=self._engine.now(), development=self._development)
+        project.facts, project.plan = facts, make_plan(view)
+        self.publish(project)
+
+    def _account(self, project: Project, spec: Spec, facts: ProjectFacts, ledger: Ledger) -> Ledger:
+        """Count the exits that were seen, before anything is done about them."""
+        now, records = self._engine.now(), dict(ledger.restarts)
+        for service in Service:
+            if facts.service(service).phase is Phase.EXITED:
+                ended = facts.service(service).exit
+                records[service.value] = restarts.account(ledger.restart(service), ended, spec.restart.policy, now)
+        return ledger if records == ledger.restarts else self._ledgers.update(project.name, restarts=records)
+
+    async def _perform_all(self, project: Project, spec: Spec) -> Outcome:
+        """The planned actions in order, up to the first that does not come out Done."""
+        for action in project.plan.actions:
+            outcome = await self._perform(project, spec, action)
+            if not isinstance(outcome, Done):
+                return outcome
+        return Done()
+
+    async def _perform(self, project: Project, spec: Spec, action: Action) -> Outcome:
+        if isinstance(action, RemoveSpec):
+            await asyncio.to_thread(self._tombstones.remove, project.name)
+            return Done()
+
+        def report(reason: str, message: str) -> None:
+            # A slow retry of something that waits for a person does not make it look like progress.
+            if project.note is None or not project.note.stalled:
+                project.note = Note(reason=reason, message=message)
+                self.publish(project)
+
+        return await self._engine.perform(project.name, spec, action, report)
+
+    async def _conclude(self, project: Project, spec: Spec, outcome: Outcome) -> Next:
+        """The four-way switch: what the outcome means for the status and for the next look."""
+        match outcome:
+            case Done():
+                project.note, project.failures, project.settled = None, 0, True
+                hold = project.plan.hold
+                after = hold.after if hold else self._resync
+            case LookAgain(after=after, reason=reason, message=message):
+                project.note = Note(reason=reason, message=message)
+            case Retry(reason=reason, message=message):
+                project.note = Note(reason=reason, message=message)
+                after = max(restarts.BASE, restarts.delay(project.failures, f"{project.name}{project.failures}"))
+                project.failures += 1
+            case Blocked(reason=reason, message=message):
+                project.note = Note(reason=reason, message=message, stalled=True)
+                after = SLOW_LOOK
+        if isinstance(outcome, Done):
+            self.publish(project)
+        else:
+            await self._look(project, spec)
+        return Next(after)
+
+    def publish(self, project: Project) -> None:
+        """Say how it stands, when that is not what was said last."""
+        ledger = self._ledgers.get(project.name)
+        sources = Sources(
+            name=project.name,
+            spec=project.spec,
+            facts=project.facts,
+            ledger=ledger,
+            plan=project.plan,
+            settled=project.settled,
+            observed_generation=project.observed_generation,
+            note=project.note,
+            spec_problem=project.spec_problem,
+            spec_version=project.seen_version,
+            sandbox=self._engine.describe(project.name),
+            wall=self._engine.now().wall,
+            warnings=project.warnings,
+        )
+        project.published = status.compute(sources, project.published).to_dict()
+        self._changed(project)
+
+    def _ledger(self, project: Project) -> Ledger:
+        ledger = self._ledgers.get(project.name)
+        if ledger is None:
+            if project.spec is None:
+                raise AssertionError(f"{project.name} has no accepted spec")
+            ledger = self._ledgers.accept(project.name, project.spec)
+        return ledger
+
+
+def _ended(outcome: Outcome) -> bool:
+    return isinstance(outcome, LookAgain) and outcome.after == 0.0

@@ -1,0 +1,169 @@
+"""Putting the controller together and running it: the one place where every part meets.
+
+Belongs here: the controller's lock, its log, signals, the HTTP server beside the loop, the dry run.
+Does not belong here: parsing arguments (`cli`) or anything that the parts do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from reconciler import __version__, files, log, published, specfiles
+from reconciler.console import Console
+from reconciler.files import LockFile, LockHeld
+from reconciler.ledger import Ledgers
+from reconciler.local.engine import LocalEngine
+from reconciler.loop import Loop
+from reconciler.reconcile import Project, Reconciler
+from reconciler.settings import UserError
+from reconciler.tombstones import Tombstones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from reconciler.plan import Plan
+    from reconciler.settings import Settings
+
+logger = structlog.stdlib.get_logger(__name__)
+
+
+def run(settings: Settings, *, standby: bool, quiet: bool) -> int:
+    """Run the controller until a signal ends it.
+
+    Args:
+        settings: of this controller.
+        standby: wait for another controller to end instead of giving up.
+        quiet: print nothing (a detached controller).
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: another controller runs, or a folder cannot be used.
+    """
+    home = settings.home
+    for folder in (home.root, home.controller, home.sandboxes, home.keys, home.logs, home.toolchains, home.trash):
+        _make_folder(folder)
+    if not settings.specs.is_dir():
+        _make_folder(settings.specs)
+    lock = _lead(settings, standby=standby)
+    try:
+        log.configure(home.controller / "controller.log")
+        asyncio.run(_serve(settings, lock, None if quiet else Console()))
+    finally:
+        lock.close()
+    return 0
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        files.private_folder(folder)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
+
+
+def _lead(settings: Settings, *, standby: bool) -> LockFile:
+    """The controller's lock: whoever holds it is the one that reconciles."""
+    path = settings.home.controller / "lock"
+    while True:
+        try:
+            return LockFile(path, wait=standby)
+        except LockHeld:
+            if standby:
+                continue  # the file we waited for was deleted meanwhile: wait for the one that is there now
+            index = published.read(settings.home)
+            who = f"pid {index.controller.pid} on {index.controller.specs}" if index.controller else "another one"
+            raise UserError(
+                f"cannot start a second controller for {settings.home.root}: {who} is running; "
+                "see opencode-manager status, or wait for its end with: opencode-manager run --standby"
+            ) from None
+
+
+async def _serve(settings: Settings, lock: LockFile, console: Console | None) -> None:
+    stop, started, port = asyncio.Event(), time.time(), 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    def identity(warnings: tuple[str, ...]) -> published.Controller:
+        return published.Controller(
+            pid=os.getpid(),
+            specs=str(settings.specs),
+            http_port=port,
+            started=started,
+            development=settings.development,
+            version=__version__,
+            warnings=warnings,
+        )
+
+    def listening(found: int) -> None:
+        nonlocal port
+        port = found
+        loop.dirty()
+
+    ledgers = Ledgers(settings.home)
+    loop = Loop(settings, ledgers, lambda exited: LocalEngine(settings, ledgers, exited), identity, lock.valid)
+    if console:
+        _greet(settings, console, loop)
+    logger.info("controller started", pid=os.getpid(), specs=str(settings.specs), home=str(settings.home.root))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_http(settings, stop, listening))
+        await loop.run(stop)
+    logger.info("controller ended")
+    if console:
+        _farewell(console, loop)
+
+
+async def _http(settings: Settings, stop: asyncio.Event, listening: Callable[[int], None]) -> None:
+    """The MCP endpoint; without it (the port is taken) everything else goes on."""
+    # Imported here: the MCP SDK costs half a second and 50 MB, and the first pass need not wait for it.
+    try:
+        server = await asyncio.to_thread(importlib.import_module, "reconciler.server")
+        await server.serve(settings, stop, listening)
+    except OSError as error:
+        logger.warning("no MCP endpoint", error=str(error))
+        await stop.wait()
+
+
+def _greet(settings: Settings, console: Console, loop: Loop) -> None:
+    mode = "development mode: secrets are made for you" if settings.development else "production mode"
+    console.say(f"opencode-manager {__version__}: specs in {settings.specs}, home {settings.home.root} ({mode})")
+    console.say("Ctrl-C ends the controller; the agents go on.\n")
+    loop.on_change = lambda project: console.changed(project, loop.projects)
+
+
+def _farewell(console: Console, loop: Loop) -> None:
+    alive = [name for name, project in loop.projects.items() if project.facts.agent.alive]
+    console.say("\nThe controller has ended.")
+    if alive:
+        console.say(f"Still running: {', '.join(sorted(alive))}.")
+        console.say("To stop them: opencode-manager run, and in another terminal: opencode-manager stop NAME")
+
+
+def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
+    """What a controller would do now, project by project; a string where a spec is broken."""
+    return asyncio.run(_dry_run(settings, names))
+
+
+async def _dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
+    ledgers = Ledgers(settings.home, dry=True)
+    engine = LocalEngine(settings, ledgers, lambda _name: None, dry=True)
+    reconciler = Reconciler(engine, ledgers, Tombstones(settings), lambda _project: None, settings)
+    plans: dict[str, Plan | str] = {}
+    try:
+        for name in names or sorted(specfiles.scan(settings.specs).files):
+            match specfiles.read_now(settings.specs, name):
+                case specfiles.Accepted(spec=spec):
+                    plans[name] = await reconciler.dry_run(Project(name=name, spec=spec), spec)
+                case specfiles.Rejected(message=message):
+                    plans[name] = message
+    finally:
+        await engine.close()
+    return plans

@@ -1,0 +1,351 @@
+"""The folder of spec files: what lies there, and when a file may be believed.
+
+Belongs here: one cheap look at the folder, and the settling reader that turns looks into accepted, rejected and
+vanished specs. Does not belong here: what the text says (`specyaml`), writing (`specwrites`), what a missing spec means
+for a project (`plan`), or when to look (`loop`).
+
+A file is believed only when nothing about it has changed for a while, because half of a spec is often a spec too. The
+exception is a text that one of our own tools vouched for: its hash was put down before the file was renamed into place.
+Nothing here waits: each look is told the time and says when the next one is due.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from reconciler import specyaml
+from reconciler.spec import valid_name
+from reconciler.specyaml import MAX_BYTES, SpecFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from reconciler.settings import Home, Settings
+    from reconciler.spec import Spec
+
+SUFFIX: Final = ".yaml"
+
+
+class Token(NamedTuple):
+    """The version of a file: while it stays the same, nobody has touched the file."""
+
+    mtime_ns: int
+    size: int
+    inode: int
+    device: int
+    ctime_ns: int
+
+    @property
+    def text(self) -> str:
+        """The same as one word, for what is published."""
+        return "-".join(map(str, self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What lies in the folder at one moment."""
+
+    readable: bool = True
+    """False: nothing is known. It never means that the specs are gone."""
+    problem: str = ""
+    """Why it is not readable."""
+    identity: tuple[int, int] | None = None
+    """Device and inode of the folder: when they change, a watch on it has gone deaf."""
+    files: Mapping[str, Token] = field(default_factory=dict)
+    """By project name."""
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """Project names whose entry is there and is no file that can be read, and why."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about entries that look like specs and are not taken for one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Something about one project's spec file that the loop has to know."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted(Change):
+    """The file says this, and it has said so for long enough."""
+
+    spec: Spec
+    sha: str
+    """SHA-256 of the bytes."""
+    token: Token
+    lines: Mapping[tuple[str, ...], int]
+    """Where each key stands, for messages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected(Change):
+    """The file cannot be accepted: the last accepted spec stays in force."""
+
+    message: str
+    sha: str = ""
+    """Empty when the file could not even be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vanished(Change):
+    """There is no such file any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poked(Change):
+    """The file was touched or written again with the same text: somebody asks to look at the project now."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The result of looking at the folder."""
+
+    scan: Scan
+    changes: tuple[Change, ...]
+    again: float | None
+    """Monotonic time at which something pending is due; None: nothing is pending."""
+
+
+def scan(folder: Path) -> Scan:
+    """Look at the folder: one scandir, one stat an entry (10 microseconds each), nothing is opened."""
+    files: dict[str, Token] = {}
+    unusable: dict[str, str] = {}
+    warnings = []
+    try:
+        about = folder.stat()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                stem, dot, suffix = entry.name.rpartition(".")
+                if dot + suffix != SUFFIX or not valid_name(stem):
+                    warnings += _warning(entry.name)
+                elif isinstance(found := _token(entry), Token):
+                    files[stem] = found
+                elif found:
+                    unusable[stem] = found
+    except OSError as error:
+        return Scan(readable=False, problem=f"cannot read the specs folder {folder}: {_reason(error)}")
+    identity = (about.st_dev, about.st_ino)
+    return Scan(identity=identity, files=files, unusable=unusable, warnings=tuple(sorted(warnings)))
+
+
+def spec_path(folder: Path, name: str) -> Path:
+    """The spec file of this project."""
+    return folder / f"{name}{SUFFIX}"
+
+
+def vouched_path(home: Home, name: str) -> Path:
+    """Where our tools put the hash of a text before they rename it into place."""
+    return home.controller / "vouched" / name
+
+
+def token_of(about: os.stat_result) -> Token:
+    """The version of the file this stat result is about."""
+    return Token(about.st_mtime_ns, about.st_size, about.st_ino, about.st_dev, about.st_ctime_ns)
+
+
+def mass_vanish(present: int, newly_missing: int) -> bool:
+    """Whether so many specs vanished at once that a mistake is likelier than a wish.
+
+    Args:
+        present: how many there were before, the missing ones included.
+        newly_missing: how many of them are gone.
+    """
+    return newly_missing > 0 and (newly_missing >= present or newly_missing * 2 > present)
+
+
+def read_now(folder: Path, name: str) -> Accepted | Rejected:
+    """What the file says at this moment, settled or not: for people who ask, not for acting on it."""
+    found = _read(folder, name)
+    if isinstance(found, tuple):
+        return _judge(name, *found)
+    return Rejected(name=name, message=found or f"cannot read {spec_path(folder, name)}: it does not exist")
+
+
+class SpecFolder:
+    """The settling reader.
+
+    Args:
+        settings: the folder, the home with the vouchers, and the two settle times.
+        known: projects that had a spec before this process began, so that a file removed meanwhile is seen as vanished.
+    """
+
+    def __init__(self, settings: Settings, known: Iterable[str] = ()) -> None:
+        self._folder = settings.specs
+        self._home = settings.home
+        self._settle = settings.settle
+        self._settle_open = settings.settle_open
+        self._files: dict[str, _File] = {name: _File() for name in known}
+
+    def look(self, now: float) -> Look:
+        """Look at the folder and say what has changed since the last look.
+
+        Args:
+            now: monotonic time, seconds.
+        """
+        seen = scan(self._folder)
+        if not seen.readable:
+            for file in self._files.values():
+                file.missing_since = None
+            return Look(seen, (), None)
+        changes: list[Change] = []
+        due: list[float] = []
+        for name in self._files.keys() | seen.files.keys() | seen.unusable.keys():
+            result = self._step(name, seen, now)
+            if isinstance(result, float):
+                due.append(result)
+            elif result is not None:
+                changes.append(result)
+        return Look(seen, tuple(sorted(changes, key=lambda change: change.name)), min(due, default=None))
+
+    def _step(self, name: str, seen: Scan, now: float) -> Change | float | None:
+        """One file: what there is to report, or when it is due, or None where nothing is new."""
+        file = self._files.setdefault(name, _File())
+        version = seen.files.get(name) or seen.unusable.get(name)
+        if version is None:
+            return self._missing(name, file, now)
+        file.missing_since = None
+        if version == file.reported:
+            return None
+        if version != file.version:
+            file.version, file.since = version, now
+        if isinstance(version, Token):
+            return self._changed(name, file, version, now)
+        return self._unreadable(name, file, version) if now >= file.since + self._settle else file.since + self._settle
+
+    def _missing(self, name: str, file: _File, now: float) -> Change | float:
+        # Editors and git replace a file by removing it first.
+        file.missing_since = now if file.missing_since is None else file.missing_since
+        if now < file.missing_since + self._settle_open:
+            return file.missing_since + self._settle_open
+        del self._files[name]
+        return Vanished(name=name)
+
+    @staticmethod
+    def _unreadable(name: str, file: _File, why: str) -> Change | None:
+        # Said once, but tried again at every look: the cause may lie outside the file.
+        if why == file.problem:
+            return None
+        file.problem, file.sha = why, ""
+        return Rejected(name=name, message=why)
+
+    def _changed(self, name: str, file: _File, version: Token, now: float) -> Change | float | None:
+        settled = now >= file.since + self._settle
+        voucher = _voucher(self._home, name)
+        if not settled and not voucher:
+            return file.since + self._settle
+        found = _read(self._folder, name)
+        if found is None:
+            return now + self._settle
+        if isinstance(found, str):
+            return self._unreadable(name, file, found)
+        data, token = found
+        if token != version:
+            file.version, file.since = token, now
+            return now + self._settle
+        if hashlib.sha256(data).hexdigest() != voucher:
+            wait = self._settle if data.endswith(b"\n") else self._settle_open
+            if now < file.since + wait:
+                return file.since + wait
+        return self._report(name, file, data, token)
+
+    @staticmethod
+    def _report(name: str, file: _File, data: bytes, token: Token) -> Change:
+        before, file.reported, file.problem = file.sha, token, ""
+        result = _judge(name, data, token)
+        file.sha = result.sha
+        return Poked(name=name) if result.sha == before else result
+
+
+@dataclass
+class _File:
+    """What the reader remembers of one file. A version is a token, or a sentence where there is nothing to read."""
+
+    version: Token | str = ""
+    since: float = 0.0
+    """Monotonic time since which it has this version."""
+    reported: Token | None = None
+    sha: str = ""
+    """Of the text reported last."""
+    problem: str = ""
+    """Why the file could not be read, as reported last; empty since it was read."""
+    missing_since: float | None = None
+
+
+def _judge(name: str, data: bytes, token: Token) -> Accepted | Rejected:
+    sha = hashlib.sha256(data).hexdigest()
+    label = f"{name}{SUFFIX}"
+    try:
+        document = specyaml.parse_document(specyaml.decode(data, label), label)
+    except SpecFileError as error:
+        return Rejected(name=name, message=str(error), sha=sha)
+    return Accepted(name=name, spec=document.spec, sha=sha, token=token, lines=document.lines)
+
+
+def _read(folder: Path, name: str) -> tuple[bytes, Token] | str | None:
+    """The bytes and the version they belong to, or why there are none; None when there is no file.
+
+    Of a file that is too long only the beginning is read, enough to see that it is.
+    """
+    path = spec_path(folder, name)
+    try:
+        # Non-blocking: a pipe put in place of the file must not hold us.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123  a handle
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                return f"cannot read {path.name}: it is not a regular file"
+            data = file.read(MAX_BYTES + 1)
+            after = os.fstat(file.fileno())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"cannot read {path.name}: {_reason(error)}"
+    # A file written to while it was read gets no version that anybody has seen.
+    return data, token_of(after) if token_of(before) == token_of(after) else Token(0, 0, 0, 0, 0)
+
+
+def _voucher(home: Home, name: str) -> str:
+    try:
+        return vouched_path(home, name).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+
+
+def _token(entry: os.DirEntry[str]) -> Token | str:
+    """The version of the entry, or why it cannot be read; nothing when it is gone already.
+
+    A link is followed, so that a change of its target is a change of the spec.
+    """
+    try:
+        about = entry.stat()
+    except FileNotFoundError:
+        return f"cannot read {entry.name}: it is a link to nowhere" if os.path.islink(entry.path) else ""  # noqa: PTH114  no pathlib in the hot loop
+    except OSError as error:
+        return f"cannot read {entry.name}: {_reason(error)}"
+    if not stat.S_ISREG(about.st_mode):
+        return f"cannot read {entry.name}: it is not a regular file"
+    return token_of(about)
+
+
+def _warning(entry: str) -> list[str]:
+    """A sentence when the entry looks like a spec that was meant; editors' left-overs and other files are no matter."""
+    stem, _, suffix = entry.rpartition(".")
+    if entry.startswith((".", "#")) or suffix.lower() not in {"yaml", "yml"}:
+        return []
+    if not entry.isprintable():
+        return [f"cannot use the spec file {entry!a}: its name is not readable text; rename it"]
+    better = stem.lower().replace("_", "-").replace(" ", "-").replace(".", "-").strip("-")
+    hint = f"did you mean {better}{SUFFIX}?" if valid_name(better) else f"rename it to a name and {SUFFIX}"
+    if valid_name(stem):
+        return [f"cannot use the spec file {entry!r}: spec files end in {SUFFIX}; {hint}"]
+    return [f"cannot use the spec file {entry!r}: a name is 1 to 63 of a-z, 0-9 and inner hyphens; {hint}"]
+
+
+def _reason(error: OSError) -> str:
+    return "it does not exist" if error.errno == errno.ENOENT else (error.strerror or str(error)).lower()

@@ -1,0 +1,97 @@
+"""The rules of the house, checked: types, style, layers, sizes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = sorted((ROOT / "reconciler").rglob("*.py"))
+PYTHON = [*PRODUCT, *sorted((ROOT / "tests").rglob("*.py"))]
+LONGEST_FUNCTION = 60
+LONGEST_FILE = 420
+BROAD_EXCEPTS = 2
+
+
+def check(*command: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def tool(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
+
+
+def test_mypy_strict() -> None:
+    """Every type is right."""
+    check(tool("mypy"))
+
+
+def test_ruff() -> None:
+    """Every rule that is not switched off with a reason is kept."""
+    check(tool("ruff"), "check", ".")
+
+
+def test_formatting() -> None:
+    """Formatting is nobody's opinion."""
+    check(tool("ruff"), "format", "--check", ".")
+
+
+def test_import_contracts() -> None:
+    """Layers, the pure core, doors that never act, one door to processes."""
+    check(tool("lint-imports"), "--no-cache")
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sizes(path: Path) -> None:
+    """No function is longer than a screen, no file longer than a room."""
+    text = path.read_text()
+    functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    long = [node.name for node in functions if (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION]
+
+    assert long == []
+    assert len(text.splitlines()) <= LONGEST_FILE
+
+
+def test_broad_excepts_are_few() -> None:
+    """Round a pass, and round what nobody can foresee: two at most."""
+    broad = re.compile(r"except\s*:|except\s+(Base)?Exception\b")
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in PRODUCT
+        for line in path.read_text().splitlines()
+        if broad.search(line) and "BaseException" not in line
+    ]
+
+    assert len(found) <= BROAD_EXCEPTS, found
+
+
+@pytest.mark.parametrize("word", ["shell=True", "time.sleep", "pgrep", "pkill", "0.0.0.0", "os.system"])  # noqa: S104
+def test_words_that_have_no_place_in_the_product(word: str) -> None:
+    """Each stands for a way of going wrong that others have shown."""
+    assert [path.name for path in PRODUCT if word in path.read_text()] == []
+
+
+def test_no_import_hides_in_a_function() -> None:
+    """A cycle is solved by moving what is shared down, not by hiding the import."""
+    hidden = [
+        f"{path.name}:{inner.lineno}"
+        for path in PRODUCT
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Import | ast.ImportFrom)
+    ]
+
+    assert hidden == []
+
+
+def test_every_module_says_what_belongs_there() -> None:
+    """A module's docstring is its border."""
+    assert [path.name for path in PRODUCT if not ast.get_docstring(ast.parse(path.read_text()))] == []
