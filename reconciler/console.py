@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from reconciler import render
 
@@ -25,7 +25,7 @@ class Console:
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
         self._said: dict[str, tuple[str, str, float]] = {}
-        self._table = ""
+        self._shown: list[object] = []
 
     def say(self, text: str) -> None:
         """One line."""
@@ -37,11 +37,10 @@ class Console:
         statuses = {name: each.published for name, each in sorted(projects.items()) if each.published}
         if len(statuses) < len(projects) or not all(_at_rest(status) for status in statuses.values()):
             return
-        table = render.render_table(list(statuses.values()))
-        shape = render.shape(list(statuses.values()))
-        if shape != self._table:
-            self._table = shape
-            self.say(f"\n{table}\n")
+        shape = [_shape(status) for status in statuses.values()]
+        if shape != self._shown:
+            self._shown = shape
+            self.say(f"\n{render.render_table(list(statuses.values()))}\n")
 
     def _step(self, project: Project) -> None:
         status, now = project.published, time.monotonic()
@@ -57,6 +56,12 @@ class Console:
         self.say(f"{clock}  {project.name:<16} {reason:<18} {message}".rstrip())
 
 
-def _at_rest(status: dict[str, object]) -> bool:
+def _shape(status: dict[str, Any]) -> object:
+    """What makes a table worth printing again; ages alone do not."""
+    pids = [status[service]["pid"] for service in ("agent", "bridge")]
+    return status["name"], status["desired"], status["actual"], status["reason"], pids
+
+
+def _at_rest(status: dict[str, Any]) -> bool:
     ready, stalled = status["ready"], status["stalled"]
-    return any(isinstance(part, dict) and bool(part["status"]) for part in (ready, stalled))
+    return any(bool(part["status"]) for part in (ready, stalled))

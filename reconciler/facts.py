@@ -238,7 +238,9 @@ class ProjectFacts:
     agent: ServiceFacts = field(default_factory=ServiceFacts)
     bridge: ServiceFacts = field(default_factory=ServiceFacts)
     removable_spec: bool = False
-    """The spec file is ours to remove once a destroy is complete (not tracked by git)."""
+    """The spec file is ours to remove once a destroy is complete."""
+    spec_stays: bool = False
+    """The spec file is tracked by git, and so a person's to remove."""
     leftover_keys: bool = False
     """Generated keys are still in place."""
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 SLOW_LOOK: Final = 60.0
 """Seconds after which a project that waits for a person is looked at again unasked."""
+ENDING_LOOK: Final = 1.0
+"""Seconds after which an ending service is looked at again, should its keeper's exit go unnoticed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +126,18 @@ def _run(view: View) -> Plan:
 def _rescue(view: View) -> Plan:
     """What is left of earlier runs comes first: it needs no secrets and no clone, only care."""
     actions: list[Action] = []
+    hold: Hold | None = None
     for service in Service:
         facts = view.facts.service(service)
         if facts.phase is Phase.ENDING:
-            actions.append(StopService(service=service, cause="the rest of its last run is still ending"))
+            # Its keeper does that by itself, and its exit is noticed. Asking it to would make a crash look asked for.
+            message = f"the rest of the last run of the {service} is ending"
+            hold = Hold(reason="Ending", message=message, after=ENDING_LOOK, stalled=False)
         elif facts.phase is Phase.ORPHANED and facts.pid is None:
             actions.append(StopService(service=service, cause="its last run left processes behind"))
         elif facts.phase is Phase.ORPHANED:
             actions.append(AdoptService(service=service, cause="its keeper is gone"))
-    return Plan(actions=tuple(actions))
+    return Plan(actions=tuple(actions), hold=hold)
 
 
 def _sandbox(view: View) -> Plan:

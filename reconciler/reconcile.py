@@ -40,8 +40,8 @@ LOOKING: Final = 8
 class Tombstones(Protocol):
     """What a pass may ask about the spec file of a project that is destroyed."""
 
-    def removable(self, name: str) -> bool:
-        """Whether there is a file and it is ours to remove."""
+    def look(self, name: str) -> tuple[bool, bool]:
+        """Whether there is a file, and whether it is ours to remove."""
 
     def remove(self, name: str) -> None:
         """Move the file to the trash."""
@@ -137,8 +137,8 @@ class Reconciler:
         async with self._looking.hold(0 if project.urgent else 1):
             facts = await self._engine.observe(project.name, spec, ledger)
         if spec.wanted is State.ABSENT:
-            removable = await asyncio.to_thread(self._tombstones.removable, project.name)
-            facts = replace(facts, removable_spec=removable)
+            there, ours = await asyncio.to_thread(self._tombstones.look, project.name)
+            facts = replace(facts, removable_spec=there and ours, spec_stays=there and not ours)
         ledger = self._account(project, spec, facts, ledger)
         view = View(spec=spec, facts=facts, ledger=ledger, now=self._engine.now(), development=self._development)
         project.facts, project.plan = facts, make_plan(view)

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 def render_table(projects: Sequence[Mapping[str, Any]]) -> str:
     """All projects, a line each."""
     head = ["PROJECT", "DESIRED", "ACTUAL", "AGENT", "PID", "BRIDGE", "PID", "AGE", "REASON"]
-    rows = [head, *([p["name"], p["desired"], p["actual"], *_s(p["agent"]), *_s(p["bridge"]), _age(p), p["reason"]] for p in projects)]
+    rows = [
+        head,
+        *(
+            [p["name"], p["desired"], p["actual"], *_s(p["agent"]), *_s(p["bridge"]), _age(p), p["reason"]]
+            for p in projects
+        ),
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 

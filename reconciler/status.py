@@ -158,7 +158,8 @@ def actual(facts: ProjectFacts) -> str:
 
 def _converged(sources: Sources) -> bool:
     spec = sources.spec
-    if spec is None or sources.plan.actions or sources.plan.hold is not None or not sources.settled:
+    idle = sources.note is None and sources.settled and not sources.plan.actions and sources.plan.hold is None
+    if spec is None or not idle:
         return False
     return actual(sources.facts) == "running" if spec.wanted is State.RUNNING else True
 
@@ -189,7 +190,7 @@ def _ready(sources: Sources, trouble: Note | None, work: Note | None) -> Conditi
         wanted = sources.spec.wanted if sources.spec else State.RUNNING
         reason = {State.RUNNING: "Running", State.STOPPED: "Stopped", State.ABSENT: "Destroyed"}[wanted]
         message = ""
-        if wanted is State.ABSENT:
+        if wanted is State.ABSENT and sources.facts.spec_stays:
             message = "the spec file is tracked by git and stays as the tombstone: remove it there"
         return Condition(status=True, reason=reason, message=message)
     why = trouble or work or Note(reason="Looking")

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler import files, specfiles, specwrites
+from reconciler.spec import State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,18 +25,22 @@ class Tombstones:
         self._folder = settings.specs
         self._home = settings.home
 
-    def removable(self, name: str) -> bool:
-        """Whether there is a file and it is ours to remove: one that git tracks is a person's to remove."""
-        path = specfiles.spec_path(self._folder, name)
-        return path.is_file() and not specwrites.tracked_by_git(self._folder, name)
+    def look(self, name: str) -> tuple[bool, bool]:
+        """Whether there is a file, and whether it is ours to remove: one that git tracks is a person's."""
+        if not specfiles.spec_path(self._folder, name).is_file():
+            return False, False
+        return True, not specwrites.tracked_by_git(self._folder, name)
 
     def remove(self, name: str) -> None:
-        """Move the file to the trash: somebody may have written it by hand."""
+        """Move the file to the trash: somebody may have written it by hand. One that says otherwise by now stays."""
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        place = files.private_folder(self._home.trash / f"{name}-{stamp}-spec")
+        place = self._home.trash / f"{name}-{stamp}-spec"
         path = specfiles.spec_path(self._folder, name)
-        files.replace_file(place / path.name, path.read_bytes())
-        path.unlink()
+        with specwrites.locked(self._home):
+            match specfiles.read_now(self._folder, name):
+                case specfiles.Accepted(spec=spec) if spec.wanted is State.ABSENT:
+                    files.replace_file(files.private_folder(place) / path.name, path.read_bytes())
+                    path.unlink()
 
 
 def confirm_missing(home: Home, name: str) -> None:

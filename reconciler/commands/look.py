@@ -1,0 +1,93 @@
+"""Commands that only look: what was published, and what services printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import watchfiles
+import yaml
+
+from reconciler import published, reader, render
+from reconciler.settings import UserError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from reconciler.settings import Settings
+
+WATCH_DEBOUNCE = 100
+"""Milliseconds in which changes of the index are gathered."""
+
+
+def list(settings: Settings, options: Namespace) -> int:  # noqa: A001  the name of the command
+    """All projects."""
+    return _show(settings, None, options.output)
+
+
+def status(settings: Settings, options: Namespace) -> int:
+    """All projects, or one in full; again at each change when watching."""
+    code = _show(settings, options.name, options.output)
+    if not options.watch:
+        return code
+    home = settings.home
+    for _ in watchfiles.watch(home.root, recursive=False, debounce=WATCH_DEBOUNCE, watch_filter=_is_index(home.state_file)):
+        sys.stdout.write("\033[H\033[2J" if sys.stdout.isatty() else "\n")
+        code = _show(settings, options.name, options.output)
+    return code
+
+
+def _is_index(path: Path) -> Any:  # noqa: ANN401  watchfiles' own type costs an import
+    return lambda _change, changed: changed == str(path)
+
+
+def _show(settings: Settings, name: str | None, output: str) -> int:
+    """Print it; 0 when everything shown is as wanted, else 2."""
+    index = published.read(settings.home)
+    for warning in reader.warnings(index):
+        print(f"note: {warning}", file=sys.stderr)
+    shown = [index.projects[each] for each in sorted(index.projects)] if name is None else [reader.raw_status(settings, name)]
+    if output == "json":
+        print(json.dumps(shown if name is None else shown[0], indent=2))
+    elif output == "yaml":
+        print(yaml.safe_dump([dict(each) for each in shown] if name is None else dict(shown[0]), sort_keys=False), end="")
+    elif name is None:
+        print(render.render_table(shown))
+    else:
+        print(render.render_status(shown[0]))
+    return 0 if all(_as_wanted(each) for each in shown) else 2
+
+
+def _as_wanted(project: Mapping[str, Any]) -> bool:
+    return bool(project["ready"]["status"])
+
+
+def logs(settings: Settings, options: Namespace) -> int:
+    """The end of a log, and what is added to it."""
+    path = settings.home.log_file(options.name, options.service)
+    try:
+        handle = path.open("rb")
+    except OSError:
+        raise UserError(f"cannot show the log of {options.name}: there is no {path}") from None
+    with handle:
+        sys.stdout.buffer.write(_tail(handle.read(), options.lines))
+        sys.stdout.flush()
+        if options.follow:
+            _follow(path, handle)
+    return 0
+
+
+def _tail(data: bytes, lines: int) -> bytes:
+    return b"".join(data.splitlines(keepends=True)[-lines:]) if lines > 0 else b""
+
+
+def _follow(path: Path, handle: Any) -> None:  # noqa: ANN401  a binary file
+    for _ in watchfiles.watch(path, debounce=WATCH_DEBOUNCE):
+        if os.fstat(handle.fileno()).st_size < handle.tell():
+            handle.seek(0)  # it was cut because it had grown too long
+        sys.stdout.buffer.write(handle.read())
+        sys.stdout.flush()

@@ -1,0 +1,100 @@
+"""The local engine as the loop sees it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from reconciler.local import processes
+from reconciler.local.act import Actor
+from reconciler.local.health import Prober
+from reconciler.local.observe import Observer
+from reconciler.local.processes import ExitWatch
+from reconciler.local.serving import Serving
+from reconciler.local.toolchain import Toolchains
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from reconciler.actions import Action, Outcome
+    from reconciler.engine import Report
+    from reconciler.facts import Ledger, Now, ProjectFacts
+    from reconciler.ledger import Ledgers
+    from reconciler.settings import Settings
+    from reconciler.spec import Spec
+
+
+class LocalEngine:
+    """Projects as processes of this machine. Must be made inside a running event loop.
+
+    A dry one only looks; since it has seen no service become ready, it proves at each look what it must know.
+    """
+
+    def __init__(
+        self, settings: Settings, ledgers: Ledgers, on_exit: Callable[[str], None], *, dry: bool = False
+    ) -> None:
+        self._settings = settings
+        self._on_exit = on_exit
+        self._prober = Prober()
+        toolchains = Toolchains(settings)
+        self._observer = Observer(settings, toolchains, self._prober, dry=dry)
+        self._serving = Serving(settings, self._observer, toolchains, self._prober, self._watch)
+        self._actor = Actor(settings, ledgers, self._observer, toolchains, self._serving)
+        self._exits = ExitWatch(self._exited)
+
+    def now(self) -> Now:
+        """The clock of this machine."""
+        return processes.now()
+
+    async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ProjectFacts:
+        """Everything there is to see of one project; its processes are watched from then on."""
+        facts = await self._observer.observe(name, spec, ledger, self.now())
+        if facts.agent.alive or facts.bridge.alive:
+            self._watch(name)
+        return facts
+
+    async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
+        """Do one planned action."""
+        return await self._actor.perform(name, spec, action, report)
+
+    def fingerprint(self, name: str) -> object:
+        """Of the files that people edit or delete by hand."""
+        sandbox = self._settings.home.sandbox(name)
+        key = self._settings.home.deploy_key(name)
+        return tuple(_stamp(path) for path in (sandbox.env_file, key, sandbox.repo, sandbox.run))
+
+    def describe(self, name: str) -> str:
+        """The sandbox's folder."""
+        return str(self._settings.home.sandbox(name).path)
+
+    def tidy(self) -> None:
+        """Delete what has been in the trash long enough."""
+        oldest = time.time() - self._settings.trash_days * 86400
+        for place in self._settings.home.trash.glob("*"):
+            if place.lstat().st_ctime < oldest:
+                shutil.rmtree(place, ignore_errors=True)
+
+    async def close(self) -> None:
+        """Let go of what is watched; the services go on."""
+        self._exits.close()
+        await self._prober.close()
+
+    def _watch(self, name: str) -> None:
+        run = self._settings.home.sandbox(name).run
+        for service in ("agent", "bridge"):
+            self._exits.watch(name, run, service)
+
+    def _exited(self, name: str) -> None:
+        self._serving.exited(name)
+        self._on_exit(name)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Inode, and for a file its time and size: a folder's time moves with everything in it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_ino, 0, 0) if path.is_dir() else (found.st_ino, found.st_mtime_ns, found.st_size)

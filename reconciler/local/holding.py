@@ -1,0 +1,263 @@
+"""Holding a service until nothing of it is left: waiting, ending, recording how it ended, capping its log.
+
+Belongs here: the keeper's life once the service runs or was adopted. Standard library only, imports only the keeper's
+own parts. Does not belong here: how the service got started (`keeper`), or who belongs to it (`tree`).
+
+Everything is an event on one poll: signals through a wake-up pipe, ends through pidfds, deadlines as its timeout.
+"""
+# pathlib would cost every keeper half a megabyte:
+# ruff: noqa: PTH104, PTH108, PTH110
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import struct
+import time
+
+from reconciler.local import proofs
+from reconciler.local.tree import Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from reconciler.local.proofs import Place, Record
+
+PATROL = 15.0
+"""Seconds between looks at the log and at our own files, when nothing else happens."""
+LINGER = 2.0
+"""Seconds that what the leader left behind gets between TERM and KILL."""
+AGAIN = 0.1
+"""Seconds until the rest is killed again; doubles up to SLOWEST for what does not die."""
+SLOWEST = 5.0
+LOG_LIMIT = 10_000_000
+LOGS_KEPT = 3
+_ENDINGS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_PIDFD_GET_INFO = 0xC040FF0B
+_PIDFD_INFO_EXIT = 1 << 3
+
+
+class Signals:
+    """Signals as bytes on a pipe, so that they can be waited for together with everything else."""
+
+    def __init__(self) -> None:
+        self.told = False
+        """Whether one of the ending signals came, ever."""
+        self.handle, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for number in (*_ENDINGS, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+    def drain(self) -> None:
+        """Empty the pipe and note what came."""
+        with contextlib.suppress(BlockingIOError):
+            self.told |= not _ENDINGS.isdisjoint(os.read(self.handle, 4096))
+
+
+class Holder:
+    """Holds one run.
+
+    Args:
+        place: the service's files.
+        run: its run record.
+        signals: how we are told.
+        leader: pidfd of the leader; None when it has ended already.
+        ancestor: the run's processes are our descendants; else they were adopted.
+    """
+
+    def __init__(self, place: Place, run: Record, signals: Signals, leader: int | None, *, ancestor: bool) -> None:
+        self._place = place
+        self._run = run
+        self._signals = signals
+        self._leader = leader
+        self._ancestor = ancestor
+        self._tree = Tree(run["marker"], place.lock, ancestor=ancestor)
+        self._exit: Record = {}
+        self._asked = bool(run.get("stopping"))
+        self._terms: list[float] = []
+        self._kill_at = float("inf")
+        self._again = AGAIN
+        self._patrol_at = 0.0
+        self.locks: dict[str, int] = {}
+        """Paths and descriptors of what we hold, to be taken again should somebody delete them."""
+
+    def hold(self) -> None:
+        """Until nothing is left of the run."""
+        if self._asked:
+            self._end()
+        while True:
+            self._notice_ends()
+            if self._exit and self._is_empty():
+                break
+            self._escalate()
+            self._wait()
+        self._finish()
+
+    # -- what happened -------------------------------------------------------------------------------------------------
+
+    def _notice_ends(self) -> None:
+        if self._ancestor:
+            while (found := _reap()) is not None:
+                if found[0] == self._run["leader"]["pid"]:
+                    self._leader_ended(os.waitstatus_to_exitcode(found[1]))
+        elif not self._exit and (self._leader is None or proofs.has_ended(self._leader)):
+            self._leader_ended(None if self._leader is None else _adopted_status(self._leader, self._run["leader"]))
+
+    def _leader_ended(self, code: int | None) -> None:
+        """Record it at once, then end what it left behind."""
+        known = proofs.read_record(self._place.exit)
+        if known.get("run_id") == self._run["run_id"]:  # by the keeper before us
+            self._exit = known
+        else:
+            at = time.clock_gettime(time.CLOCK_BOOTTIME)
+            self._exit = {
+                "run_id": self._run["run_id"],
+                "code": code if code is not None and code >= 0 else None,
+                "signal": -code if code is not None and code < 0 else None,
+                "asked": self._asked,
+                "at": at,
+                "at_wall": time.time(),
+                "boot_id": self._run["boot_id"],
+                "lived": round(at - self._run["started"], 3) if self._run["started"] else 0.0,
+                "emptied": False,
+            }
+            self._record_exit()
+        if self._leader is not None:
+            os.close(self._leader)
+            self._leader = None
+        now = time.monotonic()
+        self._terms = [now]
+        self._kill_at = min(self._kill_at, now + min(self._run["grace"], LINGER))
+
+    def _is_empty(self) -> bool:
+        if self._ancestor:
+            return not _has_children()
+        self._tree.look()
+        return not self._tree.pidfds() and not (
+            proofs.lock_held(self._place.lock) and self._place.lock not in self.locks
+        )
+
+    # -- what is done --------------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """TERM now, TERM again (the first may be swallowed: measured), then KILL."""
+        now, grace = time.monotonic(), self._run["grace"]
+        self._terms = [now, now + 0.4 * grace]
+        self._kill_at = min(self._kill_at, now + grace)
+
+    def _escalate(self) -> None:
+        now = time.monotonic()
+        if now >= self._kill_at:
+            self._tree.kill()
+            self._kill_at = now + self._again
+            self._again = min(2 * self._again, SLOWEST)
+        elif self._terms and now >= self._terms[0]:
+            self._terms.pop(0)
+            self._tree.ask_to_end()
+        if now >= self._patrol_at:
+            self._patrol_at = now + PATROL
+            if not self._ancestor:
+                self._tree.look()  # to know them should their parents go
+        self._heal()
+        cap_log(self._run["log"], 2)
+
+    def _wait(self) -> None:
+        now = time.monotonic()
+        deadline = min(*self._terms[:1], self._kill_at, self._patrol_at)
+        poll = select.poll()
+        poll.register(self._signals.handle, select.POLLIN)
+        ends = self._tree.pidfds() if self._terms or self._exit or self._asked else []
+        for pidfd in ends if self._leader is None else (*ends, self._leader):
+            poll.register(pidfd, select.POLLIN)
+        poll.poll(max(0.0, deadline - now) * 1000)
+        self._signals.drain()
+        if self._signals.told and not self._asked:
+            self._asked = True
+            self._run["stopping"] = True
+            self._record_run()
+            self._end()
+
+    def _finish(self) -> None:
+        """The pid file goes first: who sees `emptied` may start the next run."""
+        pid_file = self._run["pid_file"]
+        if proofs.read_bytes(pid_file).strip() == str(self._run["leader"]["pid"]).encode():
+            with contextlib.suppress(OSError):
+                os.unlink(pid_file)
+        self._exit["emptied"] = True
+        self._record_exit()
+
+    def _record_run(self) -> None:
+        # A full disk or a deleted folder must never end a keeper: it goes on by what it knows.
+        with contextlib.suppress(OSError):
+            if self._run["run_id"]:
+                proofs.write_record(self._place.run, self._run)
+
+    def _record_exit(self) -> None:
+        with contextlib.suppress(OSError):
+            proofs.write_record(self._place.exit, self._exit)
+
+    def _heal(self) -> None:
+        """What somebody deleted is made again, or a second copy could be started."""
+        with contextlib.suppress(OSError, proofs.Held):
+            for path, handle in self.locks.items():
+                if not proofs.same_file(path, handle):
+                    self.locks[path] = proofs.take_lock(path)
+            if not os.path.exists(self._place.run):
+                self._record_run()
+
+
+def cap_log(path: str, handle: int) -> None:
+    """Copy an overgrown log away and empty it; whoever appends to it notices nothing."""
+    if os.fstat(handle).st_size > LOG_LIMIT:
+        with contextlib.suppress(OSError):  # on a full disk new lines are worth more than old ones
+            _keep_copy(path, handle)
+        os.ftruncate(handle, 0)
+
+
+def _keep_copy(path: str, handle: int) -> None:
+    for number in range(LOGS_KEPT - 1, 0, -1):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{path}.{number}", f"{path}.{number + 1}")
+    copy = os.open(f"{path}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        offset = 0
+        while sent := os.sendfile(copy, handle, offset, LOG_LIMIT):
+            offset += sent
+    finally:
+        os.close(copy)
+
+
+def _reap() -> tuple[int, int] | None:
+    """Pid and wait status of a child that ended; None when there is none."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, status) if pid else None
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _adopted_status(pidfd: int, leader: Record) -> int | None:
+    """The exit code of a process that is not our child; None where the kernel does not tell.
+
+    A zombie shows it in /proc; one that was reaped leaves it with its pidfd since Linux 6.15.
+    """
+    stat = proofs.Stat(leader["pid"])
+    if stat.start == leader["start"] and stat.ended:
+        return os.waitstatus_to_exitcode(stat.status)
+    try:
+        answer = fcntl.ioctl(pidfd, _PIDFD_GET_INFO, struct.pack("Q56x", _PIDFD_INFO_EXIT))
+    except OSError:
+        return None
+    mask, status = struct.unpack("Q52xi", answer)
+    return os.waitstatus_to_exitcode(status) if mask & _PIDFD_INFO_EXIT else None

@@ -1,0 +1,90 @@
+"""Who listens on a port of this machine.
+
+Belongs here: the proof that a listener is a process of a service, and a name for one that is not.
+Does not belong here: picking ports (`ports`), or whether the listener works (`health`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from reconciler.local import ports, proofs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LISTEN: Final = "0A"
+_REACHED: Final = {
+    "0100007F": "127.0.0.1",
+    "00000000": "any",
+    "00000000000000000000000000000000": "any, IPv6",
+    "0000000000000000FFFF00000100007F": "127.0.0.1, IPv6",
+}
+"""Local addresses that a connection to 127.0.0.1 can reach, as /proc/net/tcp writes them."""
+
+
+def listens(run_dir: Path, service: str, port: int) -> bool:
+    """Whether whoever answers on 127.0.0.1:port is, for certain, a process of this service."""
+    wanted = set(_listening(port))
+    if not wanted:
+        return False
+    run = proofs.read_record(proofs.Place(os.path.realpath(run_dir), service).run)
+    if not run or run["boot_id"] != proofs.boot_id():
+        return False
+    leader = proofs.open_proved(run["leader"], run["marker"])
+    if leader is None:
+        return False
+    try:
+        for pid in _family(run["leader"]["pid"]):
+            wanted -= _sockets(pid)
+            if not wanted:
+                return not proofs.has_ended(leader)  # else the pids may have been strangers'
+    finally:
+        os.close(leader)
+    return False
+
+
+def port_holder(port: int) -> str:
+    """Who keeps this port of 127.0.0.1 from being used, for people: `pid 123 (nginx)`; empty when it is free."""
+    if ports.is_free(port):
+        return ""
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            listening = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listening and connection.pid:
+                return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return "a process that we may not look at"
+
+
+def _listening(port: int) -> Iterator[str]:
+    """Inodes of the sockets that may answer there."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in proofs.read_bytes(table).decode().splitlines()[1:]:
+            fields = line.split()
+            address, _, number = fields[1].partition(":")
+            if fields[3] == _LISTEN and int(number, 16) == port and address in _REACHED:
+                yield f"socket:[{fields[9]}]"
+
+
+def _family(leader: int) -> Iterator[int]:
+    """The leader, then, only if asked for more, its descendants."""
+    yield leader
+    parents = {pid: proofs.Stat(pid).parent for pid in proofs.pids()}
+    family = {leader}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+        yield from more
+
+
+def _sockets(pid: int) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(str(entry.readlink()))
+    return found

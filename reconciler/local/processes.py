@@ -1,0 +1,264 @@
+"""The controller's side of its services: starting keepers, seeing what is there, asking keepers to end.
+
+Belongs here: everything the rest of the engine may ask about or do to the processes of a service. Only keepers are
+started and only keepers get a signal; they look after their service. Does not belong here: what is run (`launch`), how
+it is held (`keeper` and its parts), health (`health`).
+
+Nothing is remembered: all facts come from locks, records and /proc, each time anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import json
+import os
+import secrets
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.facts import Exit, Now, Phase, ServiceFacts
+from reconciler.local import proofs, spawn
+from reconciler.local.exits import ExitWatch
+from reconciler.local.listeners import listens, port_holder
+from reconciler.local.proofs import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["ExitWatch", "KeeperError", "Launch", "adopt", "listens", "now", "observe", "port_holder", "start", "stop"]
+
+MARKER: Final = "OCM_SANDBOX"
+"""A variable of every process of a run: PROJECT:RUN_ID."""
+_ATTEMPTS: Final = 4
+"""Steps of one stop: adopt, end, and once more should the keeper be killed meanwhile."""
+
+
+class KeeperError(OSError):
+    """A keeper could not do it; `strerror` is a clause that says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Everything a keeper needs to run a service."""
+
+    argv: tuple[str, ...]
+    """Public: everybody can read it."""
+    env: Mapping[str, str] = field(repr=False)
+    """The whole environment, secrets included; it travels by a pipe and is recorded nowhere."""
+    cwd: Path
+    log: Path
+    pid_file: Path
+    digest: str
+    port: int
+    grace: float
+    """Seconds between the first TERM and KILL."""
+    project: str
+
+
+# -- clock -------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def boot_id() -> str:
+    """Names this boot of the machine."""
+    return proofs.boot_id()
+
+
+def now() -> Now:
+    """The clock of this machine."""
+    return Now(boot=time.clock_gettime(time.CLOCK_BOOTTIME), boot_id=boot_id(), wall=time.time())
+
+
+# -- seeing ------------------------------------------------------------------------------------------------------------
+
+
+def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
+    """What there is of a service. Reads only; about 0.2 ms."""
+    place = _place(run_dir, service)
+    run, ended = proofs.read_record(place.run), proofs.read_record(place.exit)
+    kept, left = proofs.lock_held(place.keeper_lock), proofs.lock_held(place.lock)
+    if not run:
+        # A keeper that is only starting, or whose record is lost: never a reason for a second copy.
+        return ServiceFacts(phase=Phase.ENDING if kept else Phase.ORPHANED if left else Phase.NEVER)
+    ours = run["boot_id"] == now.boot_id
+    leader = ours and _lives(run["leader"], run["marker"])
+    keeper = ours and _lives(run["keeper"], place.folder)
+    phase = _phase(leader=leader, kept=kept or keeper, stopping=run["stopping"])
+    if phase is Phase.EXITED and (left or not proofs.finished(run, ended)):
+        phase = Phase.ORPHANED
+    return ServiceFacts(
+        phase=phase,
+        run_id=run["run_id"],
+        pid=run["leader"]["pid"] if leader else None,
+        keeper_pid=run["keeper"]["pid"] if keeper else None,
+        port=run["port"],
+        digest=run["digest"],
+        started=run["started"],
+        started_wall=run["started_wall"],
+        exit=None if leader else _exit(run, ended),
+    )
+
+
+def _phase(*, leader: bool, kept: bool, stopping: bool) -> Phase:
+    if kept:
+        return Phase.RUNNING if leader and not stopping else Phase.ENDING
+    return Phase.ORPHANED if leader else Phase.EXITED
+
+
+def _exit(run: dict[str, Any], ended: dict[str, Any]) -> Exit:
+    """How the run ended; of an unknown cause where nobody recorded it."""
+    try:
+        if ended.get("run_id") == run["run_id"]:
+            return Exit(
+                run_id=run["run_id"],
+                code=_whole(ended["code"]),
+                signal=_whole(ended["signal"]),
+                asked=ended["asked"] is True,
+                at=float(ended["at"]),
+                boot_id=ended["boot_id"],
+                lived=float(ended["lived"]),
+            )
+    except (LookupError, TypeError, ValueError):
+        pass  # a record that is not whole says nothing
+    return Exit(run_id=run["run_id"], boot_id=run["boot_id"], asked=run["stopping"])
+
+
+def _whole(number: object) -> int | None:
+    return number if isinstance(number, int) else None
+
+
+def _place(run_dir: Path, service: str) -> Place:
+    return Place(os.path.realpath(run_dir), service)
+
+
+def _lives(who: dict[str, Any], needle: str) -> bool:
+    pidfd = proofs.open_proved(who, needle)
+    if pidfd is None:
+        return False
+    os.close(pidfd)
+    return True
+
+
+# -- doing -------------------------------------------------------------------------------------------------------------
+
+
+async def start(run_dir: Path, service: str, launch: Launch) -> str:
+    """Start the service under a keeper; done when its run record is durable and it was let go.
+
+    Cancelling it does not undo it: the start goes on and is seen by `observe`.
+
+    Returns:
+        The id of the run.
+
+    Raises:
+        KeeperError: it could not be started, or runs already; nothing of the try is left.
+    """
+    run_id = secrets.token_hex(8)
+    marker = f"{launch.project}:{run_id}"
+    job = {
+        "run_id": run_id,
+        "marker": f"{MARKER}={marker}",
+        "argv": launch.argv,
+        "env": {**launch.env, MARKER: marker},
+        "cwd": str(launch.cwd),
+        "log": str(launch.log),
+        "pid_file": str(launch.pid_file),
+        "digest": launch.digest,
+        "port": launch.port,
+        "grace": float(launch.grace),
+    }
+    await _ask([str(run_dir), service], json.dumps(job).encode())
+    return run_id
+
+
+async def adopt(run_dir: Path, service: str) -> None:
+    """Give what lives of the service a new keeper; nothing to do when it has one.
+
+    Raises:
+        KeeperError: a record cannot be written.
+    """
+    try:
+        await _ask([str(run_dir), service, "--adopt"], b"")
+    except KeeperError as error:
+        if error.errno != errno.EBUSY:
+            raise
+
+
+async def _ask(arguments: list[str], job: bytes) -> None:
+    try:
+        text = await asyncio.to_thread(spawn.ask_keeper, arguments, job)
+    except TimeoutError as error:
+        raise KeeperError(errno.ETIMEDOUT, str(error)) from None
+    if text.startswith("held: "):
+        raise KeeperError(errno.EBUSY, text.removeprefix("held: "))
+    if text != "started":
+        raise KeeperError(errno.EIO, text or "its keeper died before it answered")
+
+
+async def stop(run_dir: Path, service: str, *, timeout: float) -> bool:  # noqa: ASYNC109  the keeper goes on after it
+    """End the service's whole tree.
+
+    Args:
+        run_dir: the project's run folder.
+        service: name of the service.
+        timeout: seconds to wait for it; its keeper goes on after that.
+
+    Returns:
+        Whether nothing is left.
+
+    Raises:
+        KeeperError: there is no keeper and none can be started.
+    """
+    deadline = time.monotonic() + timeout
+    for _ in range(_ATTEMPTS):
+        keeper = _open_keeper(run_dir, service)
+        if keeper is not None:
+            if not await _end(keeper, deadline - time.monotonic()):
+                return False
+        elif not observe(run_dir, service, now()).alive:
+            return True
+        else:
+            await adopt(run_dir, service)
+    return not observe(run_dir, service, now()).alive
+
+
+async def _end(keeper: int, limit: float) -> bool:
+    """Ask a keeper to end and wait until it did, no longer than this many seconds."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(keeper, ended.set)
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(keeper, signal.SIGTERM)
+        async with asyncio.timeout(limit):
+            await ended.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(keeper)
+        os.close(keeper)
+        spawn.reap()
+    return True
+
+
+def _open_keeper(run_dir: Path, service: str) -> int | None:
+    """A pidfd of the service's keeper: the recorded one, else, proved by its lock, one whose record is missing."""
+    place = _place(run_dir, service)
+    run = proofs.read_record(place.run)
+    if run and run["boot_id"] == boot_id() and (keeper := proofs.open_proved(run["keeper"], place.folder)) is not None:
+        return keeper
+    if not proofs.lock_held(place.keeper_lock):
+        return None
+    for pid in proofs.pids():
+        with contextlib.suppress(OSError):
+            pidfd = os.pidfd_open(pid)
+            if proofs.holds_lock(pid, place.keeper_lock) and not proofs.has_ended(pidfd):
+                return pidfd
+            os.close(pidfd)
+    return None

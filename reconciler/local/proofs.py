@@ -1,0 +1,251 @@
+"""What can be proved of a run without asking anybody: who is who, which lock is held, what was recorded.
+
+Belongs here: reading /proc, locks and records; replacing a record. Both the keeper and the controller's `processes` use
+it, so it is standard library only, imports nothing of ours, and keeps to the few modules that every keeper can afford.
+Does not belong here: signals, or any decision.
+"""
+# pathlib would cost every keeper half a megabyte:
+# ruff: noqa: PTH104, PTH115, PTH116, PTH120, PTH123, PTH208
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Record = dict[str, Any]
+
+_FLOCK = "hhqqi4x"
+"""struct flock of 64-bit Linux: type, whence, start, length, pid."""
+
+
+class Place:
+    """The files of one service below its run folder."""
+
+    def __init__(self, run_dir: str, service: str) -> None:
+        stem = f"{run_dir}/{service}"
+        self.folder = run_dir
+        self.run = f"{stem}.run.json"
+        self.exit = f"{stem}.exit.json"
+        self.keeper_lock = f"{stem}.keeper.lock"
+        """Held by the keeper alone."""
+        self.lock = f"{stem}.lock"
+        """Held by the keeper and by every process of the service that keeps its descriptors."""
+
+
+class Held(Exception):  # noqa: N818  a state, not a failure
+    """Somebody else holds the service; the text is a clause."""
+
+
+# -- who is who --------------------------------------------------------------------------------------------------------
+
+
+def boot_id() -> str:
+    """Names this boot: pids and monotonic times mean nothing in another one."""
+    return read_bytes("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def read_bytes(path: str) -> bytes:
+    """A file's content; empty when it cannot be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
+    except OSError:
+        return b""
+
+
+class Stat:
+    """What /proc/PID/stat says; `start` is 0 where there is no such process."""
+
+    __slots__ = ("ended", "parent", "session", "start", "status")
+
+    def __init__(self, pid: int) -> None:
+        fields = read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        whole = len(fields) > 49
+        self.ended = not whole or fields[0] in {b"Z", b"X"}
+        self.parent = int(fields[1]) if whole else 0
+        self.session = int(fields[3]) if whole else 0
+        self.start = int(fields[19]) if whole else 0
+        """Clock ticks since boot."""
+        self.status = int(fields[49]) if whole else 0
+        """Wait status, of a zombie."""
+
+
+def pids() -> list[int]:
+    """Of all processes."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether this process is gone or a zombie."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def identify(pid: int) -> Record:
+    """What tells a process from every other, past or future, that has the same pid."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        return {"pid": pid, "start": Stat(pid).start, "inode": os.fstat(pidfd).st_ino}
+    finally:
+        os.close(pidfd)
+
+
+def open_proved(who: Record, needle: str) -> int | None:
+    """A pidfd of the living process that a record of this boot names.
+
+    Args:
+        who: what `identify` said.
+        needle: in its environment or command line; asked only of kernels before 6.9, whose pidfds are all alike.
+
+    Returns:
+        None when it has ended; its pid may be another's now.
+    """
+    try:
+        pidfd = os.pidfd_open(who["pid"])
+    except OSError:
+        return None
+    inode = os.fstat(pidfd).st_ino
+    if inode == who["inode"] and Stat(who["pid"]).start == who["start"] and not has_ended(pidfd):
+        own = os.pidfd_open(os.getpid())
+        distinct = os.fstat(own).st_ino != inode
+        os.close(own)
+        if distinct or mentions(who["pid"], needle):
+            return pidfd
+    os.close(pidfd)
+    return None
+
+
+def mentions(pid: int, needle: str) -> bool:
+    """Whether this is one of the arguments or environment entries of a process."""
+    return has_variable(pid, needle) or os.fsencode(needle) in read_bytes(f"/proc/{pid}/cmdline").split(b"\0")
+
+
+def has_variable(pid: int, entry: str) -> bool:
+    """Whether NAME=VALUE stands in the environment a process was started with."""
+    return os.fsencode(entry) in read_bytes(f"/proc/{pid}/environ").split(b"\0")
+
+
+def holds_lock(pid: int, path: str) -> bool:
+    """Whether a process holds the lock on this file, be the file deleted or not.
+
+    To have the file open is not enough: whoever asks for a lock has it open for a moment.
+    """
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{name}").removesuffix(" (deleted)") == path:
+                    return b"\nlock:" in read_bytes(f"/proc/{pid}/fdinfo/{name}")
+    return False
+
+
+# -- records -----------------------------------------------------------------------------------------------------------
+
+
+_FIELDS: tuple[tuple[type, str], ...] = (
+    (str, "run_id boot_id marker digest log pid_file"),
+    (int, "port"),
+    (float, "grace started started_wall"),
+    (bool, "stopping"),
+)
+"""Of a run record. A field that is added later must not be asked for here: older runs are still to be adopted."""
+
+
+def read_record(path: str) -> Record:
+    """A whole run or exit record; empty when there is none or it is broken."""
+    try:
+        record = json.loads(read_bytes(path))
+        whole = type(record) is dict and all(type(record[key]) is str for key in ("run_id", "boot_id"))
+        if path.endswith(".run.json"):
+            whole &= all(type(record[key]) is kind for kind, keys in _FIELDS for key in keys.split())
+            numbers = [record[who][key] for who in ("keeper", "leader") for key in ("pid", "start", "inode")]
+            whole &= all(type(number) is int and 0 < number < 2**63 for number in numbers)
+            whole &= record["leader"]["pid"] < 2**31 and record["keeper"]["pid"] < 2**31
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return record if whole else {}
+
+
+def nobodys_run() -> Record:
+    """Stands for a run whose record is lost: only its lock tells who belongs to it."""
+    nobody = {"pid": 0, "start": 0, "inode": 0}
+    blank = {"run_id": "", "marker": "", "digest": "", "port": 0, "log": "", "pid_file": "", "stopping": False}
+    times = {"grace": 2.0, "started": 0.0, "started_wall": 0.0}
+    return {**blank, **times, "boot_id": boot_id(), "keeper": nobody, "leader": nobody}
+
+
+def finished(run: Record, ended: Record) -> bool:
+    """Whether nothing of a recorded run can be left."""
+    return run["boot_id"] != boot_id() or (ended.get("run_id") == run["run_id"] and ended.get("emptied") is True)
+
+
+def replace(path: str, data: bytes) -> None:
+    """Replace a file durably: after a crash there is the old content or the new."""
+    temporary = f"{path}.tmp"
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_record(path: str, record: Record) -> None:
+    """Replace a record durably."""
+    replace(path, json.dumps(record).encode())
+
+
+# -- locks -------------------------------------------------------------------------------------------------------------
+
+
+def same_file(path: str, handle: int) -> bool:
+    """Whether the path still leads to the open file."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    return False
+
+
+def take_lock(path: str) -> int:
+    """A descriptor that holds the exclusive lock on a file, and passes it on to whoever inherits it.
+
+    Raises:
+        Held: somebody else holds it.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
+        except OSError as error:
+            os.close(handle)
+            if error.errno in {errno.EAGAIN, errno.EACCES}:
+                raise Held("it runs already, or processes of its last run are left") from None
+            raise
+        if same_file(path, handle):  # a file that was deleted meanwhile would allow two holders
+            return handle
+        os.close(handle)
+
+
+def lock_held(path: str) -> bool:
+    """Whether anybody holds the lock on this file. Asking changes nothing."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        answer = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
+    finally:
+        os.close(handle)
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)

@@ -1,0 +1,108 @@
+"""All living processes of one run, each proved to belong to it, however it tried to get away.
+
+Belongs here: evidence of membership, and signals to members. Standard library only, imports only `proofs`.
+Does not belong here: when to signal (`holding`).
+
+A process is proved after its pidfd was opened, so the evidence and the later signal mean the same process. Evidence is:
+its parent is a member; and for a keeper that is not an ancestor of the run also: it is in a session with a member, it
+holds the service's lock, or its environment has the run's marker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+from reconciler.local.proofs import Stat, has_ended, has_variable, holds_lock, pids
+
+MOST = 200
+"""Members handled at a time: each costs a descriptor."""
+ROUNDS = 50
+"""Of stopping what turned up meanwhile, before the kill: ends even if forks are faster than we are."""
+
+
+class Tree:
+    """The members that are known now; `look` finds more."""
+
+    def __init__(self, marker: str, lock: str, *, ancestor: bool) -> None:
+        self._marker = marker
+        self._lock = lock
+        self._ancestor = ancestor
+        self._me = os.getpid()
+        self._known: dict[int, int] = {}
+
+    def pidfds(self) -> list[int]:
+        """Of the known members that live."""
+        for pid, pidfd in list(self._known.items()):
+            if has_ended(pidfd):
+                os.close(pidfd)
+                del self._known[pid]
+        return list(self._known.values())
+
+    def look(self) -> bool:
+        """Find members that are not known yet; says whether there were any."""
+        self.pidfds()
+        grown = False
+        while self._pass():
+            grown = True
+        return grown
+
+    def ask_to_end(self) -> None:
+        """TERM to every member; CONT, or a stopped one would never notice."""
+        self.look()
+        self._send(signal.SIGTERM)
+        self._send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Stop all until nobody new turns up, which beats forking, then kill all."""
+        self.look()
+        for _ in range(ROUNDS):
+            self._send(signal.SIGSTOP)
+            if not self.look():
+                break
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        for pidfd in self._known.values():
+            # Gone, or now another user's: what cannot be ended is looked at again, never forgotten.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(pidfd, number)
+
+    def _pass(self) -> bool:
+        """Admit whoever can be proved in one walk over all processes; says whether there was anybody."""
+        grown = False
+        for pid in pids():
+            if pid in self._known or pid == self._me or len(self._known) >= MOST:
+                continue
+            if self._belongs(pid) and self._admit(pid):
+                grown = True
+        return grown
+
+    def _admit(self, pid: int) -> bool:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return False
+        if self._belongs(pid) and not has_ended(pidfd):
+            self._known[pid] = pidfd
+            return True
+        os.close(pidfd)
+        return False
+
+    def _belongs(self, pid: int) -> bool:
+        stat = Stat(pid)
+        if stat.ended:
+            return False
+        if self._ancestor:
+            return stat.parent == self._me or self._is_member(stat.parent)
+        return (
+            self._is_member(stat.parent)
+            or any(Stat(member).session == stat.session and self._is_member(member) for member in self._known)
+            or holds_lock(pid, self._lock)
+            or (bool(self._marker) and has_variable(pid, self._marker))
+        )
+
+    def _is_member(self, pid: int) -> bool:
+        """Asked after something was read that names this pid: if the member lives still, it was meant."""
+        return pid in self._known and not has_ended(self._known[pid])

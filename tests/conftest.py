@@ -1,0 +1,64 @@
+"""Fixtures that more than one room needs: a world, and the real OpenCode."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler import settings as settings_module
+from reconciler.agents import OPENCODE
+from reconciler.files import LockFile
+from reconciler.local.toolchain import Toolchains
+from tests.support.world import World, a_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WORKERS = 4
+"""Test processes that may share the ports."""
+
+
+@pytest.fixture(name="ports", scope="session")
+def _ports(worker_id: str) -> tuple[range, range]:
+    """This test process's share of both port ranges."""
+    worker = int(worker_id.removeprefix("gw")) % WORKERS if worker_id.startswith("gw") else 0
+    size = 88 // WORKERS
+    first = worker * size
+    return range(4100 + first, 4100 + first + size), range(5100 + first, 5100 + first + size)
+
+
+@pytest.fixture(name="world")
+def _world(tmp_path: Path, ports: tuple[range, range]) -> Iterator[World]:
+    """An empty home and specs folder, and at the end no process left."""
+    with a_world(tmp_path, ports) as world:
+        yield world
+
+
+@pytest.fixture(name="opencode", scope="session")
+def _opencode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real OpenCode, provided by the product itself, once for all test processes."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    home = shared / "provided"
+    home.mkdir(exist_ok=True)
+    environment = {**os.environ, settings_module.HOME_VARIABLE: str(home)}
+    toolchains = Toolchains(settings_module.load(environment=environment))
+    lock = LockFile(home / "lock", wait=True)
+    try:
+        return asyncio.run(toolchains.provide(OPENCODE, OPENCODE.default_version))
+    finally:
+        lock.close()
+
+
+@pytest.fixture(name="real_world")
+def _real_world(world: World, opencode: Path) -> World:
+    """A world whose home has the real OpenCode already."""
+    version = opencode.parent.parent
+    world.home.toolchains.mkdir(parents=True)
+    world.home.toolchains.joinpath(version.name).symlink_to(version)
+    return world

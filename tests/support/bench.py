@@ -1,0 +1,176 @@
+"""A bench for one service under a real keeper: starts misbehaving children, waits for what they tell, leaves nothing.
+
+Belongs here: what tests about processes share. Does not belong here: any expectation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from reconciler.local import processes, proofs
+from reconciler.local.processes import Launch
+
+if TYPE_CHECKING:
+    from reconciler.facts import ServiceFacts
+
+MISBEHAVE = Path(__file__).with_name("misbehave.py")
+PATIENCE = 60.0
+"""Seconds to wait for any event on a loaded machine of two cores."""
+SECRET = "a-very-secret-value"
+SERVICE = "agent"
+
+
+class Bench:
+    """One run folder and its service."""
+
+    def __init__(self, root: Path) -> None:
+        self.run = root / "run"
+        self.run.mkdir()
+        self.log = root / "service.log"
+        self.pid_file = root / "service.pid"
+        self.fifo = root / "told"
+        os.mkfifo(self.fifo)
+        self._pipe = os.open(self.fifo, os.O_RDWR | os.O_NONBLOCK)
+        self._text = ""
+        self.told: dict[int, str] = {}
+        """Pids that told, and their roles."""
+        self._known: dict[int, psutil.Process] = {}
+
+    def launch(self, mode: str, argument: object = "", *, grace: float = 1.0) -> Launch:
+        """What runs the misbehaving child."""
+        return Launch(
+            argv=(sys.executable, "-S", "-E", str(MISBEHAVE), str(self.fifo), mode, str(argument)),
+            env={"PATH": os.environ["PATH"], "THE_PASSWORD": SECRET},
+            cwd=self.run.parent,
+            log=self.log,
+            pid_file=self.pid_file,
+            digest="digest-1",
+            port=4100,
+            grace=grace,
+            project="blog",
+        )
+
+    async def start(self, mode: str, argument: object = "", *, grace: float = 1.0) -> str:
+        """Start the misbehaving child under a keeper."""
+        return await processes.start(self.run, SERVICE, self.launch(mode, argument, grace=grace))
+
+    def facts(self) -> ServiceFacts:
+        """What there is."""
+        return processes.observe(self.run, SERVICE, processes.now())
+
+    async def stop(self) -> bool:
+        """End it."""
+        return await processes.stop(self.run, SERVICE, timeout=PATIENCE)
+
+    def record(self, kind: str) -> dict[str, Any]:
+        """The run or exit record as it stands in its file."""
+        found: dict[str, Any] = json.loads((self.run / f"{SERVICE}.{kind}.json").read_text())
+        return found
+
+    def hear(self, role: str, count: int = 1) -> list[int]:
+        """Wait until this many processes of a role have told, and return their pids."""
+        deadline = time.monotonic() + PATIENCE
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        while len(found := [pid for pid, told in self.told.items() if told == role]) < count:
+            assert poll.poll(max(0.0, deadline - time.monotonic()) * 1000), f"no {role} told anything"
+            self._text += os.read(self._pipe, 65536).decode()
+            *lines, self._text = self._text.split("\n")
+            for line in lines:
+                name, _, pid = line.partition(" ")
+                self.told[int(pid)] = name
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self._known[int(pid)] = psutil.Process(int(pid))
+        return found
+
+    def silent(self) -> bool:
+        """Whether nothing was told that was not heard."""
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        return not poll.poll(0)
+
+    def living(self) -> list[int]:
+        """Of those that told, and of those that carry our marker or name our run folder."""
+        living = {pid for pid, process in self._known.items() if _lives(process)}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                ours = process.environ().get(processes.MARKER, "").startswith("blog:")
+                there = str(self.run.parent) in f"{process.cmdline()}"
+                if (
+                    _lives(process)
+                    and process.pid != os.getpid()
+                    and there
+                    and (ours or "keeper" in f"{process.cmdline()}")
+                ):
+                    living.add(process.pid)
+        return sorted(living)
+
+    async def exited(self) -> ServiceFacts:
+        """Wait until nothing of the run is left, and return what is said about it."""
+        facts = self.facts()
+        while facts.keeper_pid is not None:
+            await gone(facts.keeper_pid)
+            facts = self.facts()
+        return facts
+
+    async def close(self) -> None:
+        """End everything that is left."""
+        with contextlib.suppress(OSError):
+            await self.stop()
+        for pid in self.living():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            await gone(pid)
+        os.close(self._pipe)
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+async def kill(pid: int | None) -> None:
+    """Kill -9, and wait until it is so."""
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await gone(pid)
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process has ended, whoever's child it is."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await readable(pidfd)
+    finally:
+        os.close(pidfd)
+
+
+async def readable(handle: int) -> None:
+    """Wait for an event on a descriptor."""
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(handle, event.set)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await event.wait()
+    finally:
+        loop.remove_reader(handle)
+
+
+def children(pid: int) -> list[int]:
+    """Of a process, zombies included."""
+    return [other for other in proofs.pids() if proofs.Stat(other).parent == pid]

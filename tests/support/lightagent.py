@@ -1,0 +1,61 @@
+#!/usr/bin/env -S python3 -S -E
+"""A light stand-in for the OpenCode server, for tests about processes: starts in 50 ms, and misbehaves on demand.
+
+It is named in a sandbox's OPENCODE_BIN and takes OpenCode's arguments. It speaks just what readiness needs: 401 without
+the password, 200 with it. The variable LIGHT_AGENT (in the spec's agent.env) chooses how it misbehaves:
+die, deaf (never healthy), stubborn (ignores TERM), offspring (leaves a daemonised grandchild), open (asks no password).
+The same stories run against the real OpenCode in test_story.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        password = os.environ["OPENCODE_SERVER_PASSWORD"]
+        wanted = "Basic " + base64.b64encode(f"opencode:{password}".encode()).decode()
+        allowed = MODE == "open" or self.headers.get("authorization") == wanted
+        body = b'{"healthy":true,"version":"light"}' if allowed else b""
+        self.send_response(200 if allowed else 401)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = answer  # noqa: N815  names the base class looks for
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
+        """Say nothing."""
+
+
+def daemonise() -> None:
+    """Leave a grandchild in a session of its own, with nothing in its environment and no descriptor of ours."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.closerange(0, 64)
+            os.execve("/bin/sleep", ["sleep", "1000"], {})  # noqa: S606  the point of it
+        os._exit(0)
+    os.wait()
+
+
+MODE = os.environ.get("LIGHT_AGENT", "")
+
+if __name__ == "__main__":
+    if MODE == "die":
+        sys.exit(3)
+    if MODE == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if MODE == "offspring":
+        daemonise()
+    port = int(sys.argv[sys.argv.index("--port") + 1])
+    if MODE == "deaf":
+        signal.pause()
+    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
