@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_serving(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     run = add("run", "serve", "run the controller: make every project as its spec says, and keep it so")
     run.add_argument("--standby", action="store_true", help="wait for a running controller to end, then take over")
+    run.add_argument("--once", action="store_true", help="end when every project is as wanted, or waits for a person")
     run.add_argument("--quiet", action="store_true", help="print nothing; the log is in opencode-controller/")
     add("mcp", "mcp", "serve the MCP tools on stdin and stdout, for clients that start their servers")
     snippet = add("mcp-config", "mcp", "print what to put into an MCP client's configuration")

@@ -58,6 +58,8 @@ class Loop:
         self.projects: dict[str, Project] = {}
         self.on_change: Callable[[Project], None] = lambda _project: None
         """Called whenever the status of a project was computed anew."""
+        self.on_rest: Callable[[], None] = lambda: None
+        """Called when everything has come to rest."""
         self._settings = settings
         self._ledgers = ledgers
         self._identity = identity
@@ -71,6 +73,8 @@ class Loop:
         self._dirty = asyncio.Event()
         self._fingerprints: dict[str, object] = {}
         self._warnings: tuple[str, ...] = ()
+        self._unread = True
+        """Whether files wait to be settled."""
         self._queue: WorkQueue | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -92,6 +96,10 @@ class Loop:
             self._write_index()
             await self._engine.close()
 
+    def at_rest(self) -> bool:
+        """Whether every project is as wanted or waits for a person."""
+        return not self._unread and all(_at_rest(project) for project in self.projects.values())
+
     def dirty(self) -> None:
         """What is published about the controller itself has changed."""
         self._dirty.set()
@@ -105,6 +113,9 @@ class Loop:
             look = await asyncio.to_thread(self._folder.look, time.monotonic())
             self._take(look)
             self._notice_edits()
+            self._unread = look.again is not None
+            if self.at_rest():
+                self.on_rest()
             wait = self._settings.resync
             if look.again is not None:
                 wait = min(wait, max(0.0, look.again - time.monotonic()))
@@ -291,12 +302,16 @@ class Loop:
             self._fingerprints.pop(name, None)
             self._dirty.set()
             log.info("project gone", project=name)
+            if self.at_rest():
+                self.on_rest()
 
     # -- status ----------------------------------------------------------------------------------------------------
 
     def _changed(self, project: Project) -> None:
         self._dirty.set()
         self.on_change(project)
+        if self.at_rest():
+            self.on_rest()
 
     async def _publish(self) -> None:
         """Write the index soon after something changed, many changes in one write."""
@@ -319,6 +334,11 @@ class Loop:
         while True:
             await asyncio.to_thread(self._engine.tidy)
             await asyncio.sleep(TIDY)
+
+
+def _at_rest(project: Project) -> bool:
+    status, seen = project.published, project.seen_version == project.version
+    return bool(status) and seen and bool(status["ready"]["status"] or status["stalled"]["status"])
 
 
 def _destroyed(project: Project) -> bool:

@@ -35,12 +35,13 @@ if TYPE_CHECKING:
 logger = structlog.stdlib.get_logger(__name__)
 
 
-def run(settings: Settings, *, standby: bool, quiet: bool) -> int:
+def run(settings: Settings, *, standby: bool = False, once: bool = False, quiet: bool = False) -> int:
     """Run the controller until a signal ends it.
 
     Args:
         settings: of this controller.
         standby: wait for another controller to end instead of giving up.
+        once: end as soon as every project is as wanted or waits for a person.
         quiet: print nothing (a detached controller).
 
     Returns:
@@ -57,7 +58,7 @@ def run(settings: Settings, *, standby: bool, quiet: bool) -> int:
     lock = _lead(settings, standby=standby)
     try:
         log.configure(home.controller / "controller.log")
-        asyncio.run(_serve(settings, lock, None if quiet else Console()))
+        asyncio.run(_serve(settings, lock, None if quiet else Console(), once=once))
     finally:
         lock.close()
     return 0
@@ -87,7 +88,7 @@ def _lead(settings: Settings, *, standby: bool) -> LockFile:
             ) from None
 
 
-async def _serve(settings: Settings, lock: LockFile, console: Console | None) -> None:
+async def _serve(settings: Settings, lock: LockFile, console: Console | None, *, once: bool) -> None:
     stop, started, port = asyncio.Event(), time.time(), 0
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -110,6 +111,8 @@ async def _serve(settings: Settings, lock: LockFile, console: Console | None) ->
 
     ledgers = Ledgers(settings.home)
     loop = Loop(settings, ledgers, lambda exited: LocalEngine(settings, ledgers, exited), identity, lock.valid)
+    if once:
+        loop.on_rest = stop.set
     if console:
         _greet(settings, console, loop)
     logger.info("controller started", pid=os.getpid(), specs=str(settings.specs), home=str(settings.home.root))
@@ -144,7 +147,7 @@ def _farewell(console: Console, loop: Loop) -> None:
     console.say("\nThe controller has ended.")
     if alive:
         console.say(f"Still running: {', '.join(sorted(alive))}.")
-        console.say("To stop them: opencode-manager run, and in another terminal: opencode-manager stop NAME")
+        console.say("To stop one: opencode-manager stop NAME; opencode-manager run --once")
 
 
 def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:

@@ -38,8 +38,8 @@ def _world(tmp_path: Path, ports: tuple[range, range]) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(name="opencode", scope="session")
-def _opencode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(name="opencode_program", scope="session")
+def _opencode_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real OpenCode, provided by the product itself, once for all test processes."""
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
@@ -56,9 +56,9 @@ def _opencode(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(name="real_world")
-def _real_world(world: World, opencode: Path) -> World:
+def _real_world(world: World, opencode_program: Path) -> World:
     """A world whose home has the real OpenCode already."""
-    version = opencode.parent.parent
+    version = opencode_program.parent.parent
     world.home.toolchains.mkdir(parents=True)
     world.home.toolchains.joinpath(version.name).symlink_to(version)
     return world

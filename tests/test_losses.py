@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -226,6 +227,18 @@ async def test_looking_changes_nothing(clone: Path) -> None:
     assert await repo.losses(clone) == ()
 
     assert {path: path.stat().st_mtime_ns for path in (clone / ".git").rglob("*")} == before
+
+
+async def test_what_a_killed_look_left_is_removed_later(clone: Path) -> None:
+    """Not at once: it may be another one's that still looks."""
+    old, new = (clone / ".git" / f"opencode-manager-view-{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+
+    assert await repo.losses(clone) == ()
+
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 async def test_a_repository_with_longer_names_is_read_too(tmp_path: Path) -> None:

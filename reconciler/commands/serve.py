@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, options: Namespace) -> int:
     """Until it is interrupted."""
-    return controller.run(settings, standby=options.standby, quiet=options.quiet)
+    return controller.run(settings, standby=options.standby, once=options.once, quiet=options.quiet)

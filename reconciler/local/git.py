@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 LOCAL_TIMEOUT: Final = 120.0
 """Seconds for a command that talks to nobody."""
+
+_VIEW: Final = "opencode-manager-view-"
+_VIEW_AGE: Final = 7200.0
+"""Seconds after which a view is nobody's: whoever made it was killed."""
 
 _PASSED_ON: Final = (
     "PATH",
@@ -260,10 +265,13 @@ def view(gitdir: Path) -> Iterator[Path]:
     Raises:
         OSError: what lies there is no whole git folder.
     """
-    with tempfile.TemporaryDirectory(prefix="opencode-manager-git-") as temporary:
+    if (gitdir / "commondir").exists():
+        raise NotADirectoryError(f"{gitdir} borrows from another git folder")
+    for leftover in gitdir.glob(f"{_VIEW}*"):
+        if time.time() - leftover.stat().st_mtime > _VIEW_AGE:
+            shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_VIEW, dir=gitdir, ignore_cleanup_errors=True) as temporary:
         place = Path(temporary)
-        if (gitdir / "commondir").exists():
-            raise NotADirectoryError(f"{gitdir} borrows from another git folder")
         linked = ("objects", "refs", "packed-refs", "logs", "info", "shallow", "reftable")
         for source in (*(gitdir / name for name in linked), *gitdir.glob("sharedindex.*")):
             if source.exists():

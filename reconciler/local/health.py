@@ -30,6 +30,9 @@ LOADING: Final = 30.0
 MISSES: Final = 3
 """Liveness probes missed in a row before a service counts as unresponsive: a busy agent misses some."""
 
+BRIDGE_READY: Final = "/ready"
+"""Of our own bridge: behind the token, and without loading the MCP library, which would cost 45 MB per project."""
+
 _INITIALIZE: Final = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -50,6 +53,8 @@ class Target:
     secret: str = field(repr=False)
     kind: AgentKind | None = None
     """None: a bridge."""
+    foreign: bool = False
+    """A bridge that is the user's own tool: it has no `/ready`, so it is asked in MCP itself."""
 
     @property
     def base(self) -> str:
@@ -114,9 +119,10 @@ class Prober:
 
     async def _open(self, target: Target, limit: float = QUICK) -> httpx.Response:
         """A call without the secret."""
-        if target.kind is None:
+        if target.foreign:
             return await self._client.post(f"{target.base}/mcp", json=_INITIALIZE, timeout=limit)
-        return await self._client.get(target.base + target.kind.live_path, timeout=limit)
+        path = target.kind.live_path if target.kind else BRIDGE_READY
+        return await self._client.get(target.base + path, timeout=limit)
 
     async def _call_live(self, target: Target) -> httpx.Response:
         """The cheapest call that shows life: of a bridge, its refusal."""
@@ -128,9 +134,11 @@ class Prober:
     async def _answers(self, target: Target, probe: Probe) -> Probe:
         """A real call with the secret."""
         headers = target.authorization()
-        if target.kind is None:
+        if target.foreign:
             headers |= {"accept": "application/json, text/event-stream"}
             answer = await self._client.post(f"{target.base}/mcp", json=_INITIALIZE, headers=headers, timeout=LOADING)
+        elif target.kind is None:
+            answer = await self._client.get(target.base + BRIDGE_READY, headers=headers, timeout=QUICK)
         else:
             live = await self._client.get(target.base + target.kind.live_path, headers=headers, timeout=QUICK)
             if live.status_code == httpx.codes.UNAUTHORIZED:

@@ -104,7 +104,7 @@ class Holder:
                 if found[0] == self._run["leader"]["pid"]:
                     self._leader_ended(os.waitstatus_to_exitcode(found[1]))
         elif not self._exit and (self._leader is None or proofs.has_ended(self._leader)):
-            self._leader_ended(None if self._leader is None else _adopted_status(self._leader, self._run["leader"]))
+            self._leader_ended(None if self._leader is None else adopted_status(self._leader, self._run["leader"]))
 
     def _leader_ended(self, code: int | None) -> None:
         """Record it at once, then end what it left behind."""
@@ -247,7 +247,7 @@ def _has_children() -> bool:
     return True
 
 
-def _adopted_status(pidfd: int, leader: Record) -> int | None:
+def adopted_status(pidfd: int, leader: Record) -> int | None:
     """The exit code of a process that is not our child; None where the kernel does not tell.
 
     A zombie shows it in /proc; one that was reaped leaves it with its pidfd since Linux 6.15.

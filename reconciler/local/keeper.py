@@ -11,7 +11,7 @@ Three rules. A child runs only once its record is durable. A signal goes only to
 over only when nothing of it is left.
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH100, PTH123
+# ruff: noqa: PTH100, PTH115, PTH123
 
 from __future__ import annotations
 
@@ -232,8 +232,8 @@ def adopt(place: Place) -> Holder:
         leader = proofs.open_proved(run["leader"], run["marker"])
         run["keeper"] = proofs.identify(os.getpid())
         proofs.write_record(place.run, run)
-        with contextlib.suppress(OSError):
-            open_log(run["log"] if leader is None else f"/proc/{run['leader']['pid']}/fd/2")
+        with contextlib.suppress(OSError):  # the service goes on without its log being capped
+            open_log(log_of(run))
     else:
         run = proofs.nobodys_run()
     crash_point("after-adoption")
@@ -241,6 +241,15 @@ def adopt(place: Place) -> Holder:
     holder = Holder(place, run, signals, leader, ancestor=False)
     holder.locks = locks
     return holder
+
+
+def log_of(run: Record) -> str:
+    """A way to the adopted service's log that leads there even when it was deleted."""
+    theirs = f"/proc/{run['leader']['pid']}/fd/2"
+    with contextlib.suppress(OSError):
+        if os.readlink(theirs) == f"{os.path.realpath(run['log'])} (deleted)":
+            return theirs
+    return str(run["log"])
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ class Project:
         if service is Service.AGENT:
             kind = KINDS[self.spec.agent.kind]
             return Target(port=self.ports["agent"], secret=self.env.server_password, kind=kind)
-        return Target(port=self.ports["bridge"], secret=self.env.bearer_token)
+        foreign = bool(self.env.mcp_tool_dir)
+        return Target(port=self.ports["bridge"], secret=self.env.bearer_token, foreign=foreign)
 
 
 def digest(project: Project, service: Service) -> str:

@@ -101,7 +101,7 @@ def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
         digest=run["digest"],
         started=run["started"],
         started_wall=run["started_wall"],
-        exit=None if leader else _exit(run, ended),
+        exit=_exit(run, ended, over=phase is Phase.EXITED),
     )
 
 
@@ -111,8 +111,8 @@ def _phase(*, leader: bool, kept: bool, stopping: bool) -> Phase:
     return Phase.ORPHANED if leader else Phase.EXITED
 
 
-def _exit(run: dict[str, Any], ended: dict[str, Any]) -> Exit:
-    """How the run ended; of an unknown cause where nobody recorded it."""
+def _exit(run: dict[str, Any], ended: dict[str, Any], *, over: bool) -> Exit | None:
+    """How the run ended; of an unknown cause when it is over and nobody recorded it."""
     try:
         if ended.get("run_id") == run["run_id"]:
             return Exit(
@@ -126,7 +126,7 @@ def _exit(run: dict[str, Any], ended: dict[str, Any]) -> Exit:
             )
     except (LookupError, TypeError, ValueError):
         pass  # a record that is not whole says nothing
-    return Exit(run_id=run["run_id"], boot_id=run["boot_id"], asked=run["stopping"])
+    return Exit(run_id=run["run_id"], boot_id=run["boot_id"], asked=run["stopping"]) if over else None
 
 
 def _whole(number: object) -> int | None:
@@ -173,7 +173,7 @@ async def start(run_dir: Path, service: str, launch: Launch) -> str:
         "port": launch.port,
         "grace": float(launch.grace),
     }
-    await _ask([str(run_dir), service], json.dumps(job).encode())
+    await _ask([_place(run_dir, service).folder, service], json.dumps(job).encode())
     return run_id
 
 
@@ -184,7 +184,7 @@ async def adopt(run_dir: Path, service: str) -> None:
         KeeperError: a record cannot be written.
     """
     try:
-        await _ask([str(run_dir), service, "--adopt"], b"")
+        await _ask([_place(run_dir, service).folder, service, "--adopt"], b"")
     except KeeperError as error:
         if error.errno != errno.EBUSY:
             raise

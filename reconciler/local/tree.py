@@ -18,8 +18,8 @@ from reconciler.local.proofs import Stat, has_ended, has_variable, holds_lock, p
 
 MOST = 200
 """Members handled at a time: each costs a descriptor."""
-ROUNDS = 50
-"""Of stopping what turned up meanwhile, before the kill: ends even if forks are faster than we are."""
+PASSES = 50
+"""Walks over all processes in one look: it ends even if others fork faster than we read."""
 
 
 class Tree:
@@ -30,6 +30,7 @@ class Tree:
         self._lock = lock
         self._ancestor = ancestor
         self._me = os.getpid()
+        self._freeze = False
         self._known: dict[int, int] = {}
 
     def pidfds(self) -> list[int]:
@@ -44,7 +45,9 @@ class Tree:
         """Find members that are not known yet; says whether there were any."""
         self.pidfds()
         grown = False
-        while self._pass():
+        for _ in range(PASSES):
+            if not self._pass():
+                break
             grown = True
         return grown
 
@@ -55,16 +58,14 @@ class Tree:
         self._send(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Stop all until nobody new turns up, which beats forking, then kill all."""
+        """Stop everybody, whoever turns up at once, so that nobody can fork any more; then kill all."""
+        self._freeze = True
+        self._send(signal.SIGSTOP)
         self.look()
-        for _ in range(ROUNDS):
-            self._send(signal.SIGSTOP)
-            if not self.look():
-                break
         self._send(signal.SIGKILL)
 
-    def _send(self, number: signal.Signals) -> None:
-        for pidfd in self._known.values():
+    def _send(self, number: signal.Signals, *only: int) -> None:
+        for pidfd in only or self._known.values():
             # Gone, or now another user's: what cannot be ended is looked at again, never forgotten.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 signal.pidfd_send_signal(pidfd, number)
@@ -72,7 +73,7 @@ class Tree:
     def _pass(self) -> bool:
         """Admit whoever can be proved in one walk over all processes; says whether there was anybody."""
         grown = False
-        for pid in pids():
+        for pid in reversed(pids()):  # the newest first: in a storm of forks the others are gone already
             if pid in self._known or pid == self._me or len(self._known) >= MOST:
                 continue
             if self._belongs(pid) and self._admit(pid):
@@ -86,6 +87,8 @@ class Tree:
             return False
         if self._belongs(pid) and not has_ended(pidfd):
             self._known[pid] = pidfd
+            if self._freeze:
+                self._send(signal.SIGSTOP, pidfd)
             return True
         os.close(pidfd)
         return False

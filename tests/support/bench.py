@@ -11,17 +11,21 @@ import json
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import watchfiles
 
 from reconciler.local import processes, proofs
 from reconciler.local.processes import Launch
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
     from reconciler.facts import ServiceFacts
 
 MISBEHAVE = Path(__file__).with_name("misbehave.py")
@@ -29,6 +33,10 @@ PATIENCE = 60.0
 """Seconds to wait for any event on a loaded machine of two cores."""
 SECRET = "a-very-secret-value"
 SERVICE = "agent"
+HOSTILE = ["ignore", "swallow", "hang", "daemon", "hidden", "marked", "storm", "orphans"]
+"""Modes whose tree does not want to end."""
+OFFSPRING = {"daemon": "grandchild", "hidden": "grandchild", "marked": "grandchild", "orphans": "orphan"}
+"""Who else tells in these modes."""
 
 
 class Bench:
@@ -101,18 +109,11 @@ class Bench:
         return not poll.poll(0)
 
     def living(self) -> list[int]:
-        """Of those that told, and of those that carry our marker or name our run folder."""
+        """Of those that told, and of those whose arguments name our folder: keepers and their services."""
         living = {pid for pid, process in self._known.items() if _lives(process)}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                ours = process.environ().get(processes.MARKER, "").startswith("blog:")
-                there = str(self.run.parent) in f"{process.cmdline()}"
-                if (
-                    _lives(process)
-                    and process.pid != os.getpid()
-                    and there
-                    and (ours or "keeper" in f"{process.cmdline()}")
-                ):
+                if str(self.run.parent) in " ".join(process.cmdline()) and _lives(process):
                     living.add(process.pid)
         return sorted(living)
 
@@ -124,6 +125,13 @@ class Bench:
             facts = self.facts()
         return facts
 
+    async def until(self, wanted: Callable[[], bool]) -> None:
+        """Wait until something is so; looks again whenever a file of the run folder changes."""
+        async with asyncio.timeout(PATIENCE):
+            async for _ in watchfiles.awatch(self.run, rust_timeout=200, debounce=50, step=10, yield_on_timeout=True):
+                if wanted():
+                    return
+
     async def close(self) -> None:
         """End everything that is left."""
         with contextlib.suppress(OSError):
@@ -133,6 +141,32 @@ class Bench:
                 os.kill(pid, signal.SIGKILL)
             await gone(pid)
         os.close(self._pipe)
+
+
+@contextlib.asynccontextmanager
+async def a_bench(root: Path) -> AsyncIterator[Bench]:
+    """A bench that is left empty."""
+    bench = Bench(root)
+    try:
+        yield bench
+    finally:
+        await bench.close()
+
+
+@contextlib.contextmanager
+def a_stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is none of our business, and must live to the end."""
+    with subprocess.Popen(["/bin/sleep", "1000"]) as stranger:
+        try:
+            yield stranger
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def _lives(process: psutil.Process) -> bool:

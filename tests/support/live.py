@@ -20,6 +20,7 @@ from tests.support.opencode import OpenCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from mcp import Client
 
@@ -35,9 +36,9 @@ def _model() -> Iterator[FakeModel]:
 
 
 @pytest.fixture(name="opencode", scope="module")
-def _opencode(model: FakeModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenCode]:
+def _opencode(opencode_program: Path, model: FakeModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenCode]:
     sandbox = tmp_path_factory.mktemp("opencode")
-    with OpenCode(sandbox, provider(model.url) | {"permission": PERMISSIONS}) as opencode:
+    with OpenCode(opencode_program, sandbox, provider(model.url) | {"permission": PERMISSIONS}) as opencode:
         yield opencode
 
 

@@ -30,11 +30,6 @@ START_LIMIT: Final = 90.0
 """Seconds; a start takes 1.5 s alone and 15 s with many at once."""
 
 
-def binary() -> Path:
-    """The program: OPENCODE_BIN, else where the developers keep one."""
-    return Path(os.environ.get("OPENCODE_BIN") or "/tmp/oc/node_modules/opencode-linux-x64/bin/opencode")  # noqa: S108
-
-
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on right now."""
     with socket.socket() as listener:
@@ -58,6 +53,7 @@ def make_repository(path: Path) -> Path:
 class OpenCode:
     """One server; a context manager that starts it and leaves nothing behind."""
 
+    program: Path
     sandbox: Path
     config: Mapping[str, Any]
     port: int = field(default_factory=free_port)
@@ -90,7 +86,7 @@ class OpenCode:
         """Start and wait until it answers: a new connection each time, as what arrives too early is never answered."""
         with (self.sandbox / "opencode.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(binary()), "serve", "--hostname", "127.0.0.1", "--port", str(self.port)],
+                [str(self.program), "serve", "--hostname", "127.0.0.1", "--port", str(self.port)],
                 cwd=self.repo,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,151 @@
+"""The door: who may come in, before any library sees the request.
+
+Belongs here: Host, Origin and token checks on every route, and the open `/health`.
+Does not belong here: MCP; an allowed request goes on to the app that `loader` brings.
+
+    /health   open: the bridge is alive, and whether OpenCode answers (asked at most every few seconds)
+    /ready    with the token: 200, proof that this is our bridge, without loading the MCP library
+    /mcp, /   with the token: MCP
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+
+    from reconciler.bridge.config import Config
+
+    Scope = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+    App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+FRESH: Final = 5.0
+"""Seconds for which an answer of OpenCode counts."""
+LIMIT: Final = 1.0
+"""Seconds that OpenCode is given to answer."""
+ENDPOINTS: Final = frozenset({"/", "/mcp", "/mcp/"})
+"""The original tool takes any path, so clients are configured with and without `/mcp`."""
+
+
+class Reach:
+    """Whether OpenCode answers, asked now and then."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._answer = "unknown"
+        self._asked = -FRESH
+        self._lock = asyncio.Lock()
+
+    async def look(self) -> tuple[str, float]:
+        """The answer (reachable, unreachable, refuses the password) and its age in seconds."""
+        async with self._lock:
+            if time.monotonic() - self._asked >= FRESH:
+                self._answer = await self._ask()
+                self._asked = time.monotonic()
+        return self._answer, time.monotonic() - self._asked
+
+    async def _ask(self) -> str:
+        try:
+            async with asyncio.timeout(LIMIT):
+                status = await self._status_line()
+        except (OSError, TimeoutError, ValueError):
+            return "unreachable"
+        return "refuses the password" if b" 401" in status else "reachable" if b" 200" in status else "unreachable"
+
+    async def _status_line(self) -> bytes:
+        """By hand: an HTTP client would cost a bridge that nobody uses more than all the rest of it."""
+        host, port = self._config.agent_host, self._config.agent_port
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            lines = f"GET /global/health HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: {self._config.basic}\r\n"
+            writer.write(f"{lines}Connection: close\r\n\r\n".encode())
+            await writer.drain()
+            return await reader.readline()
+        finally:
+            writer.close()
+
+
+class Guard:
+    """The outermost ASGI app."""
+
+    def __init__(self, config: Config, mcp: App, loaded: Callable[[], bool]) -> None:
+        self._project = config.project
+        self._token = f"Bearer {config.token}".encode()
+        self._hosts = allowed_hosts(config.port)
+        self._origins = allowed_origins(config.port)
+        self._reach = Reach(config)
+        self._mcp = mcp
+        self._loaded = loaded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or let in."""
+        if scope["type"] != "http":
+            return
+        # Against DNS rebinding: a page on evil.example that resolves to 127.0.0.1 still sends its own Host.
+        if _header(scope, b"host") not in self._hosts:
+            await reply(send, 421, {"error": "cannot serve this Host: use 127.0.0.1"})
+        elif _header(scope, b"origin") not in {None, *self._origins}:
+            await reply(send, 403, {"error": "cannot serve pages of another origin"})
+        elif scope["path"] == "/health":
+            await self._health(scope, send)
+        elif scope["path"] != "/ready" and scope["path"] not in ENDPOINTS:
+            await reply(send, 404, {"error": "cannot find this path: MCP is at /mcp"})
+        elif not self._authorized(scope):
+            # No `resource_metadata` here: it would send clients looking for an OAuth server.
+            answer = {"error": "cannot let you in: send the project's MCP_TOOL_BEARER_TOKEN as a bearer token"}
+            await reply(send, 401, answer, {"www-authenticate": "Bearer"})
+        elif scope["path"] == "/ready":
+            await reply(send, 200, {"status": "ready", "project": self._project})
+        elif scope["method"] != "POST":
+            # The library would open a stream on which nothing ever comes, as there are no sessions: the protocol
+            # lets a server say so, and then nothing has to be ended with us.
+            await reply(send, 405, {"error": "cannot do this here: use POST"}, {"allow": "POST"})
+        else:
+            await self._mcp({**scope, "path": "/mcp", "raw_path": b"/mcp"}, receive, send)
+
+    def _authorized(self, scope: Scope) -> bool:
+        sent = _header(scope, b"authorization") or ""
+        scheme, _, token = sent.partition(" ")
+        canonical = f"{scheme.capitalize()} {token}".encode("latin-1", "replace")
+        return hmac.compare_digest(canonical, self._token)
+
+    async def _health(self, scope: Scope, send: Send) -> None:
+        if scope["method"] not in {"GET", "HEAD"}:
+            await reply(send, 405, {"error": "cannot do this here: use GET"}, {"allow": "GET, HEAD"})
+            return
+        answer, age = await self._reach.look()
+        opencode = {"state": answer, "age_seconds": round(age, 1)}
+        body = {"status": "ok", "project": self._project, "opencode": opencode, "mcp_loaded": self._loaded()}
+        await reply(send, 200, body)
+
+
+def allowed_hosts(port: int) -> list[str]:
+    """Every Host header that names us."""
+    return [f"127.0.0.1:{port}", f"localhost:{port}"]
+
+
+def allowed_origins(port: int) -> list[str]:
+    """Our own pages alone: agents serve pages on other ports of this very host."""
+    return [f"http://{host}" for host in allowed_hosts(port)]
+
+
+async def reply(send: Send, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
+    """One small JSON answer."""
+    data = json.dumps(body).encode()
+    fields = {"content-type": "application/json", "content-length": str(len(data)), "cache-control": "no-store"}
+    listed = [(name.encode(), value.encode()) for name, value in (fields | dict(headers or {})).items()]
+    await send({"type": "http.response.start", "status": status, "headers": listed})
+    await send({"type": "http.response.body", "body": data})
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    """The header's value; None without one. One that is sent twice is no value anybody allows."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return None if not values else values[0].decode("latin-1") if len(values) == 1 else "\0"

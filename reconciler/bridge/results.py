@@ -1,0 +1,253 @@
+"""What the tools return, as models: small, as every schema is sent to every client.
+
+Belongs here: the shapes, and how text is cut to size.
+Does not belong here: anything that fills them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mcp_types import CallToolResult, TextContent
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+TEXT_CHARS: Final = 60_000
+"""Of one answer's text."""
+
+
+def _without_titles(schema: dict[str, Any]) -> None:
+    """Titles made from names say nothing twice, in a tenth of the bytes of every list of tools."""
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)
+
+
+class Result(BaseModel):
+    """Snake case here, camel case on the wire."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, json_schema_extra=_without_titles)
+
+
+class Health(Result):
+    """Whether the agent can work."""
+
+    project: str
+    healthy: bool
+    version: str
+    detail: str
+
+
+class Session(Result):
+    """One session."""
+
+    session_id: str
+    title: str
+    status: str
+    updated: str
+    parent_id: str | None = None
+
+
+class Sessions(Result):
+    """Sessions, the last used first."""
+
+    sessions: list[Session]
+    note: str = ""
+
+
+class Done(Result):
+    """Something was done, or not."""
+
+    done: bool
+    detail: str
+
+
+class Waiting(Result):
+    """What waits for a person."""
+
+    request_id: str
+    session_id: str
+    description: str
+
+
+class Answer(Result):
+    """How a session stands."""
+
+    session_id: str
+    state: str
+    """done, running, waiting_permission, waiting_question, retry or error."""
+    text: str
+    message_id: str | None
+    detail: str
+    queued: bool = False
+    waiting: list[Waiting] = []
+
+
+class Entry(Result):
+    """One message."""
+
+    message_id: str
+    role: str
+    created: str
+    text: str
+    tools: list[str] = []
+    error: str = ""
+    complete: bool = True
+
+
+class Messages(Result):
+    """Messages, oldest first."""
+
+    messages: list[Entry]
+    note: str = ""
+
+
+class Activity(Result):
+    """A session that is not idle."""
+
+    session_id: str
+    status: str
+    detail: str
+
+
+class Statuses(Result):
+    """What is going on."""
+
+    active: list[Activity]
+    waiting: int
+
+
+class Change(Result):
+    """One changed file."""
+
+    file: str
+    status: str
+    additions: int
+    deletions: int
+
+
+class Diff(Result):
+    """Changed files and their patch."""
+
+    files: list[Change]
+    patch: str
+    note: str = ""
+
+
+class Todo(Result):
+    """One item of the agent's own list."""
+
+    content: str
+    status: str
+    priority: str
+
+
+class Todos(Result):
+    """The agent's own list."""
+
+    todos: list[Todo]
+
+
+class Paths(Result):
+    """Paths relative to the repository's top."""
+
+    paths: list[str]
+    note: str = ""
+
+
+class FoundLine(Result):
+    """One line."""
+
+    path: str
+    line: int
+    text: str
+
+
+class FoundLines(Result):
+    """Lines that match."""
+
+    hits: list[FoundLine]
+    note: str = ""
+
+
+class FileContent(Result):
+    """Some lines of a file."""
+
+    path: str
+    content: str
+    first_line: int
+    last_line: int
+    size: int
+    note: str = ""
+
+
+class Document(Result):
+    """A JSON document without its secrets."""
+
+    document: dict[str, Any]
+    note: str = ""
+
+
+class Provider(Result):
+    """One provider of models."""
+
+    id: str
+    name: str
+    models: list[str]
+
+
+class Providers(Result):
+    """Providers and their models, as `provider/model`."""
+
+    providers: list[Provider]
+    default: str
+    note: str = ""
+
+
+class Permission(Waiting):
+    """One permission that is asked for."""
+
+    permission: str
+    patterns: list[str]
+    command: str = ""
+
+
+class Permissions(Result):
+    """Permissions that are asked for."""
+
+    permissions: list[Permission]
+
+
+class Question(Result):
+    """One question and what may be answered."""
+
+    question: str
+    options: list[str]
+    multiple: bool = False
+
+
+class Asked(Waiting):
+    """One request: it wants an answer to each of its questions."""
+
+    questions: list[Question]
+
+
+class Questions(Result):
+    """Questions that are asked."""
+
+    requests: list[Asked]
+
+
+def said(text: str, result: Result) -> CallToolResult:
+    """A tool's result: a short text for the model, and the same as an object."""
+    structured = result.model_dump(by_alias=True, mode="json")
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structured)
+
+
+def head(text: str, limit: int = TEXT_CHARS) -> tuple[str, bool]:
+    """The text's beginning and whether it was cut."""
+    return (text, False) if len(text) <= limit else (text[:limit] + "\n[cut here]", True)
+
+
+def tail(text: str, limit: int = TEXT_CHARS) -> tuple[str, bool]:
+    """The text's end and whether it was cut."""
+    return (text, False) if len(text) <= limit else ("[cut here]\n" + text[-limit:], True)

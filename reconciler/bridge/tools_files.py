@@ -1,0 +1,116 @@
+"""The tools for the files of the clone: find, search, read, and what changed.
+
+Belongs here: one function a tool.
+Does not belong here: confining paths and running git (`clone`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from mcp_types import CallToolResult  # noqa: TC002  read at run time, as the signature is
+from pydantic import Field
+
+from reconciler.bridge import clone
+from reconciler.bridge.agent import Agent  # noqa: TC001  read at run time, as the signature is
+from reconciler.bridge.binding import Tool
+from reconciler.bridge.opencode import TooLarge
+from reconciler.bridge.results import Change, Diff, FileContent, FoundLine, FoundLines, Paths, head, said
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_FILES: Final = 500
+"""Changed files listed at most."""
+_PATCH: Final = 20_000
+"""Characters of one file's patch, so that one large change does not hide all others."""
+
+
+async def find_files(
+    agent: Agent,
+    query: Annotated[str, Field(max_length=300, description="Part of a name or path, matched fuzzily")],
+    limit: Annotated[int, Field(ge=1, le=200)] = 100,
+) -> Annotated[CallToolResult, Paths]:
+    """Find files and folders of the repository by name, the best match first."""
+    found = await agent.opencode.get("/find/file", query=query, limit=limit)
+    paths = [str(path)[:1000] for path in found[:limit]]
+    note = f"only the best {limit} are shown" if len(paths) == limit else ""
+    return said("\n".join([*paths, note]).strip() or "Nothing matches.", Paths(paths=paths, note=note))
+
+
+async def search_content(
+    agent: Agent,
+    pattern: Annotated[str, Field(max_length=1000, description="A regular expression for one line, in Perl's syntax")],
+    ignore_case: bool = False,
+    limit: Annotated[int, Field(ge=1, le=500)] = 100,
+) -> Annotated[CallToolResult, FoundLines]:
+    """Search the contents of the repository's text files, new ones included and ignored ones not."""
+    found = await clone.search(agent.repo, pattern, limit, ignore_case=ignore_case)
+    hits = [FoundLine(path=one.path, line=one.line, text=one.text) for one in found.hits]
+    lines = [f"{one.path}:{one.line}: {one.text}" for one in hits]
+    return said("\n".join([*lines, found.cut]).strip() or "Nothing matches.", FoundLines(hits=hits, note=found.cut))
+
+
+async def file_content(
+    agent: Agent,
+    path: Annotated[str, Field(max_length=4000, description="Relative to the repository's top")],
+    first_line: Annotated[int, Field(ge=1, le=10_000_000)] = 1,
+    max_lines: Annotated[int, Field(ge=1, le=5000)] = 2000,
+) -> Annotated[CallToolResult, FileContent]:
+    """Read a text file of the repository, or some lines of it."""
+    part = await asyncio.to_thread(clone.read, agent.repo, path, first_line, max_lines)
+    notes = [f"there is more: go on with firstLine={part.last + 1}"] if part.more else []
+    notes += ["long lines were cut"] if part.cut else []
+    note = "; ".join(notes)
+    result = FileContent(
+        path=part.path,
+        content=part.text,
+        first_line=part.first,
+        last_line=part.last,
+        size=part.size,
+        note=note,
+    )
+    return said(part.text + (f"\n[{note}]" if note else ""), result)
+
+
+async def vcs_diff(agent: Agent) -> Annotated[CallToolResult, Diff]:
+    """What is changed in the working tree and not committed, as a patch: new files included."""
+    try:
+        return diff_of(await agent.opencode.get("/vcs/diff", mode="git"))
+    except TooLarge:
+        return diff_of(await agent.opencode.get("/vcs/status"), "the patch is too large to show; ")
+
+
+def diff_of(raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:
+    """A diff as OpenCode gives it, cut to size."""
+    files = [
+        Change(
+            file=str(one.get("file")),
+            status=str(one.get("status") or "modified"),
+            additions=int(one.get("additions") or 0),
+            deletions=int(one.get("deletions") or 0),
+        )
+        for one in raw[:_FILES]
+    ]
+    note += f"only {_FILES} of {len(raw)} files are listed; " if len(raw) > _FILES else ""
+    patches = [head(str(one["patch"]), _PATCH) for one in raw if one.get("patch")]
+    patch, cut = head("\n".join(text for text, _ in patches))
+    cut = cut or any(short for _, short in patches)
+    # OpenCode gives no more than a heading where a file is too large.
+    bare = [
+        str(one.get("file")) for one in raw if one.get("patch") and "@@" not in one["patch"] and one.get("additions")
+    ]
+    note += f"there is no patch of {', '.join(bare[:10])}, too large; " if bare else ""
+    note += "the patch is cut: read the files with opencode-file-content; " if cut else ""
+    result = Diff(files=files, patch=patch, note=note.rstrip("; "))
+    lines = [f"{one.status} {one.file} +{one.additions} -{one.deletions}" for one in files] or ["Nothing is changed."]
+    return said("\n".join([*lines, patch, result.note]).strip(), result)
+
+
+TOOLS: Final = (
+    Tool(name="opencode-find-files", title="Find files", function=find_files, read_only=True),
+    Tool(name="opencode-search-content", title="Search in files", function=search_content, read_only=True),
+    Tool(name="opencode-file-content", title="Read a file", function=file_content, read_only=True),
+    Tool(name="opencode-vcs-diff", title="What is changed", function=vcs_diff, read_only=True),
+)

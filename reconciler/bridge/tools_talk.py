@@ -1,0 +1,117 @@
+"""The tool that talks to a session.
+
+Belongs here: what a caller says and is told.
+Does not belong here: the following itself (`talk`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from mcp.server.mcpserver import Context  # noqa: TC002  read at run time, as the signature is
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import CallToolResult  # noqa: TC002  read at run time, as the signature is
+from pydantic import Field
+
+from reconciler.bridge import redact, talk, turn
+from reconciler.bridge.agent import Agent  # noqa: TC001  read at run time, as the signature is
+from reconciler.bridge.binding import Tool
+from reconciler.bridge.ids import SessionId  # noqa: TC001  read at run time, as the signature is
+from reconciler.bridge.results import Answer, Waiting, said, tail
+from reconciler.bridge.tools_session import AgentName, Model, model_field
+from reconciler.bridge.turn import State
+
+if TYPE_CHECKING:
+    from reconciler.bridge.turn import Sight
+
+LEAVING: Final = "cancelling this call leaves the agent at work; opencode-session-abort stops it"
+_NEXT: Final = {
+    State.RUNNING: "call opencode-session-message again without content to wait on; " + LEAVING,
+}
+
+
+async def session_message(  # noqa: PLR0913, PLR0917  the parameters of the tool
+    agent: Agent,
+    ctx: Context[Any, Any],
+    session_id: SessionId,
+    content: Annotated[
+        str,
+        Field(description="What to tell the agent. Leave it out to wait on for what it is doing", max_length=200_000),
+    ] = "",
+    wait_seconds: Annotated[float, Field(ge=0, le=300, description="Answer after this long at the latest")] = 50.0,
+    model: Model = None,
+    agent_name: AgentName = None,
+) -> Annotated[CallToolResult, Answer]:
+    """Tell the coding agent something and wait for its answer, at most waitSeconds.
+
+    The answer's `state` is `done`; `running` (call again without content to wait on; nothing is lost);
+    `waiting_permission` or `waiting_question` (reply with opencode-permission-reply or opencode-question-reply, then
+    call again without content); `retry` (the model fails, OpenCode keeps trying); or `error`. While the agent is busy,
+    new content is queued behind what it does. The same content again while it is being worked on is not sent twice.
+    Cancelling this call leaves the agent at work; opencode-session-abort stops it.
+    """
+
+    async def report(elapsed: float, text: str) -> None:
+        await ctx.report_progress(elapsed, max(wait_seconds, elapsed), redact.without(text, agent.secrets))
+
+    follower = talk.Follower(agent, session_id, report)
+    async with follower.listening():
+        before = await talk.look(agent, session_id)
+        since, queued = _joined(before, content), False
+        if since is None:
+            since, queued = turn.message_id(time.time()), bool(before.status)
+            body = {"parts": [{"type": "text", "text": content}], **model_field(model)}
+            await talk.send(agent, session_id, body | ({"agent": agent_name} if agent_name else {}), since)
+        await report(0.001, ("queued behind what it does; " if queued else "") + LEAVING)
+        ended = await follower.follow(since, wait_seconds)
+    return _say(session_id, ended, queued=queued)
+
+
+def _joined(before: Sight, content: str) -> str | None:
+    """The prompt to wait for instead of sending a new one.
+
+    Raises:
+        ToolError: there is nothing to wait for.
+    """
+    prompt = before.prompt
+    if not content.strip():
+        if prompt is None:
+            newest = before.newest
+            if newest is None:
+                raise ToolError("cannot wait: nothing was said in this session yet; give content")
+            return newest.id
+        return prompt.id
+    at_work = bool(before.status) or (before.newest is not None and before.newest is prompt)
+    # A caller that lost its answer says the same again: OpenCode would do it twice.
+    return prompt.id if prompt is not None and at_work and prompt.text == content else None
+
+
+def _say(session_id: str, ended: talk.Turn, *, queued: bool) -> CallToolResult:
+    text, cut = tail(ended.text)
+    hints = [ended.detail, _NEXT.get(ended.state, "")]
+    hints.append("the beginning was cut; opencode-session-messages has all of it" if cut else "")
+    detail = "; ".join(hint for hint in hints if hint)
+    answer = Answer(
+        session_id=session_id,
+        state=ended.state,
+        text=text,
+        message_id=ended.message_id,
+        detail=detail,
+        queued=queued,
+        waiting=[Waiting(request_id=one, session_id=session_id, description=what) for one, what in ended.waiting],
+    )
+    lines = [text, *(f"[{one.request_id}] {one.description}" for one in answer.waiting)]
+    lines.append(f"[state: {ended.state}{f'; {detail}' if detail else ''}]")
+    return said("\n\n".join(line for line in lines if line), answer)
+
+
+TOOLS: Final = (
+    Tool(
+        name="opencode-session-message",
+        title="Talk to the agent",
+        function=session_message,
+        destructive=True,
+        open_world=True,
+    ),
+)

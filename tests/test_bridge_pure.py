@@ -1,0 +1,111 @@
+"""The bridge's decisions: what a look at a session amounts to, and what is hidden."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from reconciler.bridge import redact, turn
+from reconciler.bridge.turn import Doubt, Sight, State, judge, read_message
+
+
+def message(number: int, role: str, *, done: bool = True, finish: str = "stop", **info: Any) -> turn.Message:
+    time = {"created": 1000 * number} | ({"completed": 1000 * number + 1} if done else {})
+    head = {"id": f"msg_{number}", "role": role, "time": time, "finish": finish, **info}
+    return read_message({"info": head, "parts": [{"id": f"prt_{number}", "type": "text", "text": f"text {number}"}]})
+
+
+ASKED = message(1, "user")
+BUSY = {"type": "busy"}
+ABORTED = {"name": "MessageAbortedError", "data": {}}
+RETRY = {"type": "retry", "attempt": 2, "message": "no route"}
+
+
+@pytest.mark.parametrize(
+    ("sight", "state", "doubt"),
+    [
+        (Sight(status={}, messages=[]), State.RUNNING, Doubt.UNANSWERED),
+        (Sight(status={}, messages=[ASKED]), State.RUNNING, Doubt.UNANSWERED),
+        (Sight(status=BUSY, messages=[ASKED]), State.RUNNING, Doubt.NONE),
+        (Sight(status=BUSY, messages=[ASKED, message(2, "assistant")]), State.RUNNING, Doubt.NONE),
+        (Sight(status={"type": "idle"}, messages=[ASKED, message(2, "assistant")]), State.DONE, Doubt.NONE),
+        (Sight(status={}, messages=[ASKED, message(2, "assistant")]), State.DONE, Doubt.NONE),
+        (Sight(status={}, messages=[ASKED, message(2, "assistant", done=False)]), State.RUNNING, Doubt.INTERRUPTED),
+        (Sight(status={}, messages=[message(2, "assistant", finish="tool-calls")]), State.RUNNING, Doubt.INTERRUPTED),
+        (Sight(status={}, messages=[message(2, "assistant", finish="")]), State.ERROR, Doubt.NONE),
+        (Sight(status={}, messages=[message(2, "assistant", error=ABORTED)]), State.ERROR, Doubt.NONE),
+        (Sight(status={}, messages=[message(2, "assistant"), message(3, "user")]), State.RUNNING, Doubt.UNANSWERED),
+        (Sight(status=RETRY, messages=[ASKED]), State.RETRY, Doubt.NONE),
+        (Sight(status=BUSY, messages=[ASKED], permissions=[{"id": "per_1"}]), State.WAITING_PERMISSION, Doubt.NONE),
+        (Sight(status=BUSY, messages=[ASKED], questions=[{"id": "que_1"}]), State.WAITING_QUESTION, Doubt.NONE),
+    ],
+)
+def test_a_look_is_judged(sight: Sight, state: State, doubt: Doubt) -> None:
+    """Done is never concluded from an idle status alone."""
+    verdict = judge(sight, ASKED.id)
+
+    assert (verdict.state, verdict.doubt) == (state, doubt)
+
+
+def test_an_older_answer_is_not_the_answer() -> None:
+    """What was complete before the prompt was stored says nothing about it."""
+    verdict = judge(Sight(status={}, messages=[ASKED, message(2, "assistant")]), "msg_3")
+
+    assert (verdict.state, verdict.doubt) == (State.RUNNING, Doubt.UNANSWERED)
+
+
+def test_message_ids_rise_with_time() -> None:
+    """OpenCode's loop goes by their order."""
+    ids = [turn.message_id(1_795_407_098.0 + step) for step in (0.0, 0.001, 1.0, 86_400.0)]
+
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 4
+
+
+def test_a_configuration_shows_no_secret() -> None:
+    """By the names of keys, by the shape of values, in lists, in addresses; and what is no secret stays."""
+    shown = redact.document(
+        {
+            "model": "fake/m1",
+            "keybinds": {"leader": "ctrl+x"},
+            "provider": {
+                "a": {"options": {"apiKey": "CANARY1", "baseURL": "https://bob:CANARY2@host/v1?key=CANARY3&a=b"}}
+            },
+            "mcp": {
+                "x": {"headers": {"X-Any": "CANARY4"}, "environment": {"ANY": "CANARY5"}},
+                "y": {"command": ["npx", "tool", "--api-key", "CANARY6", "--token=CANARY7"]},
+            },
+            "auth": {"refresh": "CANARY8", "access": "CANARY9", "expires": 12},
+            "note": "use sk-CANARYCANARY and Bearer CANARYCANARY",
+            "limit": {"max_tokens": 4000},
+            "nested": [{"client-secret": ["CANARY10"]}],
+        }
+    )
+
+    assert "CANARY" not in repr(shown)
+    assert shown["model"] == "fake/m1"
+    assert shown["keybinds"] == {"leader": "ctrl+x"}
+    assert shown["limit"] == {"max_tokens": 4000}
+    assert shown["auth"]["expires"] == 12
+    assert shown["provider"]["a"]["options"]["baseURL"] == "https://[redacted]@host/v1?key=[redacted]&a=b"
+    assert shown["mcp"]["y"]["command"][:3] == ["npx", "tool", "--api-key"]
+
+
+def test_known_secrets_are_hidden_wherever_they_stand() -> None:
+    """An agent's shell can print the password it was started with."""
+    assert redact.without({"a": ["x hunter2 y"], "n": 1}, ("hunter2",)) == {"a": ["x [redacted] y"], "n": 1}
+
+
+def test_log_lines_hide_secrets_in_tracebacks_too() -> None:
+    """The last wall: an exception of a library."""
+    formatter = redact.Formatter(("hunter2",))
+    try:
+        int("with hunter2 inside")
+    except ValueError as error:
+        info = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("name", logging.ERROR, "path", 1, "said %s", ("hunter2",), info)
+
+    assert "hunter2" not in formatter.format(record)
+    assert "ValueError" in formatter.format(record)
