@@ -114,7 +114,7 @@ class TestRunning:
         code = f"import sys; sys.path.append({str(root)!r}); import reconciler.local.keeper; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
         loaded = set(done.stdout.split())
-        parts = {f"reconciler.local.{part}" for part in ("keeper", "holding", "proofs", "tree")}
+        parts = {f"reconciler.local.{part}" for part in ("keeper", "starting", "holding", "proofs", "tree")}
 
         assert {name for name in loaded if name.startswith("reconciler")} == parts | {"reconciler", "reconciler.local"}
         assert {"subprocess", "typing", "logging", "pathlib", "dataclasses", "asyncio"} & loaded == set()
@@ -133,7 +133,7 @@ class TestCrashes:
         while bench.facts().alive:
             assert await bench.stop()
 
-        assert bench.living() == []
+        await bench.until(lambda: bench.living() == [])
         assert bench.silent()
         await bench.start("ignore")
         assert bench.hear("leader") == [bench.facts().pid]

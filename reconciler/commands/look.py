@@ -35,7 +35,9 @@ def status(settings: Settings, options: Namespace) -> int:
     if not options.watch:
         return code
     home = settings.home
-    for _ in watchfiles.watch(home.root, recursive=False, debounce=WATCH_DEBOUNCE, watch_filter=_is_index(home.state_file)):
+    for _ in watchfiles.watch(
+        home.root, recursive=False, debounce=WATCH_DEBOUNCE, watch_filter=_is_index(home.state_file)
+    ):
         sys.stdout.write("\033[H\033[2J" if sys.stdout.isatty() else "\n")
         code = _show(settings, options.name, options.output)
     return code
@@ -50,11 +52,17 @@ def _show(settings: Settings, name: str | None, output: str) -> int:
     index = published.read(settings.home)
     for warning in reader.warnings(index):
         print(f"note: {warning}", file=sys.stderr)
-    shown = [index.projects[each] for each in sorted(index.projects)] if name is None else [reader.raw_status(settings, name)]
+    shown = (
+        [index.projects[each] for each in sorted(index.projects)]
+        if name is None
+        else [reader.raw_status(settings, name)]
+    )
     if output == "json":
         print(json.dumps(shown if name is None else shown[0], indent=2))
     elif output == "yaml":
-        print(yaml.safe_dump([dict(each) for each in shown] if name is None else dict(shown[0]), sort_keys=False), end="")
+        print(
+            yaml.safe_dump([dict(each) for each in shown] if name is None else dict(shown[0]), sort_keys=False), end=""
+        )
     elif name is None:
         print(render.render_table(shown))
     else:

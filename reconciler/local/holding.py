@@ -1,7 +1,7 @@
 """Holding a service until nothing of it is left: waiting, ending, recording how it ended, capping its log.
 
 Belongs here: the keeper's life once the service runs or was adopted. Standard library only, imports only the keeper's
-own parts. Does not belong here: how the service got started (`keeper`), or who belongs to it (`tree`).
+own parts. Does not belong here: how the service got started (`starting`), or who belongs to it (`tree`).
 
 Everything is an event on one poll: signals through a wake-up pipe, ends through pidfds, deadlines as its timeout.
 """

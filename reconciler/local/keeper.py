@@ -1,50 +1,30 @@
 """The keeper: a tiny parent that holds one service, outlives the controller, and leaves nothing behind.
 
 A program of its own: `keeper.py RUN_DIR SERVICE [--adopt]`. The job comes as JSON on stdin, the answer goes to stdout.
-It imports only its own parts (`holding`, `tree`, `proofs`) and, like them, little of the standard library: there is one
-keeper for each service.
 
-Belongs here: what happens until the service runs. Does not belong here: what happens then (`holding`); deciding what
-runs or when; anything that must change more often than services are restarted.
+Belongs here: the order of a keeper's life. Its parts are `starting`, `holding`, `tree` and `proofs`: they import little
+of the standard library and nothing of ours but each other, because there is one keeper for each service. (This file is
+short because a program's own file is compiled at each start; what it imports is not. That saves half a megabyte each.)
+Does not belong here: deciding what runs or when; anything that must change more often than services are restarted.
 
 Three rules. A child runs only once its record is durable. A signal goes only to a process that was proved. A run is
 over only when nothing of it is left.
 """
-# pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH100, PTH115, PTH123
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import json
 import os
-import signal
 import sys
-import time
 
 # Started by its path and isolated: what it needs of ours is found from there, after the standard library.
-sys.path.append(os.path.abspath(__file__).rpartition("/reconciler/")[0])
+sys.path.append(os.path.abspath(__file__).rpartition("/reconciler/")[0])  # noqa: PTH100  pathlib costs half a megabyte
 
-from reconciler.local import proofs
-from reconciler.local.holding import Holder, Signals
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
-
-    from reconciler.local.proofs import Place, Record
+from reconciler.local import proofs, starting
 
 REFUSED = 75
 """Exit status when somebody else holds the service: nothing was started."""
 FAILED = 1
-_PR_SET_CHILD_SUBREAPER = 36
-
-
-def crash_point(name: str) -> None:
-    """Die here when a test asks for it."""
-    if os.environ.get("OCM_CRASH_AT") == name:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main(run_dir: str, service: str, *options: str) -> int:
@@ -55,201 +35,18 @@ def main(run_dir: str, service: str, *options: str) -> int:
     os.umask(0o077)
     place = proofs.Place(os.path.realpath(run_dir), service)
     try:
-        holder = adopt(place) if "--adopt" in options else start(place)
+        holder = starting.adopt(place) if "--adopt" in options else starting.start(place)
     except proofs.Held as refusal:
-        answer(f"held: {refusal}")
+        starting.answer(f"held: {refusal}")
         return REFUSED
     except OSError as error:
-        answer(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+        starting.answer(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
         return FAILED
     if holder is None:
         return FAILED
-    crash_point("after-answer")
+    starting.crash_point("after-answer")
     holder.hold()
     return 0
-
-
-def answer(text: str) -> None:
-    """Tell the controller, if it is still there, and let go of it."""
-    with contextlib.suppress(BrokenPipeError):
-        os.write(1, text.encode())
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.close(null)
-
-
-# -- starting ----------------------------------------------------------------------------------------------------------
-
-
-def start(place: Place) -> Holder | None:
-    """Start the service of the job on stdin; None when the job did not arrive whole: its sender died.
-
-    Raises:
-        Held: somebody else holds the service, or its last run is not over.
-        OSError: the log or a record cannot be written.
-    """
-    with open(0, "rb", closefd=False) as stdin:
-        text = stdin.read()
-    try:
-        job = json.loads(text)
-    except ValueError:
-        return None
-    locks = {place.keeper_lock: proofs.take_lock(place.keeper_lock), place.lock: proofs.take_lock(place.lock)}
-    signals = Signals()
-    settle(place, signals, locks)
-    become_subreaper()
-    open_log(job["log"])
-    crash_point("before-fork")
-    pid, gate, failure = fork_gated(job, locks[place.lock])
-    crash_point("after-fork")
-    run = run_record(job, pid)
-    proofs.write_record(place.run, run)  # when this fails we end, the gate closes, and the child ends with it
-    crash_point("after-record")
-    os.write(gate, b"go")
-    os.close(gate)
-    crash_point("after-release")
-    with open(failure, "rb") as pipe:  # closed by the exec
-        problem = pipe.read().decode()
-    with contextlib.suppress(OSError):  # for people only
-        proofs.replace(run["pid_file"], b"%d\n" % pid)
-    answer(problem or "started")
-    holder = Holder(place, run, signals, None, ancestor=True)
-    holder.locks = locks
-    return holder
-
-
-def settle(place: Place, signals: Signals, locks: dict[str, int]) -> None:
-    """Make sure that nothing lives of the last run, whose locks are free: they can be deleted, or not be inherited.
-
-    Raises:
-        Held: it does.
-    """
-    for pid in proofs.pids():
-        if pid != os.getpid() and any(proofs.holds_lock(pid, path) for path in locks):
-            raise proofs.Held(f"process {pid} holds it, though its lock file was deleted")
-    run = proofs.read_record(place.run)
-    if not run or proofs.finished(run, proofs.read_record(place.exit)):
-        return
-    for who, needle in ((run["keeper"], place.folder), (run["leader"], run["marker"])):
-        if (pidfd := proofs.open_proved(who, needle)) is not None:
-            os.close(pidfd)
-            raise proofs.Held(f"process {who['pid']} of its last run lives, though it lost its lock")
-    holder = Holder(place, run, signals, None, ancestor=False)
-    holder.locks = locks
-    holder.hold()
-    if signals.told:
-        raise proofs.Held("it was told to stop")
-
-
-def become_subreaper() -> None:
-    """From now on every orphan among our descendants becomes our child."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "cannot become a subreaper")
-
-
-def open_log(path: str) -> None:
-    """Let our stderr be the service's log: the child inherits it, and we cap it even when it is deleted."""
-    log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    os.fchmod(log, 0o600)
-    os.dup2(log, 2)
-    os.close(log)
-
-
-def fork_gated(job: Record, lock: int) -> tuple[int, int, int]:
-    """Fork the service's leader, which waits for a word before it becomes the service.
-
-    Returns:
-        Its pid; the gate's end to write to; the end to read from, which brings a clause when it cannot become it.
-    """
-    waiting, gate = os.pipe()
-    failure, failed = os.pipe()
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid == 0:
-        os.close(gate)
-        become(job, lock, waiting, failed)
-    signal.pthread_sigmask(signal.SIG_SETMASK, old)
-    os.close(waiting)
-    os.close(failed)
-    return pid, gate, failure
-
-
-def become(job: Record, lock: int, waiting: int, failed: int) -> NoReturn:
-    """In the child: wait at the gate, then be the service."""
-    try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(2, 1)
-        os.set_inheritable(lock, True)
-        if os.read(waiting, 2) == b"go":  # else our keeper died before the record was durable
-            os.chdir(job["cwd"])
-            os.execvpe(job["argv"][0], job["argv"], job["env"])  # noqa: S606  never through a shell
-    except (OSError, ValueError) as error:
-        program = job["argv"][0]
-        why = f"{error.strerror}: {error.filename or program}" if isinstance(error, OSError) else str(error)
-        os.write(failed, why.encode())
-        os.write(2, f"opencode-manager: cannot run {program}: {why}\n".encode())
-    finally:
-        os._exit(127)
-
-
-def run_record(job: Record, leader: int) -> Record:
-    """What is to be known of this run; never its environment or arguments, which may hold secrets."""
-    kept = ("run_id", "marker", "digest", "port", "grace", "log", "pid_file")
-    return {
-        **{key: job[key] for key in kept},
-        "boot_id": proofs.boot_id(),
-        "started": time.clock_gettime(time.CLOCK_BOOTTIME),
-        "started_wall": time.time(),
-        "stopping": False,
-        "keeper": proofs.identify(os.getpid()),
-        "leader": proofs.identify(leader),
-    }
-
-
-# -- adopting ----------------------------------------------------------------------------------------------------------
-
-
-def adopt(place: Place) -> Holder:
-    """Take over from a keeper that was killed: the leader stays who it is; without one, its leftovers are ended.
-
-    Raises:
-        Held: another keeper holds it.
-        OSError: a record cannot be written.
-    """
-    locks = {place.keeper_lock: proofs.take_lock(place.keeper_lock)}
-    signals = Signals()
-    run = proofs.read_record(place.run)
-    leader = None
-    if run and not proofs.finished(run, proofs.read_record(place.exit)):
-        leader = proofs.open_proved(run["leader"], run["marker"])
-        run["keeper"] = proofs.identify(os.getpid())
-        proofs.write_record(place.run, run)
-        with contextlib.suppress(OSError):  # the service goes on without its log being capped
-            open_log(log_of(run))
-    else:
-        run = proofs.nobodys_run()
-    crash_point("after-adoption")
-    answer("started")
-    holder = Holder(place, run, signals, leader, ancestor=False)
-    holder.locks = locks
-    return holder
-
-
-def log_of(run: Record) -> str:
-    """A way to the adopted service's log that leads there even when it was deleted."""
-    theirs = f"/proc/{run['leader']['pid']}/fd/2"
-    with contextlib.suppress(OSError):
-        if os.readlink(theirs) == f"{os.path.realpath(run['log'])} (deleted)":
-            return theirs
-    return str(run["log"])
 
 
 if __name__ == "__main__":

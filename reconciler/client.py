@@ -1,0 +1,213 @@
+"""Asking for something: a spec is written, then a status is awaited. The one way of every door that asks.
+
+Belongs here: what each wish means as a change of a spec, and waiting until the controller has dealt with it.
+Does not belong here: looking without asking (`reader`), acting (nobody on this side does), wording (`render`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import watchfiles
+
+from reconciler import published, reader, results, specfiles, specwrites, tombstones
+from reconciler.results import START_CONTROLLER, Result
+from reconciler.settings import UserError
+from reconciler.spec import valid_name
+from reconciler.specfiles import Accepted, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from reconciler.settings import Settings
+    from reconciler.specpatch import Scalar
+    from reconciler.specwrites import WrittenSpec
+
+    Progress = Callable[[float, Result], Awaitable[None]]
+    """Called while waiting with the seconds waited and how it stands."""
+
+HEARTBEAT: Final = 5.0
+"""Seconds between two reports of progress: clients give up on a call that is silent for 60."""
+_LOOK: Final = 1000
+"""Milliseconds after which the index is looked at again, should its watch have missed something."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What was asked for, and how to recognise that it was dealt with."""
+
+    name: str
+    version: str
+    """Of the spec file as written."""
+    folder: Path
+    """The specs folder."""
+    gone: bool = False
+    """A destroy: it is dealt with when nothing is left."""
+
+
+def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: str | None = None) -> Wish:
+    """Want a project running. A new one needs its git url; of a known one the url must be the same.
+
+    Asking again for what is wanted already makes the controller look now.
+
+    Raises:
+        UserError: the name, the url or the key cannot be used, or the project is another repository's.
+    """
+    folder = _folder(settings)
+    if not valid_name(name):
+        raise UserError("cannot use this name for a project: use 1 to 63 of a-z, 0-9 and inner hyphens")
+    if not specfiles.spec_path(folder, name).exists():
+        if git_url is None:
+            index = published.read(settings.home)
+            raise UserError(f"{reader.unknown(index, settings, name, 'start')}; to make it, give its git url")
+        written = specwrites.create(folder, settings.home, name, specwrites.new_text(git_url, ssh_key))
+        return _wish(name, folder, written)
+    found = _read(settings, folder, name, "start")
+    if git_url is not None and git_url != found.spec.git.url:
+        raise UserError(
+            f"cannot start {name} with this git url: its spec says {found.spec.git.url}; "
+            "use another name, or destroy it first"
+        )
+    changes: dict[tuple[str, ...], Scalar] = {}
+    if found.spec.state != "running":
+        changes["state",] = "running"
+    if ssh_key is not None and ssh_key != found.spec.git.ssh_key:
+        changes["git", "ssh_key"] = ssh_key
+    return _edit(settings, folder, name, changes)
+
+
+def stop(settings: Settings, name: str) -> Wish:
+    """Want a project stopped; everything is kept. Raises UserError."""
+    folder = _folder(settings)
+    _read(settings, folder, name, "stop")
+    return _edit(settings, folder, name, {("state",): "stopped"})
+
+
+def restart(settings: Settings, name: str) -> Wish:
+    """Want both services of a project started anew, once. Raises UserError."""
+    folder = _folder(settings)
+    found = _read(settings, folder, name, "restart")
+    changes: dict[tuple[str, ...], Scalar] = {("restarted_at",): datetime.now(UTC).isoformat(timespec="milliseconds")}
+    if found.spec.state != "running":
+        changes["state",] = "running"
+    return _edit(settings, folder, name, changes)
+
+
+def destroy(settings: Settings, name: str, *, confirm: str, discard_unpushed: bool = False) -> Wish:
+    """Want a project gone.
+
+    Args:
+        settings: where.
+        name: which.
+        confirm: the name once more.
+        discard_unpushed: even if work would be lost.
+
+    Raises:
+        UserError: it was not confirmed, or there is no such project.
+    """
+    if confirm != name:
+        raise UserError(f"cannot destroy {name} without being sure: give its name once more in confirm")
+    folder = _folder(settings)
+    if not specfiles.spec_path(folder, name).exists():
+        _bring_back(settings, folder, name)
+    found = _read(settings, folder, name, "destroy")
+    changes: dict[tuple[str, ...], Scalar] = {("state",): "absent"}
+    if discard_unpushed != found.spec.discard_unpushed:
+        changes["discard_unpushed",] = discard_unpushed
+    return replace(_edit(settings, folder, name, changes), gone=True)
+
+
+def confirm_missing(settings: Settings, names: list[str]) -> list[str]:
+    """Say that spec files are missing on purpose; the projects it was said for.
+
+    Args:
+        settings: where.
+        names: which; all that are held back when empty.
+    """
+    projects = published.read(settings.home).projects
+    held = [name for name, status in projects.items() if status["stalled"]["reason"] == "SpecMissing"]
+    chosen = [name for name in names or held if name in held]
+    for name in chosen:
+        tombstones.confirm_missing(settings.home, name)
+    return chosen
+
+
+async def wait(settings: Settings, wish: Wish, seconds: float, progress: Progress | None = None) -> Result:
+    """Wait until the controller has dealt with a wish, at most so long; how it stands then.
+
+    A wish that is not dealt with in time is no error: the answer says how far it is.
+    """
+    began = reported = time.monotonic()
+    async for _ in watchfiles.awatch(
+        settings.home.root, recursive=False, debounce=50, step=10, rust_timeout=_LOOK, yield_on_timeout=True
+    ):
+        result, dealt = look(settings, wish)
+        now = time.monotonic()
+        if dealt or now - began >= seconds:
+            return result
+        if progress is not None and now - reported >= min(HEARTBEAT, seconds / 4):
+            reported = now
+            await progress(now - began, result)
+    return look(settings, wish)[0]
+
+
+def look(settings: Settings, wish: Wish) -> tuple[Result, bool]:
+    """How a wish stands, and whether it was dealt with or nobody is there to do it."""
+    index = published.read(settings.home)
+    status = index.projects.get(wish.name)
+    warning = "; ".join(reader.warnings(index))
+    if status is None:
+        gone = wish.gone and not specfiles.spec_path(wish.folder, wish.name).exists()
+        return _unseen(wish, warning, gone=gone), gone or not index.running
+    result = results.of_status(status)
+    if warning:
+        result = replace(result, warning="; ".join(filter(None, (result.warning, warning))))
+    if status["spec_version"] != wish.version:
+        waiting = replace(result, status="in_progress", converged=False)
+        return waiting, not index.running
+    return result, results.settled(status)
+
+
+def _unseen(wish: Wish, warning: str, *, gone: bool) -> Result:
+    if gone:
+        return Result(
+            project=wish.name, status="success", message="nothing of it is left", warning=warning, converged=True
+        )
+    message = "its spec is written"
+    if warning:
+        message += f"; it is acted on when a controller runs: {START_CONTROLLER}"
+    return Result(project=wish.name, status="in_progress", reason="Written", message=message, warning=warning)
+
+
+def _folder(settings: Settings) -> Path:
+    return reader.specs_folder(published.read(settings.home), settings)
+
+
+def _read(settings: Settings, folder: Path, name: str, verb: str) -> Accepted:
+    """The spec as it is now."""
+    if not valid_name(name) or not specfiles.spec_path(folder, name).exists():
+        raise UserError(reader.unknown(published.read(settings.home), settings, name, verb))
+    found = specfiles.read_now(folder, name)
+    if isinstance(found, Rejected):
+        raise UserError(f"cannot {verb} {name} before its spec is mended: {found.message}")
+    return found
+
+
+def _bring_back(settings: Settings, folder: Path, name: str) -> None:
+    """A project whose spec file is missing gets one again, so that it can say what becomes of it."""
+    status: Mapping[str, object] = published.read(settings.home).projects.get(name, {})
+    if status.get("git_url"):
+        text = f"state: stopped\n{specwrites.new_text(str(status['git_url']))}"
+        specwrites.create(folder, settings.home, name, text)
+
+
+def _edit(settings: Settings, folder: Path, name: str, changes: Mapping[tuple[str, ...], Scalar]) -> Wish:
+    return _wish(name, folder, specwrites.edit(folder, settings.home, name, changes))
+
+
+def _wish(name: str, folder: Path, written: WrittenSpec) -> Wish:
+    return Wish(name=name, version=written.token.text, folder=folder)
