@@ -3,8 +3,8 @@
 Belongs here: the grammar of `opencode-manager`, and the last catch of what went wrong. Does not belong here: what a
 command does (`commands`).
 
-Exit codes: 0 it is so; 1 an error, told in one sentence; 2 not so (yet): changes are planned, it is still in progress, or
-it waits for a person; 64 the command line makes no sense; 130 interrupted.
+Exit codes: 0 it is so; 1 an error, told in one sentence; 2 not so (yet): changes are planned, it is still in progress,
+or it waits for a person; 64 the command line makes no sense; 130 interrupted.
 """
 
 from __future__ import annotations

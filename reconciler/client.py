@@ -20,6 +20,7 @@ from reconciler.spec import valid_name
 from reconciler.specfiles import Accepted, Rejected
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
@@ -136,14 +137,34 @@ def confirm_missing(settings: Settings, names: list[str]) -> list[str]:
     return chosen
 
 
-async def wait(settings: Settings, wish: Wish, seconds: float, progress: Progress | None = None) -> Result:
+async def wait(
+    settings: Settings,
+    wish: Wish,
+    seconds: float,
+    progress: Progress | None = None,
+    stopping: asyncio.Event | None = None,
+) -> Result:
     """Wait until the controller has dealt with a wish, at most so long; how it stands then.
 
     A wish that is not dealt with in time is no error: the answer says how far it is.
+
+    Args:
+        settings: where.
+        wish: which.
+        seconds: at most so long.
+        progress: told about every `HEARTBEAT` seconds.
+        stopping: ends the wait early.
     """
     began = reported = time.monotonic()
+    settings.home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     async for _ in watchfiles.awatch(
-        settings.home.root, recursive=False, debounce=50, step=10, rust_timeout=_LOOK, yield_on_timeout=True
+        settings.home.root,
+        recursive=False,
+        debounce=50,
+        step=10,
+        rust_timeout=_LOOK,
+        yield_on_timeout=True,
+        stop_event=stopping,
     ):
         result, dealt = look(settings, wish)
         now = time.monotonic()

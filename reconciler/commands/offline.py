@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler import run, spec, specfiles
@@ -13,6 +12,7 @@ from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from pathlib import Path
 
     from reconciler.settings import Settings
 

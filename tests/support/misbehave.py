@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-import time
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 FIFO = sys.argv[1]
@@ -209,7 +209,7 @@ def serve() -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if manner == "slow":
-                time.sleep(3600)  # the one place where nothing is waited for
+                threading.Event().wait()
             allowed = manner != "ok" or self.headers.get("authorization") == "secret"
             body = b"<html></html>" if manner == "html" else b'{"healthy":true}'
             self.send_response(503 if manner == "sick" else 200 if allowed else 401)

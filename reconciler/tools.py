@@ -1,0 +1,250 @@
+"""The MCP tools: what a chat can ask for and look at.
+
+Belongs here: names, parameters, texts and schemas on the wire. Does not belong here: what a wish means (`client`), or
+how it is served (`server`). The tools write specs and read statuses; they never act.
+
+Each tool writes first and waits then, with a heartbeat, because clients give up on a silent call after 60 s; a client
+that goes away in the middle loses nothing but the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult, Resolve
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import BaseModel, Field
+
+from reconciler import client, reader, render, results
+from reconciler.settings import UserError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from reconciler.client import Wish
+    from reconciler.results import Result
+    from reconciler.settings import Settings
+
+DEFAULT_WAIT: Final = 20.0
+LONGEST_WAIT: Final = 300.0
+
+INSTRUCTIONS: Final = (
+    "Keeps an OpenCode coding agent ready in each of the user's repositories. opencode_start brings a project up; when"
+    " it answers waiting_for_key, show the user the public key; it goes on by itself once the key is added. Secrets"
+    " never go through this chat: they are in the sandbox's .env."
+)
+
+Name = Annotated[str, Field(description="Name of the project: 1 to 63 of a-z, 0-9 and inner hyphens")]
+Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait until it is so")]
+
+
+class Answer(BaseModel):
+    """How a project stands."""
+
+    project: str
+    status: Literal["success", "waiting_for_key", "waiting_for_secrets", "in_progress", "error"]
+    message: str = ""
+    reason: str = ""
+    desired: str = "unknown"
+    actual: str = "unknown"
+    opencode_state: str = "stopped"
+    opencode_url: str | None = None
+    opencode_port: int | None = None
+    opencode_pid: int | None = None
+    mcp_tool_state: str = "stopped"
+    mcp_tool_url: str | None = None
+    mcp_tool_port: int | None = None
+    mcp_tool_pid: int | None = None
+    sandbox: str = ""
+    git_url: str = ""
+    last_health_check: str | None = None
+    public_key: str | None = None
+    public_key_path: str | None = None
+    warning: str = ""
+    generation: int = 0
+    observed_generation: int = 0
+    converged: bool = False
+
+
+class Line(BaseModel):
+    """One project in a list."""
+
+    project: str
+    desired: str
+    actual: str
+    reason: str
+    opencode_url: str | None = None
+    opencode_pid: int | None = None
+    mcp_tool_url: str | None = None
+    mcp_tool_pid: int | None = None
+
+
+class Lines(BaseModel):
+    """All projects."""
+
+    projects: list[Line]
+    controller_running: bool
+    warning: str = ""
+
+
+class Sure(BaseModel):
+    """The answer to the question before a destroy."""
+
+    project_name: str = Field(description="The project's name once more, to go on")
+
+
+async def ask_before_destroy(project_name: str, confirm: str, ctx: Context[Any, Any]) -> Sure | Elicit[Sure]:
+    """Ask the person where the client can; else the model's own `confirm` has to do."""
+    capabilities = ctx.client_capabilities
+    if confirm == project_name or capabilities is None or capabilities.elicitation is None:
+        return Sure(project_name=confirm)
+    return Elicit(f"Destroy {project_name}? Its sandbox is moved to the trash. Give its name to go on.", Sure)
+
+
+class Tools:
+    """The six tools on one home."""
+
+    def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
+        self._settings = settings
+        self._stopping = stopping
+
+    async def start(
+        self,
+        project_name: Name,
+        git_url: Annotated[str, Field(description="SSH git URL, like git@github.com:user/repo.git")],
+        ctx: Context[Any, Any],
+        user_ssh_key: Annotated[str | None, Field(description="Path of a private key; never its text")] = None,
+        wait_seconds: Wait = DEFAULT_WAIT,
+    ) -> Annotated[CallToolResult, Answer]:
+        """Want a project running, and wait for it: clone, OpenCode server, MCP bridge. Safe to call again."""
+        return await self._ask(
+            lambda: client.start(self._settings, project_name, git_url, user_ssh_key), wait_seconds, ctx
+        )
+
+    async def status(self, project_name: Name) -> Annotated[CallToolResult, Answer]:
+        """How a project stands: wanted and actual, processes, ports, and the reason."""
+        try:
+            result = reader.status(self._settings, project_name)
+            text = render.render_status(reader.raw_status(self._settings, project_name))
+        except UserError as error:
+            raise ToolError(str(error)) from None
+        return _answer(result, text)
+
+    async def stop(
+        self, project_name: Name, ctx: Context[Any, Any], wait_seconds: Wait = DEFAULT_WAIT
+    ) -> Annotated[CallToolResult, Answer]:
+        """Stop a project's processes; the sandbox is kept."""
+        return await self._ask(lambda: client.stop(self._settings, project_name), wait_seconds, ctx)
+
+    async def restart(
+        self, project_name: Name, ctx: Context[Any, Any], wait_seconds: Wait = DEFAULT_WAIT
+    ) -> Annotated[CallToolResult, Answer]:
+        """Restart both processes of a project once."""
+        return await self._ask(lambda: client.restart(self._settings, project_name), wait_seconds, ctx)
+
+    async def destroy(
+        self,
+        project_name: Name,
+        ctx: Context[Any, Any],
+        sure: Annotated[ElicitationResult[Sure], Resolve(ask_before_destroy)],
+        confirm: Annotated[str, Field(description="The project's name once more")] = "",
+        discard_unpushed: Annotated[bool, Field(description="Even if unpushed work would be lost")] = False,
+        wait_seconds: Wait = DEFAULT_WAIT,
+    ) -> Annotated[CallToolResult, Answer]:
+        """DESTRUCTIVE: end a project and move its sandbox to the trash. Unpushed work blocks it, unless told not to."""
+        del confirm  # the resolver has read it
+        if not isinstance(sure, AcceptedElicitation):
+            raise ToolError(f"cannot destroy {project_name}: it was not confirmed")
+        return await self._ask(
+            lambda: client.destroy(
+                self._settings, project_name, confirm=sure.data.project_name, discard_unpushed=discard_unpushed
+            ),
+            wait_seconds,
+            ctx,
+        )
+
+    async def list(self) -> Annotated[CallToolResult, Lines]:
+        """All projects, a line each."""
+        listing = reader.list_projects(self._settings)
+        lines = [
+            f"{one.project}: wanted {one.desired}, is {one.actual} ({one.reason})"
+            + (f", OpenCode {one.opencode_url} (PID {one.opencode_pid})" if one.opencode_pid else "")
+            + (f", MCP {one.mcp_tool_url}" if one.mcp_tool_pid else "")
+            for one in listing.projects
+        ]
+        text = "\n".join(filter(None, (*(lines or ["There are no projects yet."]), listing.warning)))
+        return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=_plain(asdict(listing)))
+
+    async def _ask(self, wish: Any, seconds: float, ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ANN401
+        """Write the wish, then wait for it."""
+
+        async def progress(waited: float, result: Result) -> None:
+            await ctx.report_progress(waited, seconds, f"{result.reason}: {result.message}".rstrip(": "))
+
+        try:
+            written: Wish = wish()
+            result = await client.wait(self._settings, written, seconds, progress, self._stopping)
+        except UserError as error:
+            raise ToolError(str(error)) from None
+        return _answer(result, render.render_result(result))
+
+
+def _answer(result: Result, text: str) -> CallToolResult:
+    """A short text for the model, the whole for programs; an error is marked as one, with the same content."""
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)],
+        structured_content=_plain(asdict(result)),
+        is_error=result.status == "error",
+    )
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+
+
+def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
+    """The MCP server of one home.
+
+    Args:
+        settings: where specs are written and statuses read.
+        stopping: set when the process is about to end: whoever waits gets an answer then.
+    """
+    # Without `subscriptions/listen`: a stream that never ends would hold up the end of the process, and no client at
+    # hand listens to a status.
+    mcp: MCPServer[Any] = MCPServer("ocm", instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False)
+    tools = Tools(settings, stopping)
+    _add(mcp, tools.start, "opencode_start", "Start a project", idempotent=True, open_world=True)
+    _add(mcp, tools.status, "opencode_status", "Status of a project", read_only=True, idempotent=True)
+    _add(mcp, tools.stop, "opencode_stop", "Stop a project", idempotent=True)
+    _add(mcp, tools.restart, "opencode_restart", "Restart a project")
+    _add(mcp, tools.destroy, "opencode_destroy", "Destroy a project", destructive=True, idempotent=True)
+    _add(mcp, tools.list, "opencode_list", "List all projects", read_only=True, idempotent=True)
+
+    @mcp.resource("opencode://projects", mime_type="application/json")
+    def projects() -> dict[str, Any]:
+        """All projects, a line each."""
+        return asdict(reader.list_projects(settings))
+
+    @mcp.resource("opencode://projects/{name}/status", mime_type="application/json")
+    def status(name: str) -> dict[str, Any]:
+        """One project in full."""
+        try:
+            return asdict(results.of_status(reader.raw_status(settings, name)))
+        except UserError as error:
+            raise ResourceNotFoundError(str(error)) from None
+
+    return mcp
+
+
+def _add(mcp: MCPServer[Any], function: Any, name: str, title: str, **hints: bool) -> None:  # noqa: ANN401
+    annotations = ToolAnnotations(
+        title=title,
+        read_only_hint=hints.get("read_only", False),
+        destructive_hint=hints.get("destructive", False),
+        idempotent_hint=hints.get("idempotent", False),
+        open_world_hint=hints.get("open_world", False),
+    )
+    mcp.add_tool(function, name=name, title=title, annotations=annotations)
