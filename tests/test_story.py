@@ -1,0 +1,211 @@
+"""The user's own story, on the real thing: OpenCode, the bridge, git over a real SSH server, MCP clients.
+
+Start, waiting for the key, key added, success, work, status, restart, stop, start, destroy. Offline but for the
+registries: the model behind OpenCode is ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from reconciler import published
+from tests.support import sshd
+from tests.support.fakemodel import FakeModel, provider
+from tests.support.world import World, git, make_repository, read_env
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from mcp_types import CallToolResult
+
+pytestmark = pytest.mark.xdist_group("opencode")
+PATIENCE = 180.0
+
+
+@pytest.fixture(name="model")
+def _model() -> Iterator[FakeModel]:
+    with FakeModel() as model:
+        yield model
+
+
+@pytest.fixture(name="server")
+def _server(tmp_path: Path) -> Iterator[sshd.SshServer]:
+    """An SSH server that knows nobody's key yet."""
+    with sshd.best()(tmp_path / "ssh") as server:
+        yield server
+
+
+@pytest.fixture(name="story")
+def _story(real_world: World, model: FakeModel) -> World:
+    """A world whose agents talk to our model."""
+    real_world.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider(model.url))
+    return real_world
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, token: str) -> AsyncIterator[Client]:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=PATIENCE) as http,
+        Client(streamable_http_client(url, http_client=http)) as client,
+    ):
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def manager(world: World) -> AsyncIterator[Client]:
+    """A client of the controller."""
+
+    def port() -> int:
+        found = published.read(world.home).controller
+        return found.http_port if found and published.read(world.home).running else 0
+
+    url = f"http://127.0.0.1:{world.until(port, 'the MCP endpoint')}/mcp"
+    async with connected(url, (world.home.controller / "token").read_text().strip()) as client:
+        yield client
+
+
+def told(result: CallToolResult) -> dict[str, Any]:
+    assert result.structured_content is not None, result.content
+    return dict(result.structured_content)
+
+
+async def ask(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    return told(await client.call_tool(tool, arguments))
+
+
+async def settled(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """Ask until it is no longer in progress: a loaded machine may need more than one wait."""
+    for _ in range(6):
+        answer = await ask(client, tool, wait_seconds=60, **arguments)
+        if answer["status"] != "in_progress":
+            return answer
+    raise AssertionError(answer)
+
+
+async def test_the_whole_story_through_mcp(story: World, server: sshd.SshServer) -> None:
+    """From nothing to a destroyed project, by tool calls alone."""
+    origin = make_repository(story.root / "private")
+    url = server.url(origin)
+    story.start()
+    async with manager(story) as client:
+        waiting = await settled(client, "opencode_start", project_name="blog-api", git_url=url)
+        assert waiting["status"] == "waiting_for_key"
+        assert waiting["public_key"].startswith("ssh-ed25519 ")
+        server.authorize(waiting["public_key"])
+
+        started = await settled(client, "opencode_start", project_name="blog-api", git_url=url)
+        assert started["status"] == "success", started
+        assert started["generation"] == started["observed_generation"] == 1
+        await prove_agent_and_bridge(story, started)
+
+        status = await ask(client, "opencode_status", project_name="blog-api")
+        assert (status["desired"], status["actual"]) == ("running", "running")
+        assert status["opencode_pid"] == started["opencode_pid"]
+
+        restarted = await settled(client, "opencode_restart", project_name="blog-api")
+        assert restarted["status"] == "success"
+        assert restarted["opencode_pid"] != started["opencode_pid"]
+        assert restarted["mcp_tool_pid"] != started["mcp_tool_pid"]
+        assert restarted["opencode_port"] == started["opencode_port"]
+
+        stopped = await settled(client, "opencode_stop", project_name="blog-api")
+        assert (stopped["status"], stopped["actual"], stopped["opencode_pid"]) == ("success", "stopped", None)
+        assert story.processes() == []
+
+        again = await settled(client, "opencode_start", project_name="blog-api", git_url=url)
+        assert again["status"] == "success"
+        commit_unpushed(story)
+        blocked = await settled(client, "opencode_destroy", project_name="blog-api", confirm="blog-api")
+        assert blocked["status"] == "error"
+        assert "Unpushed work" in blocked["message"]
+
+        gone = await settled(
+            client, "opencode_destroy", project_name="blog-api", confirm="blog-api", discard_unpushed=True
+        )
+        assert gone["status"] == "success"
+        assert (await ask(client, "opencode_list"))["projects"] == []
+    assert not story.home.sandbox("blog-api").path.exists()
+    assert not story.home.deploy_key("blog-api").exists()
+    assert story.processes() == []
+
+
+async def prove_agent_and_bridge(world: World, started: dict[str, Any]) -> None:
+    """401 without the password and 200 with it; the bridge's tools work against the real server."""
+    env = read_env(world.home.sandbox("blog-api").env_file)
+    health = f"{started['opencode_url']}/global/health"
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(health)).status_code == 401
+        answer = await http.get(health, auth=("opencode", env["OPENCODE_SERVER_PASSWORD"]))
+        assert answer.json()["healthy"]
+    async with connected(started["mcp_tool_url"], env["MCP_TOOL_BEARER_TOKEN"]) as bridge:
+        names = {tool.name for tool in (await bridge.list_tools()).tools}
+        assert {"opencode-server-health", "opencode-session-create", "opencode-session-message"} <= names
+        session = (await ask(bridge, "opencode-session-create", title="First"))["sessionId"]
+        path = world.home.sandbox("blog-api").repo / "made.txt"
+        order = f"[[tool:write {json.dumps({'filePath': str(path), 'content': 'by the agent'})}]]"
+        said = await ask(bridge, "opencode-session-message", sessionId=session, content=order, waitSeconds=120)
+        assert said["state"] == "done", said
+        assert path.read_text() == "by the agent"
+        assert "made.txt" in json.dumps(await ask(bridge, "opencode-vcs-diff"))
+    path.unlink()
+
+
+def commit_unpushed(world: World) -> None:
+    repo = world.home.sandbox("blog-api").repo
+    repo.joinpath("work.py").write_text("work = True\n")
+    git(repo, "add", ".")
+    git(repo, "commit", "-q", "-m", "Unpushed work")
+
+
+def test_the_same_by_a_file_written_by_hand(story: World, server: sshd.SshServer) -> None:
+    """The spec is edited with an editor; the key that is added is enough, nobody asks again."""
+    url = server.url(make_repository(story.root / "private"))
+    story.write("api", f"# My own file\ngit:\n  url: {url}\n")
+    story.start()
+    waiting = story.wait("api", lambda status: status["reason"] == "WaitingForKey", PATIENCE)
+    assert f"{story.home.deploy_key('api')}.pub" in waiting["message"]
+
+    server.authorize(waiting["public_key"])
+    story.write("api", f"# My own file, touched\ngit:\n  url: {url}\n")
+
+    ready = story.wait("api", lambda status: bool(status["ready"]["status"]), PATIENCE)
+    assert ready["agent"]["restarts"] == 0
+    story.write("api", f"# My own file\nstate: stopped\ngit:\n  url: {url}\n")
+    story.wait("api", lambda status: status["reason"] == "Stopped")
+    assert story.processes() == []
+    told_by_tool = story.run("start", "api")
+    assert "Status: success" in told_by_tool
+    assert story.specs.joinpath("api.yaml").read_text().startswith("# My own file\nstate: running\n")
+
+
+def test_the_real_agent_survives_the_controller_and_is_replaced_when_it_dies(story: World) -> None:
+    """After kill -9 of the controller the same pid; after kill -9 of the agent a new one, counted, with its reason."""
+    story.write("app", f"git: {{url: {story.origin}}}\n")
+    story.start()
+    before = story.wait("app", lambda status: bool(status["ready"]["status"]), PATIENCE)
+    story.kill()
+    story.start()
+    after = story.wait(
+        "app", lambda status: bool(status["ready"]["status"]) and status["observed"] > before["observed"], PATIENCE
+    )
+    assert after["agent"]["pid"] == before["agent"]["pid"]
+
+    os.kill(before["agent"]["pid"], signal.SIGKILL)
+
+    replaced = story.wait(
+        "app", lambda status: bool(status["ready"]["status"]) and status["agent"]["restarts"] == 1, PATIENCE
+    )
+    assert replaced["agent"]["pid"] != before["agent"]["pid"]
+    assert replaced["agent"]["last_exit"] == "signal 9"
