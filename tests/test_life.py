@@ -8,7 +8,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import psutil
-import pytest
 
 from reconciler import published
 from tests.support.world import Status, World, git, make_repository, read_env
@@ -406,23 +405,6 @@ def test_no_secret_is_seen_outside_of_env(world: World) -> None:
     assert not any(secret in arguments for secret in secrets)
     assert not any(secret in world.run("status", "app", "-o", "json") for secret in secrets)
     assert sandbox.env_file.stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize("moment", range(20))
-def test_killed_at_any_moment_of_a_start_there_is_one_copy_after_all(world: World, moment: int) -> None:
-    """The controller is killed as hard as can be at 20 moments spread over a start, and started again."""
-    world.light("app")
-    controller = world.start()
-    with pytest.raises(subprocess.TimeoutExpired):
-        controller.wait(0.15 + moment * 0.04)
-    world.kill()
-
-    world.start()
-
-    status = world.wait("app", is_ready)
-    leaders = [process for process in world.processes() if "lightagent.py" in " ".join(process.cmdline())]
-    assert [process.pid for process in leaders] == [status["agent"]["pid"]]
-    assert status["agent"]["restarts"] == 0
 
 
 def test_two_clones_of_one_repository_do_not_meet(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
@@ -24,7 +24,9 @@ from reconciler.facts import (
     ToolchainFacts,
 )
 from reconciler.plan import View
-from reconciler.spec import Spec
+
+if TYPE_CHECKING:
+    from reconciler.spec import Spec
 
 URL = "git@example.org:team/app.git"
 NOW = Now(boot=1000.0, boot_id="this-boot", wall=1_800_000_000.0)

@@ -16,7 +16,6 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
@@ -24,6 +23,7 @@ import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 PASSWORD: Final = "agent-password-for-tests-0123456789"
 START_LIMIT: Final = 90.0
