@@ -36,6 +36,10 @@ class AgentKind:
     """Answers 200 as soon as the server is up; without the password 401."""
     ready_path: str
     """Answers 200 only when the project could be loaded."""
+    permission_path: str
+    """Lists what the agent asks leave for; its run stands still meanwhile."""
+    question_path: str
+    """Lists what the agent asks the user; its run stands still meanwhile."""
     dispose_path: str
     """POST: ends what the agent started, before TERM (its shells sit in sessions of their own)."""
     grace: float
@@ -57,6 +61,8 @@ OPENCODE: Final = AgentKind(
     variables=(("OPENCODE_DISABLE_AUTOUPDATE", "1"),),
     live_path="/global/health",
     ready_path="/session/status",
+    permission_path="/permission",
+    question_path="/question",
     dispose_path="/global/dispose",
     grace=3.0,
 )

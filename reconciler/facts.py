@@ -50,6 +50,14 @@ class Health(StrEnum):
     """Somebody answers on our port who is not our process, or who does not ask for the password."""
 
 
+@dataclass(frozen=True)
+class Attention:
+    """Something within an agent that waits for a person, though the agent itself is well."""
+
+    reason: str
+    message: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """One look at a service's health."""
@@ -61,6 +69,7 @@ class Probe:
     misses: int = 0
     """Probes missed in a row."""
     detail: str = ""
+    attention: tuple[Attention, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,9 +79,11 @@ def settled(status: Mapping[str, Any]) -> bool:
 
 def verdict(status: Mapping[str, Any]) -> Status:
     """The one word for how it stands."""
+    if status["ready"]["status"]:
+        return "success"  # even if the agent within waits for a person: the message says so
     if status["stalled"]["status"]:
         return _WAITING.get(status["stalled"]["reason"], "error")
-    return "success" if status["ready"]["status"] else "in_progress"
+    return "in_progress"
 
 
 def of_status(status: Mapping[str, Any]) -> Result:

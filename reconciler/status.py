@@ -159,7 +159,7 @@ def actual(facts: ProjectFacts) -> str:
 def _converged(sources: Sources) -> bool:
     spec = sources.spec
     idle = sources.note is None and sources.settled and not sources.plan.actions and sources.plan.hold is None
-    if spec is None or not idle:
+    if spec is None or not idle or sources.spec_problem is not None:
         return False
     return actual(sources.facts) == "running" if spec.wanted is State.RUNNING else True
 
@@ -169,6 +169,8 @@ def _conditions(sources: Sources, previous: Mapping[str, Any]) -> tuple[Conditio
     trouble = sources.spec_problem or (sources.note if sources.note and sources.note.stalled else None)
     if trouble is None and hold is not None and hold.stalled:
         trouble = Note(reason=hold.reason, message=hold.message)
+    if trouble is None and (asked := sources.facts.agent.probe.attention):
+        trouble = Note(reason=asked[0].reason, message=asked[0].message)
     work = sources.note if sources.note and not sources.note.stalled else None
     if work is None and hold is not None and not hold.stalled:
         work = Note(reason=hold.reason, message=hold.message)

@@ -6,6 +6,7 @@ registries: the model behind OpenCode is ours.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -209,3 +210,27 @@ def test_the_real_agent_survives_the_controller_and_is_replaced_when_it_dies(sto
     )
     assert replaced["agent"]["pid"] != before["agent"]["pid"]
     assert replaced["agent"]["last_exit"] == "signal 9"
+
+
+async def test_an_agent_that_waits_for_a_person_is_shown(story: World, model: FakeModel) -> None:
+    """A permission that is asked for is a reason in status, not a silent Running."""
+    config = provider(model.url) | {"permission": {"bash": "ask"}}
+    story.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(config)
+    story.write("app", f"git: {{url: {story.origin}}}\n")
+    story.start()
+    ready = story.wait("app", lambda status: bool(status["ready"]["status"]), PATIENCE)
+    env = read_env(story.home.sandbox("app").env_file)
+    async with connected(ready["bridge"]["url"], env["MCP_TOOL_BEARER_TOKEN"]) as bridge:
+        session = (await ask(bridge, "opencode-session-create", title="Careful"))["sessionId"]
+        order = f"[[tool:bash {json.dumps({'command': 'touch asked', 'description': 'touch'})}]]"
+        said = await ask(bridge, "opencode-session-message", sessionId=session, content=order, waitSeconds=60)
+        assert said["state"] == "waiting_permission"
+
+        shown = await asyncio.to_thread(story.wait, "app", lambda status: status["reason"] == "WaitingForPermission")
+
+        assert shown["ready"]["status"]
+        assert "touch asked" in shown["message"]
+        (asked,) = (await ask(bridge, "opencode-permission-list"))["permissions"]
+        await ask(bridge, "opencode-permission-reply", requestId=asked["requestId"], reply="once")
+        await asyncio.to_thread(story.wait, "app", lambda status: status["reason"] == "Running")
+    assert story.home.sandbox("app").repo.joinpath("asked").exists()

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from reconciler.facts import Health, Probe
+from reconciler.facts import Attention, Health, Probe
+from reconciler.local import attention
 
 if TYPE_CHECKING:
     from reconciler.agents import AgentKind
@@ -102,10 +103,24 @@ class Prober:
         except httpx.HTTPError as error:
             alive, detail = False, _say(error)
         if alive:
-            return replace(before, health=Health.READY, at=now.boot, at_wall=now.wall, misses=0, detail="")
+            asked = await self._attention(target)
+            return Probe(health=Health.READY, at=now.boot, at_wall=now.wall, attention=asked)
         misses = before.misses + 1
         health = Health.UNRESPONSIVE if misses >= MISSES else before.health
         return replace(before, health=health, at=now.boot, misses=misses, detail=detail)
+
+    async def _attention(self, target: Target) -> tuple[Attention, ...]:
+        """What within the agent waits for a person. Nothing where it cannot be told."""
+        if target.kind is None:
+            return ()
+        kind, headers = target.kind, target.authorization()
+        try:
+            paths = (kind.permission_path, kind.question_path, kind.ready_path)
+            answers = [await self._client.get(target.base + path, headers=headers, timeout=LIVENESS) for path in paths]
+            permissions, questions, sessions = (answer.json() for answer in answers)
+            return tuple(attention.of(permissions, questions, sessions))
+        except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
+            return ()
 
     async def dispose(self, target: Target) -> None:
         """Ask an agent to end what it started itself. Best effort: its tree is emptied anyway."""

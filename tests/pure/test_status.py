@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 
 from reconciler import status
-from reconciler.facts import Health, Service
+from reconciler.facts import Attention, Health, Service
 from reconciler.plan import Plan, View, make_plan
 from reconciler.status import Note, ProjectStatus, Sources
 from tests.pure.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
@@ -113,3 +113,15 @@ def test_an_unresponsive_service_is_told_apart_from_a_starting_one() -> None:
     starting = compute(view(facts=converged(agent=running(health=Health.UNKNOWN))))
 
     assert (silent.agent.state, starting.agent.state) == ("unresponsive", "starting")
+
+
+def test_an_agent_that_waits_for_a_person_is_well_and_says_so() -> None:
+    """Ready, and stalled with the reason: not a silent "running"."""
+    asked = running().probe
+    asked = replace(asked, attention=(Attention("WaitingForPermission", "the agent asks leave for: bash rm"),))
+
+    told = compute(view(facts=converged(agent=running(probe=asked))))
+
+    assert told.ready.status
+    assert (told.stalled.status, told.reason) == (True, "WaitingForPermission")
+    assert "bash rm" in told.message

@@ -1,0 +1,48 @@
+"""What within an agent waits for a person, from what its API lists. Pure.
+
+Belongs here: wording it. Does not belong here: asking the agent (`health`), answering it (the bridge's tools do).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.facts import Attention
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+RETRIES: Final = 3
+"""Attempts in a row after which a model provider counts as unreachable: one or two are an ordinary day."""
+_SHOWN: Final = 120
+"""Characters of what the agent wants to do."""
+
+
+def of(
+    permissions: Sequence[Mapping[str, Any]], questions: Sequence[Mapping[str, Any]], sessions: Mapping[str, Any]
+) -> Iterator[Attention]:
+    """Everything that waits, the most urgent first."""
+    if permissions:
+        first = permissions[0]
+        what = " ".join([str(first.get("permission", "")), *map(str, first.get("patterns", ()))])[:_SHOWN]
+        message = f"the agent asks leave for: {_line(what)}{_more(permissions)}; answer with opencode-permission-reply"
+        yield Attention("WaitingForPermission", message)
+    if questions:
+        asked = questions[0].get("questions") or [{}]
+        what = str(asked[0].get("question", ""))[:_SHOWN]
+        message = f"the agent asks: {_line(what)}{_more(questions)}; answer with opencode-question-reply"
+        yield Attention("WaitingForAnswer", message)
+    retrying = [status for status in sessions.values() if status.get("type") == "retry"]
+    stuck = [status for status in retrying if int(status.get("attempt", 0)) >= RETRIES]
+    if stuck:
+        why = _line(str(stuck[0].get("message", ""))[:_SHOWN])
+        message = f"the model provider cannot be reached after {stuck[0]['attempt']} attempts: {why}"
+        yield Attention("ProviderUnreachable", f"{message}; check the network and the provider's credentials")
+
+
+def _more(items: Sequence[object]) -> str:
+    return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
+
+
+def _line(text: str) -> str:
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

@@ -1,0 +1,41 @@
+"""What within an agent waits for a person, from what OpenCode lists."""
+
+from __future__ import annotations
+
+from reconciler.local import attention
+
+PERMISSION = {"id": "per_1", "sessionID": "ses_1", "permission": "bash", "patterns": ["rm -rf build"]}
+QUESTION = {"id": "que_1", "sessionID": "ses_1", "questions": [{"question": "Which\ncolour?", "options": []}]}
+
+
+def reasons(*listed: object) -> list[str]:
+    return [one.reason for one in attention.of(*listed)]  # type: ignore[arg-type]  as JSON gives it
+
+
+def test_nothing_waits() -> None:
+    """An idle or a busy agent needs nobody."""
+    assert reasons([], [], {"ses_1": {"type": "busy"}}) == []
+
+
+def test_a_permission_is_told_with_what_it_is_for_and_how_to_answer() -> None:
+    """One line, however it was written."""
+    (told,) = attention.of([PERMISSION, PERMISSION], [], {})
+
+    assert told.reason == "WaitingForPermission"
+    assert "bash rm -rf build (and 1 more)" in told.message
+    assert "opencode-permission-reply" in told.message
+
+
+def test_a_question_is_told_in_one_line() -> None:
+    """Line breaks of a model do not break a table."""
+    (told,) = attention.of([], [QUESTION], {})
+
+    assert "Which colour?" in told.message
+
+
+def test_a_provider_counts_as_unreachable_after_three_attempts() -> None:
+    """One or two are an ordinary day."""
+    retry = {"type": "retry", "attempt": 2, "message": "Cannot connect to API", "next": 1}
+
+    assert reasons([], [], {"ses_1": retry}) == []
+    assert reasons([], [], {"ses_1": retry | {"attempt": 3}}) == ["ProviderUnreachable"]
