@@ -32,6 +32,7 @@ class Ledgers:
         self._home = home
         self._dry = dry
         self._cache: dict[str, Ledger] = {}
+        self._unsaved: dict[str, str] = {}
 
     def names(self) -> set[str]:
         """Every project that has one on disk."""
@@ -55,15 +56,31 @@ class Ledgers:
         if self._cache.get(name) == ledger:
             return
         self._cache[name] = ledger
+        self._save(name, ledger)
+
+    def _save(self, name: str, ledger: Ledger) -> None:
         path = self._home.sandbox(name).ledger
-        if path.parent.is_dir() and not self._dry:
+        self._unsaved.pop(name, None)
+        if self._dry or not path.parent.is_dir():
+            return
+        try:
             files.replace_file(path, json.dumps(asdict(ledger), indent=1).encode())
+        except OSError as error:
+            # On a full disk the controller goes on by what it knows, says so, and tries again.
+            self._unsaved[name] = f"cannot write {path}: {(error.strerror or str(error)).lower()}; it is tried again"
+
+    def save_again(self) -> tuple[str, ...]:
+        """Write what could not be written; sentences about what still cannot."""
+        for name in list(self._unsaved):
+            if (ledger := self._cache.get(name)) is not None:
+                self._save(name, ledger)
+        return tuple(self._unsaved.values())
 
     def flush(self, name: str) -> None:
         """Write a ledger that was remembered before its sandbox existed."""
-        ledger = self._cache.pop(name, None)
+        ledger = self._cache.get(name)
         if ledger is not None:
-            self.put(name, ledger)
+            self._save(name, ledger)
 
     def update(self, name: str, **changes: Any) -> Ledger:  # noqa: ANN401  the fields of Ledger
         """Remember some fields anew."""

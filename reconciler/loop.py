@@ -21,6 +21,7 @@ from reconciler import published, spec, specfiles, tombstones
 from reconciler.plan import Plan
 from reconciler.queue import WorkQueue
 from reconciler.reconcile import Project, Reconciler
+from reconciler.settings import UserError
 from reconciler.spec import State
 from reconciler.status import Note
 from reconciler.tombstones import Tombstones
@@ -155,6 +156,7 @@ class Loop:
     def _take(self, look: specfiles.Look) -> None:
         """Bring what the folder says into force."""
         warnings = look.scan.warnings if look.scan.readable else (f"{look.scan.problem}; nothing is stopped",)
+        warnings += self._ledgers.save_again()
         if warnings != self._warnings:
             self._warnings = warnings
             self._dirty.set()
@@ -283,17 +285,23 @@ class Loop:
         project.urgent = urgent
         try:
             after = (await self._reconciler.run(project)).after
+        except (OSError, UserError) as error:
+            after = self._retry(project, f"cannot look at {name}: {error}")
         except Exception as error:  # one project's unforeseen trouble must not end the others'
             log.exception("pass failed", project=name)
-            project.failures += 1
-            message = f"cannot reconcile {name}: {type(error).__name__}; this is a bug, see the controller's log"
-            project.note = Note(reason="InternalError", message=message)
-            self._reconciler.publish(project)
-            after = min(60.0, 2.0**project.failures)
+            what = f"cannot reconcile {name}: {type(error).__name__}; this is a bug, see the controller's log"
+            after = self._retry(project, what)
         if _destroyed(project) and not specfiles.spec_path(self._settings.specs, name).exists():
             self._forget(name)
             return None
         return after
+
+    def _retry(self, project: Project, message: str) -> float:
+        """A pass that could not even look: say so, and try again later each time."""
+        project.failures += 1
+        project.note = Note(reason="CannotLook", message=message)
+        self._reconciler.publish(project)
+        return min(60.0, 2.0 ** min(project.failures, 6))
 
     def _forget(self, name: str) -> None:
         """Nothing of it is left, wanted or actual."""
@@ -332,7 +340,10 @@ class Loop:
 
     async def _tidy(self) -> None:
         while True:
-            await asyncio.to_thread(self._engine.tidy)
+            try:
+                await asyncio.to_thread(self._engine.tidy)
+            except OSError as error:
+                log.warning("cannot tidy", error=str(error))
             await asyncio.sleep(TIDY)
 
 
