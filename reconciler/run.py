@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def run(settings: Settings, *, standby: bool = False, once: bool = False, quiet:
         _make_folder(folder)
     if not settings.specs.is_dir():
         _make_folder(settings.specs)
-    lock = _lead(settings, standby=standby)
+    lock = _lead(settings, standby=standby, quiet=quiet)
     try:
         log.configure(home.controller / "controller.log")
         asyncio.run(_serve(settings, lock, None if quiet else Console(), once=once))
@@ -71,9 +72,11 @@ def _make_folder(folder: Path) -> None:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
 
 
-def _lead(settings: Settings, *, standby: bool) -> LockFile:
+def _lead(settings: Settings, *, standby: bool, quiet: bool) -> LockFile:
     """The controller's lock: whoever holds it is the one that reconciles."""
     path = settings.home.controller / "lock"
+    if standby and not quiet and files.lock_held(path):
+        print("Another controller leads; waiting for its end to take over.", flush=True)
     while True:
         try:
             return LockFile(path, wait=standby)
@@ -147,7 +150,8 @@ def _farewell(console: Console, loop: Loop) -> None:
     console.say("\nThe controller has ended.")
     if alive:
         console.say(f"Still running: {', '.join(sorted(alive))}.")
-        console.say("To stop one: opencode-manager stop NAME; opencode-manager run --once")
+        program = sys.argv[0] if sys.argv[0].endswith("opencode-manager") else "opencode-manager"
+        console.say(f"To stop one: {program} stop NAME; {program} run --once")
 
 
 def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:

@@ -123,7 +123,7 @@ class Actor:
     async def _clone(self, name: str, spec: Spec, report: Report) -> Outcome:
         project = self._project(name, spec)
         url = self._url(spec)
-        report("Cloning", f"cloning {spec.git.url}")
+        report("Cloning", f"cloning {url}")
         async with self._cloning:
             await repo.clone(
                 url,
