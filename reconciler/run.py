@@ -23,7 +23,7 @@ from reconciler.ledger import Ledgers
 from reconciler.local.engine import LocalEngine
 from reconciler.loop import Loop
 from reconciler.reconcile import Project, Reconciler
-from reconciler.settings import UserError
+from reconciler.settings import PORT_VARIABLE, UserError
 from reconciler.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _lead(settings: Settings, *, standby: bool, quiet: bool) -> LockFile:
 
 
 async def _serve(settings: Settings, lock: LockFile, console: Console | None, *, once: bool) -> None:
-    stop, started, port = asyncio.Event(), time.time(), 0
+    stop, started, port, trouble = asyncio.Event(), time.time(), 0, ""
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
@@ -104,12 +104,14 @@ async def _serve(settings: Settings, lock: LockFile, console: Console | None, *,
             started=started,
             development=settings.development,
             version=__version__,
-            warnings=warnings,
+            warnings=(*warnings, trouble) if trouble else warnings,
         )
 
-    def listening(found: int) -> None:
-        nonlocal port
-        port = found
+    def listening(found: int, problem: str = "") -> None:
+        nonlocal port, trouble
+        port, trouble = found, problem
+        if console and problem:
+            console.say(problem)
         loop.dirty()
 
     ledgers = Ledgers(settings.home)
@@ -127,14 +129,17 @@ async def _serve(settings: Settings, lock: LockFile, console: Console | None, *,
         _farewell(console, loop)
 
 
-async def _http(settings: Settings, stop: asyncio.Event, listening: Callable[[int], None]) -> None:
+async def _http(settings: Settings, stop: asyncio.Event, listening: Callable[..., None]) -> None:
     """The MCP endpoint; without it (the port is taken) everything else goes on."""
     # Imported here: the MCP SDK costs half a second and 50 MB, and the first pass need not wait for it.
     try:
         server = await asyncio.to_thread(importlib.import_module, "reconciler.server")
         await server.serve(settings, stop, listening)
-    except OSError as error:
-        logger.warning("no MCP endpoint", error=str(error))
+    except (OSError, UserError) as error:
+        why = f"cannot serve MCP on port {settings.http_port}: {error}"
+        problem = str(error) if isinstance(error, UserError) else f"{why}; set {PORT_VARIABLE} to another port"
+        logger.warning("no MCP endpoint", error=problem)
+        listening(0, problem)
         await stop.wait()
 
 
@@ -142,6 +147,8 @@ def _greet(settings: Settings, console: Console, loop: Loop) -> None:
     mode = "development mode: secrets are made for you" if settings.development else "production mode"
     console.say(f"opencode-manager {__version__}: specs in {settings.specs}, home {settings.home.root} ({mode})")
     console.say("Ctrl-C ends the controller; the agents go on.\n")
+    if not specfiles.scan(settings.specs).files:
+        console.say("There are no specs yet. Write one, or in another terminal: opencode-manager start NAME GIT_URL")
     loop.on_change = lambda project: console.changed(project, loop.projects)
 
 
