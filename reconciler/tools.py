@@ -1,7 +1,8 @@
-"""The MCP tools: what a chat can ask for and look at.
+"""The MCP tools: what a chat can ask for and look at, and beside them the tools of each project's agent.
 
-Belongs here: names, parameters, texts and schemas on the wire. Does not belong here: what a wish means (`client`), or
-how it is served (`server`). The tools write specs and read statuses; they never act.
+Belongs here: names, parameters, texts and schemas on the wire. Does not belong here: what a wish means (`client`), how
+it is served (`server`), or the agents' own tools (`bridge`, and `router` for which agent is meant). The six tools here
+write specs and read statuses; they never act.
 
 Each tool writes first and waits then, with a heartbeat, because clients give up on a silent call after 60 s; a client
 that goes away in the middle loses nothing but the answer.
@@ -19,6 +20,9 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from reconciler import client, reader, render, results
+from reconciler.bridge.binding import register
+from reconciler.bridge.server import TOOLS
+from reconciler.router import Router
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +38,9 @@ LONGEST_WAIT: Final = 300.0
 INSTRUCTIONS: Final = (
     "Keeps an OpenCode coding agent ready in each of the user's repositories. opencode_start brings a project up; when"
     " it answers waiting_for_key, show the user the public key; it goes on by itself once the key is added. Secrets"
-    " never go through this chat: they are in the sandbox's .env."
+    " never go through this chat: they are in the sandbox's .env. The opencode-... tools work inside one project, named"
+    " by project, once it runs: begin with opencode-session-create, talk with opencode-session-message, and look at the"
+    " outcome with opencode-vcs-diff. When the answer's state is running, call again without content."
 )
 
 Name = Annotated[str, Field(description="Name of the project: 1 to 63 of a-z, 0-9 and inner hyphens")]
@@ -209,12 +215,15 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     """The MCP server of one home.
 
     Args:
-        settings: where specs are written and statuses read.
+        settings: where specs are written, and statuses and the agents' secrets read.
         stopping: set when the process is about to end: whoever waits gets an answer then.
     """
     # Without `subscriptions/listen`: a stream that never ends would hold up the end of the process, and no client at
     # hand listens to a status.
-    mcp: MCPServer[Any] = MCPServer("ocm", instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False)
+    router = Router(settings, stopping)
+    mcp: MCPServer[Any] = MCPServer(
+        "ocm", instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False, lifespan=router.open
+    )
     tools = Tools(settings, stopping)
     _add(mcp, tools.start, "opencode_start", "Start a project", idempotent=True, open_world=True)
     _add(mcp, tools.status, "opencode_status", "Status of a project", read_only=True, idempotent=True)
@@ -222,6 +231,7 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     _add(mcp, tools.restart, "opencode_restart", "Restart a project")
     _add(mcp, tools.destroy, "opencode_destroy", "Destroy a project", destructive=True, idempotent=True)
     _add(mcp, tools.list, "opencode_list", "List all projects", read_only=True, idempotent=True)
+    register(mcp, TOOLS, router.resolve, routed=True)
 
     @mcp.resource("opencode://projects", mime_type="application/json")
     def projects() -> dict[str, Any]:
