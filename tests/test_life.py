@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from reconciler import published
-from tests.support.world import Status, World, git, make_repository, read_env
+from tests.support.world import Status, World, git, read_env
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -405,17 +405,3 @@ def test_no_secret_is_seen_outside_of_env(world: World) -> None:
     assert not any(secret in arguments for secret in secrets)
     assert not any(secret in world.run("status", "app", "-o", "json") for secret in secrets)
     assert sandbox.env_file.stat().st_mode & 0o077 == 0
-
-
-def test_two_clones_of_one_repository_do_not_meet(world: World) -> None:
-    """Each project has its own ports, records and clone."""
-    make_repository(world.root / "other")
-    world.light("one")
-    world.light("two")
-    world.start()
-
-    one, two = world.ready("one"), world.ready("two")
-
-    assert one["agent"]["port"] != two["agent"]["port"]
-    assert one["bridge"]["port"] != two["bridge"]["port"]
-    assert one["sandbox"] != two["sandbox"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from reconciler.local import attention
 
 PERMISSION = {"id": "per_1", "sessionID": "ses_1", "permission": "bash", "patterns": ["rm -rf build"]}
 QUESTION = {"id": "que_1", "sessionID": "ses_1", "questions": [{"question": "Which\ncolour?", "options": []}]}
 
 
-def reasons(*listed: object) -> list[str]:
-    return [one.reason for one in attention.of(*listed)]  # type: ignore[arg-type]  as JSON gives it
+def reasons(permissions: list[Any], questions: list[Any], sessions: dict[str, Any]) -> list[str]:
+    return [one.reason for one in attention.of(permissions, questions, sessions)]
 
 
 def test_nothing_waits() -> None:
