@@ -6,6 +6,8 @@ Does not belong here: looking without asking (`reader`), acting (nobody on this 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +22,6 @@ from reconciler.spec import valid_name
 from reconciler.specfiles import Accepted, Rejected
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
@@ -152,28 +153,47 @@ async def wait(
         settings: where.
         wish: which.
         seconds: at most so long.
-        progress: told about every `HEARTBEAT` seconds.
-        stopping: ends the wait early.
+        progress: told when the reason changes, and at least every `HEARTBEAT` seconds.
+        stopping: ends the wait early; never set here.
     """
     began = reported = time.monotonic()
+    result, _ = look(settings, wish)
+    if seconds <= 0:
+        return result
+    said = (result.reason, result.message)
     settings.home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async for _ in watchfiles.awatch(
+    watch = watchfiles.awatch(
         settings.home.root,
         recursive=False,
         debounce=50,
         step=10,
         rust_timeout=_LOOK,
         yield_on_timeout=True,
-        stop_event=stopping,
-    ):
-        result, dealt = look(settings, wish)
-        now = time.monotonic()
-        if dealt or now - began >= seconds:
-            return result
-        if progress is not None and now - reported >= min(HEARTBEAT, seconds / 4):
-            reported = now
-            await progress(now - began, result)
+        stop_event=_Stop(stopping),
+    )
+    async with contextlib.aclosing(watch) as hints:
+        async for _ in hints:
+            result, dealt = look(settings, wish)
+            now = time.monotonic()
+            if dealt or now - began >= seconds:
+                return result
+            news = (result.reason, result.message) != said
+            if progress is not None and (news or now - reported >= min(HEARTBEAT, seconds / 4)):
+                reported, said = now, (result.reason, result.message)
+                await progress(now - began, result)
     return look(settings, wish)[0]
+
+
+class _Stop(asyncio.Event):
+    """What a watch asks whether to end. A cancelled watch sets it: that must not reach the shared one."""
+
+    def __init__(self, shared: asyncio.Event | None) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def is_set(self) -> bool:
+        """Whether this watch is to end, or everything."""
+        return super().is_set() or (self._shared is not None and self._shared.is_set())
 
 
 def look(settings: Settings, wish: Wish) -> tuple[Result, bool]:
@@ -187,10 +207,18 @@ def look(settings: Settings, wish: Wish) -> tuple[Result, bool]:
     result = results.of_status(status)
     if warning:
         result = replace(result, warning="; ".join(filter(None, (result.warning, warning))))
-    if status["spec_version"] != wish.version:
+    if status["spec_version"] not in {wish.version, _version(wish)}:
         waiting = replace(result, status="in_progress", converged=False)
         return waiting, not index.running
     return result, results.settled(status)
+
+
+def _version(wish: Wish) -> str:
+    """Of the spec file as it is now: whoever wrote it after us took our change along."""
+    try:
+        return specfiles.token_of(specfiles.spec_path(wish.folder, wish.name).stat()).text
+    except OSError:
+        return wish.version
 
 
 def _unseen(wish: Wish, warning: str, *, gone: bool) -> Result:

@@ -60,9 +60,12 @@ def raw_status(settings: Settings, name: str) -> Mapping[str, Any]:
         UserError: nothing is published of it.
     """
     index = published.read(settings.home)
-    if name not in index.projects:
-        raise UserError(unknown(index, settings, name, "show"))
-    return index.projects[name]
+    if name in index.projects:
+        return index.projects[name]
+    if spec_path(specs_folder(index, settings), name).is_file():
+        why = "ask again in a moment" if index.running else warnings(index)[0]
+        raise UserError(f"cannot show {name} yet: the controller has not looked at its spec; {why}")
+    raise UserError(unknown(index, settings, name, "show"))
 
 
 def warnings(index: Index) -> tuple[str, ...]:
