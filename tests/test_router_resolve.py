@@ -13,6 +13,7 @@ from reconciler import published, settings
 from reconciler.bridge.opencode import AgentError
 from reconciler.files import LockFile
 from reconciler.router import Router
+from tests.support.opencode import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,6 +103,7 @@ async def test_a_client_is_kept_while_port_and_secrets_stay(shelf: Shelf) -> Non
 
 async def test_a_call_that_waits_on_an_outdated_client_is_told_of_the_agent(shelf: Shelf) -> None:
     """Not that somebody closed its client."""
+    shelf.publish("blue", port=free_port())
     agent = await shelf.router.resolve("blue")
     shelf.publish("blue", port=4107)
     await shelf.router.resolve("blue")

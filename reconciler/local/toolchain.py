@@ -78,8 +78,7 @@ class Toolchains:
                 timeout=INSTALL_TIMEOUT,
             )
             if result.code != 0:
-                why = next((line for line in reversed(result.err.splitlines()) if line.strip()), "npm said nothing")
-                raise UserError(f"cannot provide {package}: npm ended with code {result.code}: {why}")
+                raise UserError(f"cannot provide {package}: {_why(result.err)}")
             program = Path(temporary) / "node_modules" / f"{kind.package}-{platform_name()}" / "bin" / kind.programs[0]
             if not os.access(program, os.X_OK):
                 raise UserError(f"cannot provide {package}: it has no program bin/{kind.programs[0]}")
@@ -97,6 +96,13 @@ class Toolchains:
                 return str(Path(found).absolute())
         places = [Path(environment.get("HOME", "/")) / place for place in kind.usual_places]
         return next((str(place) for place in places if os.access(place, os.X_OK)), "")
+
+
+def _why(errors: str) -> str:
+    """The line of npm's errors that says most: the first behind its code."""
+    lines = [line.removeprefix("npm error ").strip() for line in errors.splitlines()]
+    told = [line for line in lines if line and not line.startswith("code ") and "complete log" not in line]
+    return told[0] if told else "npm gave no reason"
 
 
 def _put_in_place(program: Path, temporary: Path, folder: Path) -> None:
