@@ -87,19 +87,24 @@ class Guard:
             await reply(send, 200, {"status": "ok", "version": __version__, "pid": os.getpid()})
         elif scope["path"] not in {"/mcp", "/mcp/"}:
             await reply(send, 404, {"error": "cannot find this path: MCP is at /mcp"})
-        elif not self._authorized(headers.get(b"authorization", "")):
+        elif refusal := self._refusal(headers.get(b"authorization", "")):
             # No `resource_metadata` here: it would send clients looking for an OAuth server.
-            where = f"cannot let you in: send the token in {token_file(self._home)} as a bearer token"
-            await reply(send, 401, {"error": where}, {"www-authenticate": "Bearer"})
+            await reply(send, 401, {"error": refusal}, {"www-authenticate": "Bearer"})
         elif scope["method"] != "POST":
             await reply(send, 405, {"error": "cannot do this here: use POST"}, {"allow": "POST"})
         else:
             await self._mcp({**scope, "path": "/mcp", "raw_path": b"/mcp"}, receive, send)
 
-    def _authorized(self, header: str) -> bool:
-        """Read anew each time, so that a new token counts at once."""
+    def _refusal(self, header: str) -> str:
+        """Why this one may not come in, empty when it may. Reads the token anew, so that a new one counts at once."""
         scheme, _, sent = header.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(sent.encode("latin-1"), token(self._home).encode())
+        try:
+            known = token(self._home)
+        except (OSError, UserError) as error:
+            return str(error)
+        if scheme.lower() == "bearer" and hmac.compare_digest(sent.encode("latin-1"), known.encode()):
+            return ""
+        return f"cannot let you in: send the token in {token_file(self._home)} as a bearer token"
 
 
 class Lazy:

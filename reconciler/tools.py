@@ -10,14 +10,16 @@ that goes away in the middle loses nothing but the answer.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult, Resolve
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from reconciler import client, reader, render, results
 from reconciler.bridge.binding import register
@@ -26,8 +28,6 @@ from reconciler.router import Router
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from reconciler.client import Wish
     from reconciler.results import Result
     from reconciler.settings import Settings
@@ -191,7 +191,8 @@ class Tools:
             await ctx.report_progress(waited, seconds, f"{result.reason}: {result.message}".rstrip(": "))
 
         try:
-            written: Wish = wish()
+            # In a thread: it may wait for a lock. Whoever is cancelled meanwhile, the file is written whole.
+            written: Wish = await asyncio.to_thread(wish)
             result = await client.wait(self._settings, written, seconds, progress, self._stopping)
         except UserError as error:
             raise ToolError(str(error)) from None
@@ -221,16 +222,18 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     # Without `subscriptions/listen`: a stream that never ends would hold up the end of the process, and no client at
     # hand listens to a status.
     router = Router(settings, stopping)
-    mcp: MCPServer[Any] = MCPServer(
-        "ocm", instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False, lifespan=router.open
-    )
     tools = Tools(settings, stopping)
-    _add(mcp, tools.start, "opencode_start", "Start a project", idempotent=True, open_world=True)
-    _add(mcp, tools.status, "opencode_status", "Status of a project", read_only=True, idempotent=True)
-    _add(mcp, tools.stop, "opencode_stop", "Stop a project", idempotent=True)
-    _add(mcp, tools.restart, "opencode_restart", "Restart a project")
-    _add(mcp, tools.destroy, "opencode_destroy", "Destroy a project", destructive=True, idempotent=True)
-    _add(mcp, tools.list, "opencode_list", "List all projects", read_only=True, idempotent=True)
+    six = [
+        _tool(tools.start, "opencode_start", "Start a project", idempotent=True, open_world=True),
+        _tool(tools.status, "opencode_status", "Status of a project", read_only=True, idempotent=True),
+        _tool(tools.stop, "opencode_stop", "Stop a project", idempotent=True),
+        _tool(tools.restart, "opencode_restart", "Restart a project"),
+        _tool(tools.destroy, "opencode_destroy", "Destroy a project", destructive=True, idempotent=True),
+        _tool(tools.list, "opencode_list", "List all projects", read_only=True, idempotent=True),
+    ]
+    mcp: MCPServer[Any] = MCPServer(
+        "ocm", instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False, lifespan=router.open, tools=six
+    )
     register(mcp, TOOLS, router.resolve, routed=True)
 
     @mcp.resource("opencode://projects", mime_type="application/json")
@@ -249,7 +252,7 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     return mcp
 
 
-def _add(mcp: MCPServer[Any], function: Any, name: str, title: str, **hints: bool) -> None:  # noqa: ANN401
+def _tool(function: Any, name: str, title: str, **hints: bool) -> Tool:  # noqa: ANN401
     annotations = ToolAnnotations(
         title=title,
         read_only_hint=hints.get("read_only", False),
@@ -257,4 +260,11 @@ def _add(mcp: MCPServer[Any], function: Any, name: str, title: str, **hints: boo
         idempotent_hint=hints.get("idempotent", False),
         open_world_hint=hints.get("open_world", False),
     )
-    mcp.add_tool(function, name=name, title=title, annotations=annotations)
+    tool = Tool.from_function(function, name=name, title=title, annotations=annotations)
+    # An argument nobody knows is refused instead of ignored, and a refusal does not repeat what was sent.
+    loose = tool.fn_metadata.arg_model
+    strict = create_model(loose.__name__, __base__=loose)
+    strict.model_config |= ConfigDict(extra="forbid", hide_input_in_errors=True)
+    strict.model_rebuild(force=True)
+    tool.fn_metadata.arg_model, tool.parameters = strict, strict.model_json_schema(by_alias=True)
+    return tool

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
+
+import watchfiles
 
 from reconciler import clientconfig, files, published, server
 
@@ -14,11 +17,17 @@ if TYPE_CHECKING:
 
     from reconciler.settings import Settings
 
+_PATIENCE: Final = 10.0
+"""Seconds that a new controller gets before the front end goes on without it."""
+_LOOK: Final = 50
+"""Milliseconds between two looks whether it leads: a lock that is taken is no event."""
+
 
 def mcp(settings: Settings, _options: Namespace) -> int:
     """A front end on stdin and stdout; the controller it needs is started when none runs."""
     if not published.read(settings.home).running:
         start_controller(settings)
+        _until_led(settings)
     asyncio.run(server.serve_stdio(settings))
     return 0
 
@@ -40,3 +49,12 @@ def start_controller(settings: Settings) -> None:
             stderr=out,
             start_new_session=True,
         )
+
+
+def _until_led(settings: Settings) -> None:
+    """Else the first call would be told that no controller is running."""
+    deadline = time.monotonic() + _PATIENCE
+    folder = settings.home.controller
+    for _ in watchfiles.watch(folder, rust_timeout=_LOOK, debounce=_LOOK, step=10, yield_on_timeout=True):
+        if published.read(settings.home).running or time.monotonic() > deadline:
+            return
