@@ -80,5 +80,9 @@ def read(home: Home) -> Index:
         return Index(running=running)
     if not isinstance(data.get("schema"), int) or data["schema"] > SCHEMA:
         raise UserError(f"cannot read {home.state_file}: it was written by a newer version; upgrade this one")
-    controller = Controller(**data["controller"])
-    return Index(projects=data["projects"], controller=controller, running=running, written=data["written"])
+    try:
+        known = {key: value for key, value in data["controller"].items() if key in Controller.__dataclass_fields__}
+        projects, controller, written = dict(data["projects"]), Controller(**known), float(data["written"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return Index(running=running)
+    return Index(projects=projects, controller=controller, running=running, written=written)

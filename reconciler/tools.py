@@ -104,8 +104,9 @@ class Sure(BaseModel):
 
 async def ask_before_destroy(project_name: str, confirm: str, ctx: Context[Any, Any]) -> Sure | Elicit[Sure]:
     """Ask the person where the client can; else the model's own `confirm` has to do."""
-    capabilities = ctx.client_capabilities
-    if confirm == project_name or capabilities is None or capabilities.elicitation is None:
+    offered = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
+    # A capability that names neither kind means forms; one that names only urls cannot ask this.
+    if offered is None or (offered.form is None and offered.url is not None):
         return Sure(project_name=confirm)
     return Elicit(f"Destroy {project_name}? Its sandbox is moved to the trash. Give its name to go on.", Sure)
 
