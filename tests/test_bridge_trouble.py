@@ -17,7 +17,7 @@ from reconciler.bridge.opencode import OpenCode as Api
 from tests.support import bridge as support
 from tests.support.bridge import Bridge, call, refusal
 from tests.support.fakemodel import STALLED, FakeModel
-from tests.support.live import _bridge, _calm, _model, _opencode, cut_wire, say, saying, session
+from tests.support.live import PATIENCE, _bridge, _calm, _model, _opencode, cut_wire, say, saying, session
 
 if TYPE_CHECKING:
     from tests.support.opencode import OpenCode
@@ -27,11 +27,21 @@ __all__ = ["_bridge", "_calm", "_model", "_opencode"]
 pytestmark = pytest.mark.xdist_group("bridge-trouble")  # one OpenCode for all of them
 
 
-async def test_an_abort_ends_the_run_and_is_reported(bridge: Bridge, model: FakeModel) -> None:
+async def test_an_abort_ends_the_run_and_is_reported(bridge: Bridge) -> None:
     """Whoever waits is told; the session goes on to live."""
-    async with session(bridge) as (client, session_id), saying(client, session_id, "[[hold]] a", model) as talking:
+    heard = asyncio.Event()
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:
+        assert progress <= (total or 0)
+        if STALLED.split()[-1] in (message or ""):
+            heard.set()
+
+    async with session(bridge) as (client, session_id):
+        arguments = {"sessionId": session_id, "content": "[[hold]] a", "waitSeconds": PATIENCE}
+        talking = asyncio.create_task(client.call_tool("opencode-session-message", arguments, progress_callback=listen))
+        await asyncio.wait_for(heard.wait(), PATIENCE)
         aborted = await call(client, "session-abort", sessionId=session_id)
-        told = await talking
+        told = (await talking).structured_content or {}
         again = await call(client, "session-abort", sessionId=session_id)
         after = await say(client, session_id, "hello")
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -29,19 +28,19 @@ def let_it_run(controller: subprocess.Popen[bytes], seconds: float) -> None:
         controller.wait(seconds)
 
 
-def keepers(world: World) -> list[psutil.Process]:
-    return [process for process in world.processes() if "keeper.py" in " ".join(process.cmdline())]
+def keepers(world: World) -> list[int]:
+    return [pid for pid, line in world.lines().items() if "keeper.py" in line]
 
 
-def kill_all(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGKILL)
+def kill_all(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def assert_one_copy(world: World, status: Status) -> None:
     """Exactly one agent and one bridge, the published ones, each held by one keeper."""
-    lines = {process.pid: " ".join(process.cmdline()) for process in world.processes()}
+    lines = world.lines()
     agents = [pid for pid, line in lines.items() if "lightagent.py" in line]
     bridges = [pid for pid, line in lines.items() if "index-http.js" in line]
 

@@ -65,7 +65,7 @@ def test_an_agent_whose_keeper_is_killed_keeps_its_pid(world: World) -> None:
 
     os.kill(keeper, signal.SIGKILL)
 
-    world.until(lambda: any("--adopt" in process.cmdline() for process in world.processes()), "an adopting keeper")
+    world.until(lambda: any("--adopt" in line for line in world.lines().values()), "an adopting keeper")
     after = world.wait("app", is_ready)
     assert after["agent"]["pid"] == before["agent"]["pid"]
     os.kill(before["agent"]["pid"], signal.SIGKILL)
@@ -394,7 +394,7 @@ def test_no_secret_is_seen_outside_of_env(world: World) -> None:
     secrets = [
         value for key, value in read_env(world.home.sandbox("app").env_file).items() if "_P" in key or "TOKEN" in key
     ]
-    arguments = "\n".join(" ".join(process.cmdline()) for process in world.processes())
+    arguments = "\n".join(world.lines().values())
     sandbox = world.home.sandbox("app")
     allowed = {sandbox.env_file, sandbox.run / "mcp-tool-servers.json"}
     files = [path for path in world.root.rglob("*") if path.is_file() and path not in allowed]

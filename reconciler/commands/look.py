@@ -34,12 +34,14 @@ def status(settings: Settings, options: Namespace) -> int:
     code = _show(settings, options.name, options.output)
     if not options.watch:
         return code
+    sys.stdout.flush()  # into a pipe, nothing would be seen for a long time
     home = settings.home
     for _ in watchfiles.watch(
         home.root, recursive=False, debounce=WATCH_DEBOUNCE, watch_filter=_is_index(home.state_file)
     ):
         sys.stdout.write("\033[H\033[2J" if sys.stdout.isatty() else "\n")
         code = _show(settings, options.name, options.output)
+        sys.stdout.flush()
     return code
 
 

@@ -176,6 +176,14 @@ class World:
                     mine.append(process)
         return mine
 
+    def lines(self) -> dict[int, str]:
+        """The command lines of those processes, by pid."""
+        found = {}
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                found[process.pid] = " ".join(process.cmdline())
+        return found
+
     def close(self) -> None:
         """End everything, and fail if anything is left."""
         self.kill()

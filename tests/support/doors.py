@@ -1,0 +1,99 @@
+"""Real MCP clients of a world's controller, and what is asked of it over plain HTTP.
+
+Belongs here: finding the endpoint and its token, connecting in either era of the protocol, a fixed port.
+Does not belong here: any opinion on what the tools answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from reconciler import published
+from tests.support.world import a_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from mcp_types import CallToolResult
+
+    from tests.support.world import World
+
+SILENCE = 60.0
+"""Seconds after which many clients give up on a call that says nothing."""
+ERAS = ("auto", "legacy")
+"""2026-07-28, and the handshake before it."""
+
+
+def fix_port(world: World) -> None:
+    """Let this world's controllers serve on one port, whichever is restarted.
+
+    It is below what the system gives to clients by itself, so that nobody takes it between two controllers.
+    """
+    for port in range(20_000, 30_000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            world.environment["OPENCODE_MANAGER_PORT"] = str(port)
+            return
+    raise AssertionError("no port is free")
+
+
+def serving(world: World) -> int:
+    """Start a controller and wait until it serves; its port."""
+    controller = world.start()
+
+    def port() -> int:
+        index = published.read(world.home)
+        mine = index.running and index.controller and index.controller.pid == controller.pid
+        return index.controller.http_port if mine and index.controller else 0
+
+    return world.until(port, "the MCP endpoint")
+
+
+def token(world: World) -> str:
+    """The token of the world's endpoint."""
+    return world.home.controller.joinpath("token").read_text().strip()
+
+
+@contextlib.asynccontextmanager
+async def connect(world: World, port: int, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
+    """A client that is let in."""
+    headers = {"Authorization": f"Bearer {token(world)}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=SILENCE) as http,
+        Client(
+            streamable_http_client(f"http://127.0.0.1:{port}/mcp", http_client=http), mode=mode, **options
+        ) as client,
+    ):
+        yield client
+
+
+def said(answer: CallToolResult) -> str:
+    """The text for the model."""
+    return "\n".join(part.text for part in answer.content if part.type == "text")
+
+
+def fields(answer: CallToolResult) -> dict[str, Any]:
+    """The part for programs."""
+    assert answer.structured_content is not None, said(answer)
+    return dict(answer.structured_content)
+
+
+@pytest.fixture(name="served", scope="module")
+def _served(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range]) -> Iterator[tuple[World, int]]:
+    """One controller for all tests that do it no harm."""
+    with a_world(tmp_path_factory.mktemp("served"), ports) as world:
+        yield world, serving(world)
+
+
+def assert_nowhere(world: World, needle: str) -> None:
+    """No file below the world holds it, the token's own excepted."""
+    own = world.home.controller / "token"
+    for path in world.root.rglob("*"):
+        if path.is_file() and not path.is_symlink() and path != own:
+            assert needle.encode() not in path.read_bytes(), path
