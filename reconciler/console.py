@@ -5,6 +5,7 @@ Belongs here: printing progress. Does not belong here: the table itself (`render
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -29,7 +30,9 @@ class Console:
 
     def say(self, text: str) -> None:
         """One line."""
-        print(text, file=self._out, flush=True)
+        # Whoever read it may have gone: that must not end the controller.
+        with contextlib.suppress(OSError, ValueError):
+            print(text, file=self._out, flush=True)
 
     def changed(self, project: Project, projects: dict[str, Project]) -> None:
         """A status was computed anew."""

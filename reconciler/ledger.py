@@ -6,7 +6,9 @@ One file a project, so that a broken one harms nobody else. A broken one is set 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 import uuid
 from dataclasses import asdict, replace
@@ -40,7 +42,7 @@ class Ledgers:
             folders = list(self._home.sandboxes.iterdir())
         except FileNotFoundError:
             return set()
-        return {folder.name for folder in folders if (folder / "run" / "ledger.json").is_file()}
+        return {folder.name for folder in folders if os.path.isfile(folder / "run" / "ledger.json")}
 
     def get(self, name: str) -> Ledger | None:
         """The ledger of one project, None when it has none."""
@@ -61,7 +63,7 @@ class Ledgers:
     def _save(self, name: str, ledger: Ledger) -> None:
         path = self._home.sandbox(name).ledger
         self._unsaved.pop(name, None)
-        if self._dry or not path.parent.is_dir():
+        if self._dry or not os.path.isdir(path.parent):
             return
         try:
             files.replace_file(path, json.dumps(asdict(ledger), indent=1).encode())
@@ -104,6 +106,7 @@ class Ledgers:
     def forget(self, name: str) -> None:
         """The project was destroyed."""
         self._cache.pop(name, None)
+        self._unsaved.pop(name, None)
 
     def taken_ports(self, *, but: str) -> set[int]:
         """Every port that another project keeps."""
@@ -116,11 +119,23 @@ class Ledgers:
 
 
 def _load(path: Path) -> Ledger | None:
-    data = files.read_json(path)
-    if data is None:
-        if path.is_file():
+    try:
+        return _read(json.loads(path.read_bytes()))
+    except OSError:
+        return None
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        with contextlib.suppress(OSError):
             path.replace(path.with_name(f"ledger.broken-{time.time_ns()}.json"))
         return None
+
+
+def _read(data: dict[str, Any]) -> Ledger:
+    """The ledger in this data. Raises where it is none: an agent can write this file."""
     known = {key: value for key, value in data.items() if key in Ledger.__dataclass_fields__}
     records = {service: RestartRecord(**record) for service, record in known.pop("restarts", {}).items()}
-    return Ledger(**known, restarts=records)
+    ledger = Ledger(**known, restarts=records)
+    ports = all(isinstance(port, int) for port in ledger.ports.values())
+    fields: tuple[object, object] = (ledger.uid, ledger.generation)
+    if not (isinstance(fields[0], str) and isinstance(fields[1], int) and ports):
+        raise TypeError("a field of another type")
+    return Ledger(**{**known, "spec": dict(ledger.spec)}, restarts=records)

@@ -94,7 +94,8 @@ def _stop_all(facts: ProjectFacts, cause: str) -> tuple[Action, ...]:
 def _destroy(view: View) -> Plan:
     facts = view.facts
     losses = facts.repo.losses or ()
-    if facts.repo.cloned and facts.repo.losses is None and not view.spec.discard_unpushed:
+    there = facts.repo.cloned or bool(facts.repo.problem)
+    if there and facts.repo.losses is None and not view.spec.discard_unpushed:
         return Plan(hold=Hold(reason="Looking", message="looking for unpushed work", after=0.0, stalled=False))
     if losses and not view.spec.discard_unpushed:
         message = (
@@ -102,7 +103,10 @@ def _destroy(view: View) -> Plan:
             "push it, or set discard_unpushed: true to destroy all the same"
         )
         return Plan(hold=Hold(reason="DestroyBlocked", message=message))
-    actions = _stop_all(facts, "destroy is wanted")
+    stops = _stop_all(facts, "destroy is wanted")
+    if stops:
+        return Plan(actions=stops)  # what they did in their last seconds is looked at before anything is moved
+    actions: tuple[Action, ...] = ()
     if facts.sandbox or facts.leftover_keys:
         actions += (MoveToTrash(cause="destroy is wanted"),)
     if facts.removable_spec:
@@ -176,7 +180,8 @@ def _clone(view: View) -> Plan:
     if repo.problem:
         return Plan(hold=Hold(reason="RepoBroken", message=repo.problem))
     if not repo.cloned:
-        return Plan(actions=(CloneRepo(cause="there is no clone yet"),))
+        stops = _stop_all(view.facts, "its clone is gone")
+        return Plan(actions=(*stops, CloneRepo(cause="there is no clone yet")))
     if repo.url != url:
         message = (
             f"cannot change git.url of {view.facts.name}: its clone was made from {repo.url}; "
@@ -266,6 +271,9 @@ def _start_again(view: View, service: Service, ended: Exit | None) -> Plan:
     record = view.ledger.restart(service)
     if ended.boot_id != view.now.boot_id:
         return _start(view, service, "the machine was restarted")
+    facts = view.facts.service(service)
+    if facts.wanted_digest and facts.digest != facts.wanted_digest:
+        return _start(view, service, "what it is started with has changed")
     if not restarts.wants_restart(view.spec.restart.policy, ended):
         message = f"the {service} ended with {ended.text} and restart.policy is {view.spec.restart.policy}"
         return Plan(hold=Hold(reason="Exited", message=f"{message}; start it with: opencode-manager restart"))

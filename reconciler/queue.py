@@ -61,7 +61,8 @@ class WorkQueue:
     def __init__(self, work: Callable[[str, bool], Awaitable[float | None]], tasks: asyncio.TaskGroup) -> None:
         self._work = work
         self._tasks = tasks
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[float | None]] = {}
+        self._closed = False
         self._again: dict[str, bool] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -80,7 +81,12 @@ class WorkQueue:
             if restart:
                 task.cancel()
             return
-        self._running[name] = self._tasks.create_task(self._run(name, urgent), name=f"pass {name}")
+        if self._closed:
+            return
+        task = self._tasks.create_task(self._run(name, urgent), name=f"pass {name}")
+        self._running[name] = task
+        # Not in the task itself: one that is cancelled before its first step never gets there.
+        task.add_done_callback(lambda done: self._finished(name, done))
 
     def add_after(self, name: str, seconds: float) -> None:
         """Look at this name after a while, unless somebody asks earlier."""
@@ -93,6 +99,7 @@ class WorkQueue:
 
     def close(self) -> None:
         """Start nothing more and cancel what runs."""
+        self._closed = True
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -104,17 +111,17 @@ class WorkQueue:
         self._timers.pop(name, None)
         self.add(name)
 
-    async def _run(self, name: str, urgent: bool) -> None:
-        after: float | None = None
-        try:
-            after = await self._work(name, urgent)
-        except asyncio.CancelledError:
-            if name not in self._again:
-                raise
-        finally:
-            del self._running[name]
-            again = self._again.pop(name, None)
+    async def _run(self, name: str, urgent: bool) -> float | None:
+        return await self._work(name, urgent)
+
+    def _finished(self, name: str, task: asyncio.Task[float | None]) -> None:
+        """A pass is over: its rerun, or its next time."""
+        del self._running[name]
+        again = self._again.pop(name, None)
+        failed = not task.cancelled() and task.exception() is not None
+        if self._closed or failed:
+            return  # what a pass raised ends the whole group
         if again is not None:
             self.add(name, urgent=again)
-        elif after is not None:
+        elif not task.cancelled() and (after := task.result()) is not None:
             self.add_after(name, after)

@@ -104,6 +104,7 @@ class Reconciler:
     async def run(self, project: Project) -> Next:
         """One pass. Raises nothing but what nobody foresaw."""
         if project.spec is None:
+            project.seen_version, project.asked = project.version, False
             self.publish(project)
             return Next(SLOW_LOOK)
         version, generation = project.version, self._ledger(project).generation

@@ -226,7 +226,6 @@ def test_status_tells_by_its_exit_code_whether_all_is_as_wanted(world: World) ->
     printed = world.run("status", code=NOT_YET)
 
     assert "CrashLoop" in printed
-    assert "app: " in printed
 
 
 def test_status_without_a_controller_says_how_old_it_is(world: World) -> None:

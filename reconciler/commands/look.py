@@ -15,13 +15,15 @@ from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from reconciler.settings import Settings
 
 WATCH_DEBOUNCE = 100
-"""Milliseconds in which changes of the index are gathered."""
+"""Milliseconds in which changes are gathered."""
+LOOK_AGAIN = 1000
+"""Milliseconds after which one looks without having been told of a change."""
 
 
 def list(settings: Settings, options: Namespace) -> int:  # noqa: A001  the name of the command
@@ -31,22 +33,26 @@ def list(settings: Settings, options: Namespace) -> int:  # noqa: A001  the name
 
 def status(settings: Settings, options: Namespace) -> int:
     """All projects, or one in full; again at each change when watching."""
+    shown = published.read(settings.home).written
     code = _show(settings, options.name, options.output)
     if not options.watch:
         return code
     sys.stdout.flush()  # into a pipe, nothing would be seen for a long time
-    home = settings.home
-    for _ in watchfiles.watch(
-        home.root, recursive=False, debounce=WATCH_DEBOUNCE, watch_filter=_is_index(home.state_file)
-    ):
-        sys.stdout.write("\033[H\033[2J" if sys.stdout.isatty() else "\n")
-        code = _show(settings, options.name, options.output)
-        sys.stdout.flush()
+    for _ in _changes(settings.home.root):
+        written = published.read(settings.home).written
+        if written != shown:
+            shown = written
+            sys.stdout.write("\033[H\033[2J" if sys.stdout.isatty() else "\n")
+            code = _show(settings, options.name, options.output)
+            sys.stdout.flush()
     return code
 
 
-def _is_index(path: Path) -> Any:  # noqa: ANN401  watchfiles' own type costs an import
-    return lambda _change, changed: changed == str(path)
+def _changes(path: Path) -> Iterator[object]:
+    """Whenever something may have changed: what changes before the watch stands would else be seen far too late."""
+    return watchfiles.watch(
+        path, recursive=False, debounce=WATCH_DEBOUNCE, rust_timeout=LOOK_AGAIN, yield_on_timeout=True
+    )
 
 
 def _show(settings: Settings, name: str | None, output: str) -> int:
@@ -96,7 +102,7 @@ def _tail(data: bytes, lines: int) -> bytes:
 
 
 def _follow(path: Path, handle: Any) -> None:  # noqa: ANN401  a binary file
-    for _ in watchfiles.watch(path, debounce=WATCH_DEBOUNCE):
+    for _ in _changes(path):
         if os.fstat(handle.fileno()).st_size < handle.tell():
             handle.seek(0)  # it was cut because it had grown too long
         sys.stdout.buffer.write(handle.read())

@@ -62,7 +62,7 @@ class Observer:
         project = self.project(name, spec, ledger)
         destroying = spec.wanted is specs.State.ABSENT
         clone = repo.repo_facts(sandbox.repo)
-        if destroying and clone.cloned:
+        if destroying and (clone.cloned or clone.problem):
             clone = replace(clone, losses=await repo.losses(sandbox.repo))
         kind = KINDS[spec.agent.kind]
         return ProjectFacts(

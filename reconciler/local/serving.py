@@ -151,9 +151,10 @@ def _prepare_agent(project: Project) -> None:
     # Each process that ran a prompt leaves a 5.4 MB library in TMPDIR for ever (facts: measured).
     for entry in sandbox.tmp.iterdir():
         if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+            shutil.rmtree(entry, ignore_errors=True)  # a Go module cache is read-only; best effort
         else:
-            entry.unlink()
+            with contextlib.suppress(OSError):
+                entry.unlink()
     environment = project.settings.environment
     user_home = Path(environment.get("HOME", "/"))
     data = Path(environment.get("XDG_DATA_HOME") or user_home / ".local" / "share")

@@ -168,7 +168,9 @@ def test_destroy_ends_processes_before_it_moves_the_sandbox() -> None:
 
     plan = make_plan(view(make_spec(state="absent"), facts))
 
-    assert kinds(plan) == ["StopService", "StopService", "MoveToTrash", "RemoveSpec"]
+    assert kinds(plan) == ["StopService", "StopService"]
+    ended = converged(repo=facts.repo, removable_spec=True, agent=exited(asked=True), bridge=exited(asked=True))
+    assert kinds(make_plan(view(make_spec(state="absent"), ended))) == ["MoveToTrash", "RemoveSpec"]
 
 
 def test_a_new_ref_is_checked_out_last() -> None:
