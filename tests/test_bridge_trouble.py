@@ -33,7 +33,7 @@ async def test_an_abort_ends_the_run_and_is_reported(bridge: Bridge) -> None:
 
     async def listen(progress: float, total: float | None, message: str | None) -> None:
         assert progress <= (total or 0)
-        if STALLED.split()[-1] in (message or ""):
+        if STALLED.split()[0] in (message or ""):
             heard.set()
 
     async with session(bridge) as (client, session_id):
