@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,17 +21,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WORKERS = 4
-"""Test processes that may share the ports."""
+pytest_plugins = ["tests.support.scoreboard"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background: our children must know Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+SHARE = 11
+"""Ports of each range that one test process gets: eight shares below 4188 and 5188."""
 
 
 @pytest.fixture(name="ports", scope="session")
-def _ports(worker_id: str) -> tuple[range, range]:
-    """This test process's share of both port ranges."""
-    worker = int(worker_id.removeprefix("gw")) % WORKERS if worker_id.startswith("gw") else 0
-    size = 88 // WORKERS
-    first = worker * size
-    return range(4100 + first, 4100 + first + size), range(5100 + first, 5100 + first + size)
+def _ports() -> Iterator[tuple[range, range]]:
+    """A share of both port ranges that no other test process on this machine has, whoever runs it."""
+    for first in range(0, 8 * SHARE, SHARE):
+        mark = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError), mark:  # an abstract name: free again however its holder ends
+            mark.bind(f"\0opencode-manager-tests-{first}")
+            yield range(4100 + first, 4100 + first + SHARE), range(5100 + first, 5100 + first + SHARE)
+            return
+    pytest.fail("cannot find a share of ports: eight test processes run on this machine already")
 
 
 @pytest.fixture(name="world")
