@@ -9,14 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from reconciler.actions import Action, Outcome
-    from reconciler.facts import Ledger, Now, ProjectFacts
+    from reconciler.facts import Ledger, Now, ProjectFacts, Service, ServiceFacts
     from reconciler.spec import Spec
 
-    Report = Callable[[str, str], None]
-    """Called with a reason (PascalCase) and a message while an action goes on."""
+
+class Report(Protocol):
+    """Called while an action goes on."""
+
+    def __call__(self, reason: str, message: str, seen: tuple[Service, ServiceFacts] | None = None) -> None:
+        """Say what goes on.
+
+        Args:
+            reason: PascalCase.
+            message: a clause.
+            seen: what has just become of a service.
+        """
 
 
 class Engine(Protocol):

@@ -9,7 +9,7 @@ people and are named `..._wall`. No record here ever holds a secret.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +193,8 @@ class RestartRecord:
     not_before: float = 0.0
     """CLOCK_BOOTTIME before which it is not started again, valid within boot_id."""
     boot_id: str = ""
+    waived: str = ""
+    """The run whose exit no longer counts, since stopping was wanted after it."""
     last_exit: str = ""
     last_exit_wall: float | None = None
 
@@ -256,3 +258,7 @@ class ProjectFacts:
     def service(self, service: Service) -> ServiceFacts:
         """The facts of one service."""
         return self.agent if service is Service.AGENT else self.bridge
+
+    def with_service(self, service: Service, facts: ServiceFacts) -> ProjectFacts:
+        """The same, but for one service."""
+        return replace(self, agent=facts) if service is Service.AGENT else replace(self, bridge=facts)

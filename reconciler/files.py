@@ -56,9 +56,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, None when it is missing, unreadable or not a whole JSON object."""
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def expanded(path: str) -> Path:
+    """The path with a leading `~` replaced; as it is where there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  pathlib raises there
 
 
 def private_folder(path: Path) -> Path:

@@ -40,7 +40,7 @@ class Ledgers:
         """Every project that has one on disk."""
         try:
             folders = list(self._home.sandboxes.iterdir())
-        except FileNotFoundError:
+        except OSError:  # not there yet, or unreadable for now
             return set()
         return {folder.name for folder in folders if os.path.isfile(folder / "run" / "ledger.json")}
 
@@ -109,12 +109,13 @@ class Ledgers:
         self._unsaved.pop(name, None)
 
     def taken_ports(self, *, but: str) -> set[int]:
-        """Every port that another project keeps."""
+        """Every port that another project keeps and does not ask to give up for another."""
         return {
             port
             for name in self.names() | set(self._cache)
             if name != but and (ledger := self.get(name)) is not None
-            for port in ledger.ports.values()
+            for service, port in ledger.ports.items()
+            if (ledger.spec.get(service) or {}).get("port") in {None, port}
         }
 
 

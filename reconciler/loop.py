@@ -70,6 +70,8 @@ class Loop:
         self._reconciler = Reconciler(self._engine, ledgers, Tombstones(settings), self._changed, settings)
         self._missing: set[str] = set()
         """Projects whose file has been gone for the settle time."""
+        self._held: set[str] = set()
+        """Those of them that vanished with most others: nobody has confirmed it yet."""
         self._look = asyncio.Event()
         self._dirty = asyncio.Event()
         self._fingerprints: dict[str, object] = {}
@@ -211,7 +213,9 @@ class Loop:
         there = scan.files.keys() | scan.unusable.keys()
         self._missing -= there
         gone = [name for name in self._known() if name not in there]
-        if not self._missing.issuperset(gone):
+        if pending := set(gone) - self._missing:
+            for name in pending:  # one may be new to us: a sandbox that was put back
+                self._folder.expect(name)
             return  # more are on their way out: they are judged together
         new = []
         for name in gone:
@@ -224,7 +228,10 @@ class Loop:
                 self._stop_vanished(name)
         unconfirmed = [name for name in new if not tombstones.missing_confirmed(self._settings.home, name)]
         before = len([name for name in there if name in self.projects]) + len(new)
-        held = unconfirmed if specfiles.mass_vanish(before, len(unconfirmed)) else []
+        self._held.intersection_update(unconfirmed)
+        if specfiles.mass_vanish(before, len(unconfirmed)):
+            self._held.update(unconfirmed)  # each until it is back or confirmed: they may come back one by one
+        held = sorted(self._held)
         for name in held:
             self._hold_vanished(name, len(held), before)
         for name in new:

@@ -205,11 +205,14 @@ def _toolchain(view: View) -> Plan:
 def _ports(view: View) -> Plan:
     actions: list[Action] = []
     for service in Service:
-        fixed, kept = view.facts.service(service).fixed_port, view.ledger.ports.get(service.value)
+        facts = view.facts.service(service)
+        fixed, kept = facts.fixed_port, view.ledger.ports.get(service.value)
         if fixed is not None and fixed != kept:
             actions.append(ReservePort(service=service, fixed=fixed, cause=f"port {fixed} is asked for"))
         elif kept is None:
             actions.append(ReservePort(service=service, cause="no port was picked yet"))
+        elif _lost_before_use(facts):
+            actions.append(ReservePort(service=service, cause=f"port {kept} was taken before it was ever used"))
     return Plan(actions=tuple(actions))
 
 
@@ -255,6 +258,8 @@ def _keep(service: Service, facts: ServiceFacts) -> Plan:
 
 def _start(view: View, service: Service, cause: str) -> Plan:
     facts = view.facts.service(service)
+    if _lost_before_use(facts):
+        return Plan()  # another is picked first
     if facts.port_holder:
         port = facts.fixed_port or view.ledger.ports.get(service.value)
         message = (
@@ -265,10 +270,17 @@ def _start(view: View, service: Service, cause: str) -> Plan:
     return Plan(actions=(StartService(service=service, cause=cause),))
 
 
+def _lost_before_use(facts: ServiceFacts) -> bool:
+    """Whether a stranger sits on a port that nobody asked for and nobody was told of."""
+    return bool(facts.port_holder) and facts.fixed_port is None and facts.phase is Phase.NEVER
+
+
 def _start_again(view: View, service: Service, ended: Exit | None) -> Plan:
     if ended is None or ended.asked:
         return _start(view, service, "running is wanted")
     record = view.ledger.restart(service)
+    if record.waived == ended.run_id:
+        return _start(view, service, "running is wanted again")
     if ended.boot_id != view.now.boot_id:
         return _start(view, service, "the machine was restarted")
     facts = view.facts.service(service)

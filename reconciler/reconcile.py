@@ -13,7 +13,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from reconciler import restarts, status
+from reconciler import crash, restarts, status
 from reconciler.actions import Blocked, Done, LookAgain, RemoveSpec, Retry
 from reconciler.facts import Phase, ProjectFacts, Service
 from reconciler.plan import SLOW_LOOK, Plan, View, make_plan
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Engine
-    from reconciler.facts import Ledger
+    from reconciler.facts import Ledger, ServiceFacts
     from reconciler.ledger import Ledgers
     from reconciler.settings import Settings
     from reconciler.spec import Spec
@@ -68,6 +68,8 @@ class Project:
     observed_generation: int = 0
     failures: int = 0
     """Passes in a row that ended in Retry."""
+    retry_at: float = 0.0
+    """CLOCK_BOOTTIME before which a failed pass is not repeated, whoever wakes it: what it ended wakes it too."""
     asked: bool = True
     """A person wants it looked at now: a new spec, a touched file, a tool call."""
     urgent: bool = False
@@ -109,7 +111,10 @@ class Reconciler:
             return Next(SLOW_LOOK)
         version, generation = project.version, self._ledger(project).generation
         if project.asked:
-            project.asked, project.note, project.failures = False, None, 0
+            project.asked, project.note, project.failures, project.retry_at = False, None, 0, 0.0
+        elif (left := project.retry_at - self._engine.now().boot) > 0:
+            await self._look(project, project.spec)
+            return Next(left)
         project.settled = project.settled and project.seen_version == version
         outcome = await self._converge(project, project.spec)
         project.seen_version, project.observed_generation = version, generation
@@ -151,7 +156,8 @@ class Reconciler:
         for service in Service:
             if facts.service(service).phase is Phase.EXITED:
                 ended = facts.service(service).exit
-                records[service.value] = restarts.account(ledger.restart(service), ended, spec.restart.policy, now)
+                record = restarts.account(ledger.restart(service), ended, spec.restart.policy, now)
+                records[service.value] = restarts.waive(record) if spec.wanted is State.STOPPED else record
         return ledger if records == ledger.restarts else self._ledgers.update(project.name, restarts=records)
 
     async def _perform_all(self, project: Project, spec: Spec) -> Outcome:
@@ -160,14 +166,24 @@ class Reconciler:
             outcome = await self._perform(project, spec, action)
             if not isinstance(outcome, Done):
                 return outcome
+            if project.note is not None and project.note.stalled:
+                project.note = None  # it goes on again
         return Done()
 
     async def _perform(self, project: Project, spec: Spec, action: Action) -> Outcome:
+        crash.point(f"before:{type(action).__name__}")
+        outcome = await self._do(project, spec, action)
+        crash.point(f"after:{type(action).__name__}")
+        return outcome
+
+    async def _do(self, project: Project, spec: Spec, action: Action) -> Outcome:
         if isinstance(action, RemoveSpec):
             await asyncio.to_thread(self._tombstones.remove, project.name)
             return Done()
 
-        def report(reason: str, message: str) -> None:
+        def report(reason: str, message: str, seen: tuple[Service, ServiceFacts] | None = None) -> None:
+            if seen is not None:
+                project.facts = project.facts.with_service(*seen)
             # A slow retry of something that waits for a person does not make it look like progress.
             if project.note is None or not project.note.stalled:
                 project.note = Note(reason=reason, message=message)
@@ -188,6 +204,7 @@ class Reconciler:
                 project.note = Note(reason=reason, message=message)
                 after = max(restarts.BASE, restarts.delay(project.failures, f"{project.name}{project.failures}"))
                 project.failures += 1
+                project.retry_at = self._engine.now().boot + after
             case Blocked(reason=reason, message=message):
                 project.note = Note(reason=reason, message=message, stalled=True)
                 after = SLOW_LOOK

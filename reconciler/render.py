@@ -43,8 +43,8 @@ def _row(project: Mapping[str, Any], now: float) -> tuple[str, ...]:
 
 
 def _trouble(project: Mapping[str, Any]) -> Iterator[str]:
-    texts = [project["message"]] if project["stalled"]["status"] else []
-    for text in (*texts, *project["warnings"]):
+    texts = [] if project["ready"]["status"] else [project["message"]]
+    for text in filter(None, (*texts, *project["warnings"])):
         yield ""
         yield from textwrap.wrap(f"{project['name']}: {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     if project["public_key"]:

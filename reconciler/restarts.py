@@ -67,6 +67,11 @@ def account(record: RestartRecord, ended: Exit | None, policy: str, now: Now) ->
     )
 
 
+def waive(record: RestartRecord) -> RestartRecord:
+    """The record once stopping is wanted: whoever wants it running after that wants it at once."""
+    return replace(record, waived=record.counted) if record.waived != record.counted else record
+
+
 def wait_left(record: RestartRecord, now: Now) -> float:
     """Seconds until the service may be started again; 0 when it may now."""
     if record.boot_id != now.boot_id:

@@ -183,6 +183,10 @@ class SpecFolder:
         self._settle_open = settings.settle_open
         self._files: dict[str, _File] = {name: _File() for name in known}
 
+    def expect(self, name: str) -> None:
+        """This project had a spec: if there is no file, say so once that is certain."""
+        self._files.setdefault(name, _File())
+
     def look(self, now: float) -> Look:
         """Look at the folder and say what has changed since the last look.
 

@@ -6,6 +6,7 @@ Does not belong here: deciding to destroy or to stop (`plan`, `loop`).
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def missing_confirmed(home: Home, name: str) -> bool:
 
 def forget_confirmation(home: Home, name: str) -> None:
     """It was acted on; a later loss is another question."""
-    if missing_confirmed(home, name):
+    with contextlib.suppress(OSError):  # there is none, or it stays for the next time
         (_confirmed(home) / name).rmdir()
 
 

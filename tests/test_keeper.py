@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler import crash
 from reconciler.facts import Phase
 from reconciler.local import processes, proofs, spawn
 from reconciler.local.processes import KeeperError
@@ -115,8 +116,9 @@ class TestRunning:
         done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
         loaded = set(done.stdout.split())
         parts = {f"reconciler.local.{part}" for part in ("keeper", "starting", "holding", "proofs", "tree")}
+        parts |= {"reconciler", "reconciler.crash", "reconciler.local"}
 
-        assert {name for name in loaded if name.startswith("reconciler")} == parts | {"reconciler", "reconciler.local"}
+        assert {name for name in loaded if name.startswith("reconciler")} == parts
         assert {"subprocess", "typing", "logging", "pathlib", "dataclasses", "asyncio"} & loaded == set()
 
 
@@ -126,10 +128,10 @@ class TestCrashes:
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, point: str
     ) -> None:
         """The service never runs, nothing is left, and the next start works."""
-        monkeypatch.setenv(spawn.CRASH_POINT, point)
+        monkeypatch.setenv(crash.VARIABLE, point)
         with pytest.raises(KeeperError, match="its keeper died before it answered"):
             await bench.start("ignore")
-        monkeypatch.delenv(spawn.CRASH_POINT)
+        monkeypatch.delenv(crash.VARIABLE)
         while bench.facts().alive:
             assert await bench.stop()
 
@@ -143,12 +145,12 @@ class TestCrashes:
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, point: str
     ) -> None:
         """The service runs, recorded, and is adopted with its pid."""
-        monkeypatch.setenv(spawn.CRASH_POINT, point)
+        monkeypatch.setenv(crash.VARIABLE, point)
         try:
             await bench.start("ignore")
         except KeeperError:
             assert point == "after-release"
-        monkeypatch.delenv(spawn.CRASH_POINT)
+        monkeypatch.delenv(crash.VARIABLE)
         [pid] = bench.hear("leader")
         await gone(bench.record("run")["keeper"]["pid"])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,6 @@ from reconciler.local.credentials import Env
 from reconciler.local.launch import Project
 from reconciler.local.serving import _prepare_agent
 from reconciler.settings import UserError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PASSWORD, TOKEN = "password-0123456789", "token-0123456789"
 
@@ -38,7 +36,7 @@ def _project(tmp_path: Path) -> Project:
         spec=spec.parse({"git": {"url": "git@example.org:a/b.git"}, "agent": {"env": {"EDITOR": "vi"}}}),
         env=Env(exists=True, server_password=PASSWORD, bearer_token=TOKEN),
         ports={"agent": 4101, "bridge": 5101},
-        ssh_command="ssh -i key",
+        key=tmp_path / "key",
     )
 
 
@@ -58,7 +56,7 @@ def test_the_agent_gets_its_password_and_never_the_bridges_token(project: Projec
     assert env["OPENCODE_SERVER_PASSWORD"] == PASSWORD
     assert TOKEN not in env.values()
     assert "AWS_SECRET_ACCESS_KEY" not in env
-    assert (env["EDITOR"], env["GIT_SSH_COMMAND"]) == ("vi", "ssh -i key")
+    assert (env["EDITOR"], env["GIT_SSH_COMMAND"]) == ("vi", project.ssh_command)
 
 
 def test_the_agents_folders_are_its_own(project: Project) -> None:
@@ -88,7 +86,7 @@ def test_the_operators_configuration_wins_over_ours(project: Project) -> None:
     [
         ({"env": Env(exists=True, server_password="another-0123456789", bearer_token=TOKEN)}, {"agent", "bridge"}),
         ({"env": Env(exists=True, server_password=PASSWORD, bearer_token="another-0123456789")}, {"bridge"}),
-        ({"ssh_command": "ssh -i other"}, {"agent"}),
+        ({"key": Path("/other")}, {"agent"}),
         ({"ports": {"agent": 4102, "bridge": 5101}}, {"agent", "bridge"}),
         ({"ports": {"agent": 4101, "bridge": 5102}}, {"bridge"}),
         ({"spec": spec.parse({"git": {"url": "git@example.org:a/b.git"}, "restarted_at": "now"})}, {"agent", "bridge"}),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler import actions, files
@@ -20,6 +19,7 @@ from reconciler.agents import KINDS
 from reconciler.facts import Service
 from reconciler.local import credentials, keys, ports, processes, repo
 from reconciler.local.repo import GitProblem, GitProblemKind
+from reconciler.local.threads import to_the_end
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Actor:
     async def _dispatch(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
         match action:
             case actions.PrepareSandbox():
-                return await asyncio.to_thread(self._prepare, name)
+                return await to_the_end(self._prepare, name)
             case actions.WriteSecrets():
                 return self._write_secrets(name, spec)
             case actions.GenerateKey():
@@ -88,7 +88,7 @@ class Actor:
             case actions.ReservePort(service=service, fixed=fixed):
                 return await self._reserve(name, service, fixed)
             case actions.MoveToTrash():
-                return await asyncio.to_thread(self._move_to_trash, name)
+                return await to_the_end(self._move_to_trash, name)
             case _:
                 return await self._serving.perform(self._project(name, spec), action, report)
 
@@ -146,7 +146,7 @@ class Actor:
         """What git is given: a local path is meant relative to the spec file."""
         if specs.transport(spec.git.url) is not specs.Transport.LOCAL:
             return spec.git.url
-        return str((self._settings.specs / Path(spec.git.url).expanduser()).resolve())
+        return str((self._settings.specs / files.expanded(spec.git.url)).resolve())
 
     def _git_outcome(self, name: str, spec: Spec, problem: GitProblem) -> Outcome:
         if problem.kind is GitProblemKind.NO_ACCESS:

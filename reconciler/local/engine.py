@@ -72,9 +72,14 @@ class LocalEngine:
     def tidy(self) -> None:
         """Delete what has been in the trash long enough."""
         oldest = time.time() - self._settings.trash_days * 86400
-        for place in self._settings.home.trash.glob("*"):
-            if place.lstat().st_ctime < oldest:
-                shutil.rmtree(place, ignore_errors=True)
+        unfinished = time.time() - 86400  # of installations that were killed
+        for folder, pattern, limit in (
+            (self._settings.home.trash, "*", oldest),
+            (self._settings.home.toolchains, ".*", unfinished),
+        ):
+            for place in folder.glob(pattern):
+                if place.lstat().st_ctime < limit:
+                    shutil.rmtree(place, ignore_errors=True)
 
     async def close(self) -> None:
         """Let go of what is watched; the services go on."""

@@ -9,9 +9,10 @@ attached, and what arrives in that gap is never answered (measured: up to 4 s wi
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -95,7 +96,7 @@ class Prober:
             return replace(probe, detail=_say(error))
 
     async def live(self, target: Target, before: Probe, now: Now) -> Probe:
-        """One liveness probe, counted on top of the last one."""
+        """One liveness probe of a proved listener, counted on top of the last one."""
         try:
             answer = await self._call_live(target)
             detail = f"it answers {answer.status_code}"
@@ -105,9 +106,7 @@ class Prober:
         if alive:
             asked = await self._attention(target)
             return Probe(health=Health.READY, at=now.boot, at_wall=now.wall, attention=asked)
-        misses = before.misses + 1
-        health = Health.UNRESPONSIVE if misses >= MISSES else before.health
-        return replace(before, health=health, at=now.boot, misses=misses, detail=detail)
+        return missed(before, now, detail)
 
     async def _attention(self, target: Target) -> tuple[Attention, ...]:
         """What within the agent waits for a person. Nothing where it cannot be told."""
@@ -116,7 +115,7 @@ class Prober:
         kind, headers = target.kind, target.authorization()
         try:
             paths = (kind.permission_path, kind.question_path, kind.ready_path)
-            answers = [await self._client.get(target.base + path, headers=headers, timeout=LIVENESS) for path in paths]
+            answers = [await self._ask("GET", target.base + path, LIVENESS, headers=headers) for path in paths]
             permissions, questions, sessions = (answer.json() for answer in answers)
             return tuple(attention.of(permissions, questions, sessions))
         except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
@@ -128,37 +127,45 @@ class Prober:
             return
         try:
             url = target.base + target.kind.dispose_path
-            await self._client.post(url, headers=target.authorization(), timeout=LIVENESS)
+            await self._ask("POST", url, LIVENESS, headers=target.authorization())
         except httpx.HTTPError:
             return
+
+    async def _ask(self, method: str, url: str, limit: float, **options: Any) -> httpx.Response:  # noqa: ANN401
+        """One request, over within this many seconds: the client's own limit is for each piece it reads."""
+        try:
+            async with asyncio.timeout(limit):
+                return await self._client.request(method, url, timeout=limit, **options)
+        except TimeoutError:
+            raise httpx.ReadTimeout("the answer did not end in time") from None
 
     async def _open(self, target: Target, limit: float = QUICK) -> httpx.Response:
         """A call without the secret."""
         if target.foreign:
-            return await self._client.post(f"{target.base}/mcp", json=_INITIALIZE, timeout=limit)
+            return await self._ask("POST", f"{target.base}/mcp", limit, json=_INITIALIZE)
         path = target.kind.live_path if target.kind else BRIDGE_READY
-        return await self._client.get(target.base + path, timeout=limit)
+        return await self._ask("GET", target.base + path, limit)
 
     async def _call_live(self, target: Target) -> httpx.Response:
         """The cheapest call that shows life: of a bridge, its refusal."""
         if target.kind is None:
             return await self._open(target, LIVENESS)
         headers = target.authorization()
-        return await self._client.get(target.base + target.kind.live_path, headers=headers, timeout=LIVENESS)
+        return await self._ask("GET", target.base + target.kind.live_path, LIVENESS, headers=headers)
 
     async def _answers(self, target: Target, probe: Probe) -> Probe:
         """A real call with the secret."""
         headers = target.authorization()
         if target.foreign:
             headers |= {"accept": "application/json, text/event-stream"}
-            answer = await self._client.post(f"{target.base}/mcp", json=_INITIALIZE, headers=headers, timeout=LOADING)
+            answer = await self._ask("POST", f"{target.base}/mcp", LOADING, json=_INITIALIZE, headers=headers)
         elif target.kind is None:
-            answer = await self._client.get(target.base + BRIDGE_READY, headers=headers, timeout=QUICK)
+            answer = await self._ask("GET", target.base + BRIDGE_READY, QUICK, headers=headers)
         else:
-            live = await self._client.get(target.base + target.kind.live_path, headers=headers, timeout=QUICK)
+            live = await self._ask("GET", target.base + target.kind.live_path, QUICK, headers=headers)
             if live.status_code == httpx.codes.UNAUTHORIZED:
                 return replace(probe, health=Health.IMPOSTOR, detail=_wrong(target))
-            answer = await self._client.get(target.base + target.kind.ready_path, headers=headers, timeout=LOADING)
+            answer = await self._ask("GET", target.base + target.kind.ready_path, LOADING, headers=headers)
         if answer.status_code == httpx.codes.OK:
             return replace(probe, health=Health.READY)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -167,6 +174,13 @@ class Prober:
             detail = f"cannot load the agent's configuration: {answer.text[:500]}"
             return replace(probe, health=Health.CONFIG_INVALID, detail=detail)
         return replace(probe, detail=f"it answers {answer.status_code}")
+
+
+def missed(before: Probe, now: Now, detail: str) -> Probe:
+    """One more probe that was missed."""
+    misses = before.misses + 1
+    health = Health.UNRESPONSIVE if misses >= MISSES else before.health
+    return replace(before, health=health, at=now.boot, misses=misses, detail=detail)
 
 
 def _wrong(target: Target) -> str:

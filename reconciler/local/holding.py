@@ -6,7 +6,7 @@ own parts. Does not belong here: how the service got started (`starting`), or wh
 Everything is an event on one poll: signals through a wake-up pipe, ends through pidfds, deadlines as its timeout.
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH104, PTH108, PTH110
+# ruff: noqa: PTH104, PTH108, PTH110, PTH112
 
 from __future__ import annotations
 
@@ -161,6 +161,8 @@ class Holder:
             self._patrol_at = now + PATROL
             if not self._ancestor:
                 self._tree.look()  # to know them should their parents go
+            if not os.path.isdir(self._place.folder):
+                self._be_told()  # its project was deleted: nobody could ever find it again
         self._heal()
         cap_log(self._run["log"], 2)
 
@@ -174,7 +176,11 @@ class Holder:
             poll.register(pidfd, select.POLLIN)
         poll.poll(max(0.0, deadline - now) * 1000)
         self._signals.drain()
-        if self._signals.told and not self._asked:
+        if self._signals.told:
+            self._be_told()
+
+    def _be_told(self) -> None:
+        if not self._asked:
             self._asked = True
             self._run["stopping"] = True
             self._record_run()

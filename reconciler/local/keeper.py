@@ -20,6 +20,7 @@ import sys
 # Started by its path and isolated: what it needs of ours is found from there, after the standard library.
 sys.path.append(os.path.abspath(__file__).rpartition("/reconciler/")[0])  # noqa: PTH100  pathlib costs half a megabyte
 
+from reconciler import crash
 from reconciler.local import proofs, starting
 
 REFUSED = 75
@@ -44,7 +45,7 @@ def main(run_dir: str, service: str, *options: str) -> int:
         return FAILED
     if holder is None:
         return FAILED
-    starting.crash_point("after-answer")
+    crash.point("after-answer")
     holder.hold()
     return 0
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from reconciler import files
 from reconciler.agents import KINDS
 from reconciler.facts import Service
+from reconciler.local import keys
 from reconciler.local.health import Target
 from reconciler.local.processes import Launch
 from reconciler.settings import UserError
@@ -55,7 +56,13 @@ class Project:
     spec: Spec
     env: Env
     ports: Mapping[str, int]
-    ssh_command: str
+    key: Path | None
+    """The private key, of a project that is reached by SSH."""
+
+    @property
+    def ssh_command(self) -> str:
+        """How git, ours and the agent's, runs ssh."""
+        return keys.ssh_command(self.key, self.sandbox.known_hosts)
 
     @property
     def sandbox(self) -> Sandbox:
@@ -76,7 +83,7 @@ def digest(project: Project, service: Service) -> str:
     spec, env = project.spec, project.env
     shared = [spec.restarted_at, spec.agent.kind, project.ports.get("agent"), env.server_password]
     if service is Service.AGENT:
-        own: list[object] = [spec.agent.version, sorted(spec.agent.env.items()), env.opencode_bin, project.ssh_command]
+        own: list[object] = [spec.agent.version, sorted(spec.agent.env.items()), env.opencode_bin, str(project.key)]
     else:
         own = [project.ports.get("bridge"), env.bearer_token, env.mcp_tool_dir]
     return hashlib.sha256(json.dumps([service.value, shared, own]).encode()).hexdigest()[:32]

@@ -7,16 +7,19 @@ Does not belong here: changing anything, or deciding. The only memory is what th
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler import files
 from reconciler import spec as specs
 from reconciler.agents import KINDS
 from reconciler.facts import EnvFacts, Health, KeyFacts, Phase, Probe, ProjectFacts, Service, ServiceFacts
 from reconciler.local import credentials, keys, processes, repo
+from reconciler.local.health import missed
 from reconciler.local.launch import Project, digest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from reconciler.facts import Ledger, Now
     from reconciler.local.credentials import Env
     from reconciler.local.health import Prober
@@ -39,14 +42,13 @@ class Observer:
         """What a launch of this project would be made from now; reads the secrets."""
         env = credentials.read_env(self._settings.home.sandbox(name).env_file)
         key = self.key_path(name, spec, env) if specs.transport(spec.git.url) is specs.Transport.SSH else None
-        known_hosts = self._settings.home.sandbox(name).known_hosts
         return Project(
             name=name,
             settings=self._settings,
             spec=spec,
             env=env,
             ports=ledger.ports,
-            ssh_command=keys.ssh_command(key, known_hosts),
+            key=key,
         )
 
     def key_path(self, name: str, spec: Spec, env: Env) -> Path:
@@ -54,7 +56,7 @@ class Observer:
         named = spec.git.ssh_key or env.ssh_key_path
         if not named:
             return self._settings.home.deploy_key(name)
-        return (self._settings.specs / Path(named).expanduser()).absolute()
+        return (self._settings.specs / files.expanded(named)).absolute()
 
     async def observe(self, name: str, spec: Spec, ledger: Ledger, now: Now) -> ProjectFacts:
         """Everything there is to see of one project."""
@@ -100,7 +102,10 @@ class Observer:
         self._probes.pop((project.name, service), None)
         if facts.alive or kept is None:
             return facts
-        return replace(facts, port_holder=processes.port_holder(kept))
+        holder = processes.port_holder(kept)
+        if holder and facts.phase is Phase.NEVER and processes.lost(project.sandbox.run, service.value):
+            return replace(facts, phase=Phase.ORPHANED)  # the sandbox was deleted, and its service is left
+        return replace(facts, port_holder=holder)
 
     async def _probe(self, project: Project, service: Service, facts: ServiceFacts, now: Now) -> Probe:
         """The last probe of this run, or a new one when it is due."""
@@ -112,7 +117,9 @@ class Observer:
         due = self._settings.liveness if probe.misses == 0 else 1.0
         if now.boot - probe.at < due:
             return probe
-        if probe.health in {Health.READY, Health.UNRESPONSIVE}:
+        if not processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
+            probe = missed(probe, now, "it does not listen")  # and whoever does is never sent the password
+        elif probe.health in {Health.READY, Health.UNRESPONSIVE}:
             probe = await self._prober.live(project.target(service), probe, now)
         else:
             probe = await self._prober.prove(project.target(service), now)

@@ -26,6 +26,7 @@ from reconciler.local import proofs, spawn
 from reconciler.local.exits import ExitWatch
 from reconciler.local.listeners import listens, port_holder
 from reconciler.local.proofs import Place
+from reconciler.local.threads import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,6 +106,12 @@ def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
     )
 
 
+def lost(run_dir: Path, service: str) -> bool:
+    """Whether a keeper still holds a service whose records and locks were all deleted. Walks over all processes."""
+    place = _place(run_dir, service)
+    return any(proofs.holds_lock(pid, place.keeper_lock) for pid in proofs.pids())
+
+
 def _phase(*, leader: bool, kept: bool, stopping: bool) -> Phase:
     if kept:
         return Phase.RUNNING if leader and not stopping else Phase.ENDING
@@ -151,7 +158,7 @@ def _lives(who: dict[str, Any], needle: str) -> bool:
 async def start(run_dir: Path, service: str, launch: Launch) -> str:
     """Start the service under a keeper; done when its run record is durable and it was let go.
 
-    Cancelling it does not undo it: the start goes on and is seen by `observe`.
+    Cancelling it does not undo it: it is raised when the keeper has answered, so that `observe` sees what came of it.
 
     Returns:
         The id of the run.
@@ -192,7 +199,7 @@ async def adopt(run_dir: Path, service: str) -> None:
 
 async def _ask(arguments: list[str], job: bytes) -> None:
     try:
-        text = await asyncio.to_thread(spawn.ask_keeper, arguments, job)
+        text = await to_the_end(spawn.ask_keeper, arguments, job)
     except TimeoutError as error:
         raise KeeperError(errno.ETIMEDOUT, str(error)) from None
     if text.startswith("held: "):
@@ -221,11 +228,15 @@ async def stop(run_dir: Path, service: str, *, timeout: float) -> bool:  # noqa:
         if keeper is not None:
             if not await _end(keeper, deadline - time.monotonic()):
                 return False
-        elif not observe(run_dir, service, now()).alive:
+        elif not _left(run_dir, service):
             return True
         else:
             await adopt(run_dir, service)
-    return not observe(run_dir, service, now()).alive
+    return not _left(run_dir, service)
+
+
+def _left(run_dir: Path, service: str) -> bool:
+    return observe(run_dir, service, now()).alive or lost(run_dir, service)
 
 
 async def _end(keeper: int, limit: float) -> bool:
@@ -253,9 +264,9 @@ def _open_keeper(run_dir: Path, service: str) -> int | None:
     run = proofs.read_record(place.run)
     if run and run["boot_id"] == boot_id() and (keeper := proofs.open_proved(run["keeper"], place.folder)) is not None:
         return keeper
-    if not proofs.lock_held(place.keeper_lock):
+    if run and not proofs.lock_held(place.keeper_lock):
         return None
-    for pid in proofs.pids():
+    for pid in proofs.pids():  # also one whose folder was deleted
         with contextlib.suppress(OSError):
             pidfd = os.pidfd_open(pid)
             if proofs.holds_lock(pid, place.keeper_lock) and not proofs.has_ended(pidfd):

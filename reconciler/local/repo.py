@@ -377,9 +377,12 @@ def copy_identity(source: Path, dest: Path) -> None:
     lines = []
     for key in ("name", "email"):
         argv = ["git", "config", "--file", str(source), "--includes", "--get", f"user.{key}"]
-        result = subprocess.run(  # called off the loop
-            argv, env=environment(), capture_output=True, text=True, timeout=LOCAL_TIMEOUT, check=False
-        )
+        try:
+            result = subprocess.run(  # called off the loop
+                argv, env=environment(), capture_output=True, text=True, timeout=LOCAL_TIMEOUT, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return  # a name is a courtesy
         if value := result.stdout.strip():
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
             lines.append(f'\t{key} = "{escaped}"\n')

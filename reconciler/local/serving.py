@@ -17,7 +17,8 @@ from reconciler import actions, files
 from reconciler.actions import Done, LookAgain, Retry
 from reconciler.agents import KINDS
 from reconciler.facts import Health, Phase, Service
-from reconciler.local import launch, processes, repo
+from reconciler.local import launch, ports, processes, repo
+from reconciler.local.threads import to_the_end
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
@@ -80,14 +81,18 @@ class Serving:
         if service is Service.AGENT and self._starting.locked():
             report("WaitingToStart", f"{self._settings.agent_starts} other agents are starting")
         async with slots:
+            if not ports.is_free(project.ports[service.value]):
+                return LookAgain(after=0.0, reason="PortTaken", message="its port was taken meanwhile")
             report("Starting", f"starting the {service}")
             program = ""
             if service is Service.AGENT:
                 program = self._program(project)
-                await asyncio.to_thread(_prepare_agent, project)
+                await to_the_end(_prepare_agent, project)
             job = launch.launch(project, service, program)
             run_id = await processes.start(project.sandbox.run, service.value, job)
             self._watch(project.name)
+            seen = processes.observe(project.sandbox.run, service.value, processes.now())
+            report("Starting", f"the {service} was started", (service, seen))
             outcome = await self._await_ready(project, service, report)
             if not isinstance(outcome, Retry):
                 return outcome
@@ -114,7 +119,7 @@ class Serving:
             if facts.phase is not Phase.RUNNING:
                 return LookAgain(after=0.0, reason="Ended", message=f"the {service} ended while it started")
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
-                report("ProvingReady", f"the {service} listens; proving that it is ready")
+                report("ProvingReady", f"the {service} listens; proving that it is ready", (service, facts))
                 probe = await self._prober.prove(project.target(service), now)
                 detail = probe.detail
                 if probe.health is not Health.UNKNOWN:

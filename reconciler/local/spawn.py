@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Final
 
+from reconciler import crash
+
 KEEPER: Final = Path(__file__).with_name("keeper.py")
-CRASH_POINT: Final = "OCM_CRASH_AT"
-"""The one variable a keeper gets, in tests."""
 ANSWER_LIMIT: Final = 30.0
 """Seconds for a keeper to answer: its disk may be slow, and what the last run left behind is ended first."""
 
@@ -78,7 +78,7 @@ def reap() -> None:
 def _spawn(arguments: list[str], stdin: int, stdout: int) -> int:
     """Start a keeper isolated, without our environment and descriptors; says its pidfd."""
     command = [sys.executable, "-I", "-S", str(KEEPER), *arguments]
-    env = {name: os.environ[name] for name in (CRASH_POINT,) if name in os.environ}
+    env = {name: os.environ[name] for name in (crash.VARIABLE,) if name in os.environ}
     actions = [
         (os.POSIX_SPAWN_DUP2, stdin, 0),
         (os.POSIX_SPAWN_DUP2, stdout, 1),

@@ -15,6 +15,7 @@ import os
 import signal
 import time
 
+from reconciler import crash
 from reconciler.local import proofs
 from reconciler.local.holding import Holder, Signals
 
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     from reconciler.local.proofs import Place, Record
 
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-def crash_point(name: str) -> None:
-    """Die here when a test asks for it."""
-    if os.environ.get("OCM_CRASH_AT") == name:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def answer(text: str) -> None:
@@ -64,9 +59,9 @@ def start(place: Place) -> Holder | None:
     settle(place, signals, locks)
     become_subreaper()
     open_log(job["log"])
-    crash_point("before-fork")
+    crash.point("before-fork")
     pid, gate, failure = fork_gated(job, locks[place.lock])
-    crash_point("after-fork")
+    crash.point("after-fork")
     run = run_record(job, pid)
     try:
         proofs.write_record(place.run, run)
@@ -74,10 +69,10 @@ def start(place: Place) -> Holder | None:
         os.close(gate)  # the child ends with it
         os.waitpid(pid, 0)
         raise
-    crash_point("after-record")
+    crash.point("after-record")
     os.write(gate, b"go")
     os.close(gate)
-    crash_point("after-release")
+    crash.point("after-release")
     with open(failure, "rb") as pipe:  # closed by the exec
         problem = pipe.read().decode()
     with contextlib.suppress(OSError):  # for people only
@@ -205,7 +200,7 @@ def adopt(place: Place) -> Holder:
             open_log(log_of(run))
     else:
         run = proofs.nobodys_run()
-    crash_point("after-adoption")
+    crash.point("after-adoption")
     answer("started")
     holder = Holder(place, run, signals, leader, ancestor=False)
     holder.locks = locks

@@ -109,6 +109,7 @@ def _put_in_place(program: Path, temporary: Path, folder: Path) -> None:
     """Rename the whole folder, so that a version is there whole or not at all."""
     (temporary / "bin").mkdir()
     program.rename(temporary / "bin" / program.name)
+    shutil.rmtree(folder, ignore_errors=True)  # one without its program
     temporary.rename(folder)
     temporary.mkdir()  # TemporaryDirectory expects its folder to be there when it cleans up
 

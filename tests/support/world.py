@@ -60,12 +60,16 @@ class World:
         """A command line of the program."""
         return [sys.executable, "-m", "reconciler", *arguments]
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a controller."""
-        self.root.joinpath("controller.out").touch()
-        with self.root.joinpath("controller.out").open("ab") as out:
+    def start(self, *arguments: str, out: int | None = None) -> subprocess.Popen[bytes]:
+        """Start a controller that prints into a file, or to this descriptor."""
+        with self.root.joinpath("controller.out").open("ab") as file:
+            printed: Any = file if out is None else out
             controller = subprocess.Popen(
-                self.command("run", *arguments), env=self.environment, stdout=out, stderr=out, start_new_session=True
+                self.command("run", *arguments),
+                env=self.environment,
+                stdout=printed,
+                stderr=printed,
+                start_new_session=True,
             )
         self.controllers.append(controller)
         return controller
@@ -116,7 +120,8 @@ class World:
                 f"MCP_TOOL_BEARER_TOKEN=token-of-{name}-0123456789\n"
                 f"OPENCODE_BIN={LIGHT_AGENT}\nMCP_TOOL_DIR={LIGHT_TOOL}\n"
             )
-        lines = [f"git: {{url: {self.origin}}}", *(f"{key}: {value}" for key, value in fields.items())]
+        fields = {"git": f"{{url: {self.origin}}}", **fields}
+        lines = [f"{key}: {value}" for key, value in fields.items()]
         if mode:
             lines.append(f"agent: {{env: {{LIGHT_AGENT: {mode}}}}}")
         self.write(name, "\n".join(lines) + "\n")
