@@ -98,6 +98,8 @@ class StopService(Action):
     """End the service's whole tree; done only when it is empty."""
 
     service: Service
+    wedged: bool = False
+    """Ended because it neither answers nor works: that counts as a restart."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,8 @@ class AgentKind:
     """Lists what the agent asks leave for; its run stands still meanwhile."""
     question_path: str
     """Lists what the agent asks the user; its run stands still meanwhile."""
+    sessions_path: str
+    """Lists sessions, the last used first; below it each session's messages."""
     dispose_path: str
     """POST: ends what the agent started, before TERM (its shells sit in sessions of their own)."""
     grace: float
@@ -63,6 +65,7 @@ OPENCODE: Final = AgentKind(
     ready_path="/session/status",
     permission_path="/permission",
     question_path="/question",
+    sessions_path="/session",
     dispose_path="/global/dispose",
     grace=3.0,
 )

@@ -46,8 +46,10 @@ class Health(StrEnum):
     READY = "ready"
     UNRESPONSIVE = "unresponsive"
     CONFIG_INVALID = "config-invalid"
-    IMPOSTOR = "impostor"
-    """Somebody answers on our port who is not our process, or who does not ask for the password."""
+    UNPROTECTED = "unprotected"
+    """It answers without the password."""
+    REFUSING = "refusing"
+    """It does not accept the password."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class Probe:
     misses: int = 0
     """Probes missed in a row."""
     detail: str = ""
+    quiet_since: float | None = None
+    """CLOCK_BOOTTIME since which it has missed its probes and used no processor time."""
+    interrupted: tuple[str, ...] = ()
+    """Sessions whose last answer broke off when an earlier run ended."""
     attention: tuple[Attention, ...] = ()
 
 
@@ -85,13 +91,16 @@ class Exit:
     boot_id: str = ""
     lived: float = 0.0
     """Seconds between its start and its end, 0 where unknown."""
+    cause: str = ""
+    """What made it end, for people, where that is known: `out of memory`."""
 
     @property
     def text(self) -> str:
-        """For people: `exit code 3`, `signal 9`, `unknown`."""
-        if self.signal is not None:
-            return f"signal {self.signal}"
-        return "an unknown cause" if self.code is None else f"exit code {self.code}"
+        """For people: `exit code 3`, `signal 9 (out of memory)`, `an unknown cause`."""
+        if self.code is None and self.signal is None:
+            return self.cause or "an unknown cause"
+        how = f"signal {self.signal}" if self.signal is not None else f"exit code {self.code}"
+        return f"{how} ({self.cause})" if self.cause else how
 
     @property
     def failed(self) -> bool:

@@ -72,6 +72,8 @@ class View:
     ledger: Ledger
     now: Now
     development: bool = False
+    wedged_after: float = 60.0
+    """Seconds of silence without processor use after which a service is started anew."""
 
 
 def make_plan(view: View) -> Plan:
@@ -235,10 +237,11 @@ def _service(view: View, service: Service) -> Plan:
         case Phase.ENDING | Phase.ORPHANED:
             return Plan()  # _rescue has planned what it needs
         case Phase.RUNNING:
-            return _keep(service, facts)
+            return _keep(view, service)
 
 
-def _keep(service: Service, facts: ServiceFacts) -> Plan:
+def _keep(view: View, service: Service) -> Plan:
+    facts = view.facts.service(service)
     if _outdated(facts):
         cause = "what it was started with has changed"
         return Plan(actions=(StopService(service=service, cause=cause), StartService(service=service, cause=cause)))
@@ -248,12 +251,25 @@ def _keep(service: Service, facts: ServiceFacts) -> Plan:
         case Health.UNKNOWN:
             return Plan(actions=(AwaitReady(service=service, cause="it has not proved itself ready yet"),))
         case Health.UNRESPONSIVE:
-            message = f"the {service} has missed {facts.probe.misses} health probes: {facts.probe.detail}"
-            return Plan(hold=Hold(reason="Unresponsive", message=message, after=1.0, stalled=False))
+            return _unresponsive(view, service)
         case Health.CONFIG_INVALID:
             return Plan(hold=Hold(reason="ConfigInvalid", message=facts.probe.detail, after=10.0))
-        case Health.IMPOSTOR:
-            return Plan(hold=Hold(reason="PortTaken", message=facts.probe.detail, after=10.0))
+        case Health.UNPROTECTED:
+            return Plan(hold=Hold(reason="Unprotected", message=facts.probe.detail, after=10.0))
+        case Health.REFUSING:
+            return Plan(hold=Hold(reason="AuthFailed", message=facts.probe.detail, after=10.0))
+
+
+def _unresponsive(view: View, service: Service) -> Plan:
+    """Slow is no reason to end it; silent and idle for long is."""
+    probe = view.facts.service(service).probe
+    message = f"the {service} has missed {probe.misses} health probes: {probe.detail}"
+    quiet = 0.0 if probe.quiet_since is None else view.now.boot - probe.quiet_since
+    if quiet >= view.wedged_after and view.spec.restart.policy != "never":
+        cause = f"it is wedged: silent for {quiet:.0f} s without using the processor"
+        stop = StopService(service=service, cause=cause, wedged=True)
+        return Plan(actions=(stop, StartService(service=service, cause=cause)))
+    return Plan(hold=Hold(reason="Unresponsive", message=message, after=1.0, stalled=False))
 
 
 def _start(view: View, service: Service, cause: str) -> Plan:

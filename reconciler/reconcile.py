@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from reconciler import crash, restarts, status
-from reconciler.actions import Blocked, Done, LookAgain, RemoveSpec, Retry
+from reconciler.actions import Blocked, Done, LookAgain, RemoveSpec, Retry, StopService
 from reconciler.facts import Phase, ProjectFacts, Service
 from reconciler.plan import SLOW_LOOK, Plan, View, make_plan
 from reconciler.queue import Slots
@@ -99,8 +99,7 @@ class Reconciler:
         self._ledgers = ledgers
         self._tombstones = tombstones
         self._changed = changed
-        self._development = settings.development
-        self._resync = settings.liveness
+        self._settings = settings
         self._looking = Slots(LOOKING)
 
     async def run(self, project: Project) -> Next:
@@ -146,7 +145,14 @@ class Reconciler:
             there, ours = await asyncio.to_thread(self._tombstones.look, project.name)
             facts = replace(facts, removable_spec=there and ours, spec_stays=there and not ours)
         ledger = self._account(project, spec, facts, ledger)
-        view = View(spec=spec, facts=facts, ledger=ledger, now=self._engine.now(), development=self._development)
+        view = View(
+            spec=spec,
+            facts=facts,
+            ledger=ledger,
+            now=self._engine.now(),
+            development=self._settings.development,
+            wedged_after=self._settings.wedged_after,
+        )
         project.facts, project.plan = facts, make_plan(view)
         self.publish(project)
 
@@ -173,6 +179,10 @@ class Reconciler:
     async def _perform(self, project: Project, spec: Spec, action: Action) -> Outcome:
         crash.point(f"before:{type(action).__name__}")
         outcome = await self._do(project, spec, action)
+        if isinstance(action, StopService) and action.wedged:
+            records = self._ledger(project).restarts
+            seen = restarts.wedged(self._ledger(project).restart(action.service), self._engine.now())
+            self._ledgers.update(project.name, restarts={**records, action.service.value: seen})
         crash.point(f"after:{type(action).__name__}")
         return outcome
 
@@ -197,7 +207,7 @@ class Reconciler:
             case Done():
                 project.note, project.failures, project.settled = None, 0, True
                 hold = project.plan.hold
-                after = hold.after if hold else self._resync
+                after = hold.after if hold else self._settings.liveness
             case LookAgain(after=after, reason=reason, message=message):
                 project.note = Note(reason=reason, message=message)
             case Retry(reason=reason, message=message):

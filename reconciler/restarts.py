@@ -67,6 +67,14 @@ def account(record: RestartRecord, ended: Exit | None, policy: str, now: Now) ->
     )
 
 
+def wedged(record: RestartRecord, now: Now) -> RestartRecord:
+    """The record after a service was ended because it neither answered nor worked.
+
+    It waits for nothing: it was silent for longer than most delays already.
+    """
+    return replace(record, count=record.count + 1, last_exit="being wedged", last_exit_wall=now.wall)
+
+
 def waive(record: RestartRecord) -> RestartRecord:
     """The record once stopping is wanted: whoever wants it running after that wants it at once."""
     return replace(record, waived=record.counted) if record.waived != record.counted else record

@@ -19,6 +19,9 @@ SPECS_VARIABLE: Final = "OPENCODE_MANAGER_SPECS"
 PORT_VARIABLE: Final = "OPENCODE_MANAGER_PORT"
 AGENT_PORTS_VARIABLE: Final = "OPENCODE_MANAGER_AGENT_PORTS"
 BRIDGE_PORTS_VARIABLE: Final = "OPENCODE_MANAGER_BRIDGE_PORTS"
+START_TIMEOUT_VARIABLE: Final = "OPENCODE_MANAGER_START_TIMEOUT"
+LIVENESS_VARIABLE: Final = "OPENCODE_MANAGER_LIVENESS"
+WEDGED_VARIABLE: Final = "OPENCODE_MANAGER_WEDGED"
 
 
 class UserError(Exception):
@@ -154,6 +157,8 @@ class Settings:
     start_timeout: float = 60.0
     liveness: float = 10.0
     """A ready service is probed this often."""
+    wedged_after: float = 60.0
+    """A service that neither answers nor uses the processor for this long is started anew."""
     trash_days: float = 7.0
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The controller's own environment: PATH, HOME and locale reach the children through an allow-list."""
@@ -178,6 +183,9 @@ def load(*, specs: Path | None = None, environment: Mapping[str, str] | None = N
         http_port=_port(env.get(PORT_VARIABLE, "4099")),
         agent_ports=_range(env, AGENT_PORTS_VARIABLE, "4100-4199"),
         bridge_ports=_range(env, BRIDGE_PORTS_VARIABLE, "5100-5199"),
+        start_timeout=_seconds(env, START_TIMEOUT_VARIABLE, 60.0),
+        liveness=_seconds(env, LIVENESS_VARIABLE, 10.0),
+        wedged_after=_seconds(env, WEDGED_VARIABLE, 60.0),
         environment=env,
     )
 
@@ -194,6 +202,16 @@ def _port(text: str) -> int:
     if text.isdecimal() and int(text) <= 65535:
         return int(text)
     raise UserError(f"cannot use {PORT_VARIABLE}={text!r}: give a port number from 0 to 65535")
+
+
+def _seconds(env: Mapping[str, str], variable: str, default: float) -> float:
+    try:
+        value = float(env.get(variable) or default)
+    except ValueError:
+        value = 0.0
+    if 0.1 <= value < 1e6:
+        return value
+    raise UserError(f"cannot use {variable}={env[variable]!r}: give a number of seconds like {default:.0f}")
 
 
 def _range(env: Mapping[str, str], variable: str, default: str) -> tuple[int, int]:

@@ -137,13 +137,18 @@ def compute(sources: Sources, previous: Mapping[str, Any] | None = None) -> Proj
         sandbox=sources.sandbox,
         public_key=facts.key.public or None if waiting_for_key else None,
         public_key_path=f"{facts.key.path}.pub" if waiting_for_key and facts.key.path else None,
-        warnings=facts.env.warnings + sources.warnings,
+        warnings=facts.env.warnings + sources.warnings + _interrupted(facts),
         not_enforced=spec.not_enforced() if spec else (),
         planned=tuple(f"{action.text}: {action.cause}" for action in sources.plan.actions),
         spec_digest=ledger.digest if ledger else "",
         spec_version=sources.spec_version,
         observed=sources.wall,
     )
+
+
+def _interrupted(facts: ProjectFacts) -> tuple[str, ...]:
+    names = ", ".join(facts.agent.probe.interrupted)
+    return (f"a restart interrupted the work in {names}; say there that it shall go on",) if names else ()
 
 
 def actual(facts: ProjectFacts) -> str:

@@ -117,7 +117,7 @@ def test_an_agent_that_asks_for_no_password_is_never_called_ready(world: World) 
     world.light("app", mode="open")
     world.start()
 
-    status = world.wait("app", has_reason("PortTaken"))
+    status = world.wait("app", has_reason("Unprotected"))
 
     assert "without the password" in status["message"]
     assert not status["ready"]["status"]

@@ -51,6 +51,7 @@ def _server(tmp_path: Path) -> Iterator[sshd.SshServer]:
 def _story(real_world: World, model: FakeModel) -> World:
     """A world whose agents talk to our model."""
     real_world.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider(model.url))
+    real_world.environment["OPENCODE_MANAGER_LIVENESS"] = "1"
     return real_world
 
 
@@ -234,3 +235,25 @@ async def test_an_agent_that_waits_for_a_person_is_shown(story: World, model: Fa
         await ask(bridge, "opencode-permission-reply", requestId=asked["requestId"], reply="once")
         await asyncio.to_thread(story.wait, "app", lambda status: status["reason"] == "Running")
     assert story.home.sandbox("app").repo.joinpath("asked").exists()
+
+
+async def test_work_that_a_crash_interrupted_is_named(story: World, model: FakeModel) -> None:
+    """Until it goes on."""
+    story.write("app", f"git: {{url: {story.origin}}}\n")
+    story.start()
+    ready = story.wait("app", lambda status: bool(status["ready"]["status"]), PATIENCE)
+    env = read_env(story.home.sandbox("app").env_file)
+    async with connected(ready["bridge"]["url"], env["MCP_TOOL_BEARER_TOKEN"]) as bridge:
+        session = (await ask(bridge, "opencode-session-create", title="Cut"))["sessionId"]
+        await ask(bridge, "opencode-session-message", sessionId=session, content="[[hold]]", waitSeconds=2)
+        os.kill(ready["agent"]["pid"], signal.SIGKILL)
+
+        def named(status: dict[str, Any]) -> bool:
+            return any(f"interrupted the work in {session}" in warning for warning in status["warnings"])
+
+        shown = await asyncio.to_thread(story.wait, "app", named, PATIENCE)
+
+        assert shown["agent"]["restarts"] == 1
+        model.release()
+        await ask(bridge, "opencode-session-message", sessionId=session, content="go on", waitSeconds=60)
+        await asyncio.to_thread(story.wait, "app", lambda status: not named(status))

@@ -40,6 +40,18 @@ def of(
         yield Attention("ProviderUnreachable", f"{message}; check the network and the provider's credentials")
 
 
+def at_rest(sessions: Sequence[Mapping[str, Any]], busy: Mapping[str, Any]) -> list[str]:
+    """The ids of listed sessions that nothing works at, of those that have one to be asked by."""
+    names = [session["id"] for session in sessions]
+    return [name for name in names if name.replace("_", "").isalnum() and name not in busy]
+
+
+def broke_off(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the newest message is an answer that was never finished: its server died meanwhile (measured)."""
+    info = messages[-1]["info"] if messages else {}
+    return info.get("role") == "assistant" and not info["time"].get("completed") and not info.get("error")
+
+
 def _more(items: Sequence[object]) -> str:
     return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
 

@@ -32,6 +32,9 @@ LOADING: Final = 30.0
 MISSES: Final = 3
 """Liveness probes missed in a row before a service counts as unresponsive: a busy agent misses some."""
 
+RECENT: Final = 5
+"""Sessions that are asked whether a restart interrupted them: the last ones that were used."""
+
 BRIDGE_READY: Final = "/ready"
 """Of our own bridge: behind the token, and without loading the MCP library, which would cost 45 MB per project."""
 
@@ -90,7 +93,7 @@ class Prober:
             refused = await self._open(target)
             if refused.status_code != httpx.codes.UNAUTHORIZED:
                 detail = f"cannot trust port {target.port}: it answers {refused.status_code} without the password"
-                return replace(probe, health=Health.IMPOSTOR, detail=detail)
+                return replace(probe, health=Health.UNPROTECTED, detail=detail)
             return await self._answers(target, probe)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return replace(probe, detail=_say(error))
@@ -105,7 +108,8 @@ class Prober:
             alive, detail = False, _say(error)
         if alive:
             asked = await self._attention(target)
-            return Probe(health=Health.READY, at=now.boot, at_wall=now.wall, attention=asked)
+            cut = await self._interrupted(target) if before.interrupted else ()
+            return Probe(health=Health.READY, at=now.boot, at_wall=now.wall, attention=asked, interrupted=cut)
         return missed(before, now, detail)
 
     async def _attention(self, target: Target) -> tuple[Attention, ...]:
@@ -118,6 +122,25 @@ class Prober:
             answers = [await self._ask("GET", target.base + path, LIVENESS, headers=headers) for path in paths]
             permissions, questions, sessions = (answer.json() for answer in answers)
             return tuple(attention.of(permissions, questions, sessions))
+        except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
+            return ()
+
+    async def _interrupted(self, target: Target, busy: httpx.Response | None = None) -> tuple[str, ...]:
+        """The recent sessions whose last answer broke off, and that do not work at it now."""
+        if target.kind is None:
+            return ()
+        kind, headers = target.kind, target.authorization()
+        try:
+            if busy is None:
+                busy = await self._ask("GET", target.base + kind.ready_path, LIVENESS, headers=headers)
+            url = f"{target.base}{kind.sessions_path}"
+            listed = await self._ask("GET", f"{url}?limit={RECENT}", LIVENESS, headers=headers)
+            found = []
+            for name in attention.at_rest(listed.json(), busy.json()):
+                newest = await self._ask("GET", f"{url}/{name}/message?limit=1", LIVENESS, headers=headers)
+                if attention.broke_off(newest.json()):
+                    found.append(name)
+            return tuple(found)
         except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
             return ()
 
@@ -164,12 +187,12 @@ class Prober:
         else:
             live = await self._ask("GET", target.base + target.kind.live_path, QUICK, headers=headers)
             if live.status_code == httpx.codes.UNAUTHORIZED:
-                return replace(probe, health=Health.IMPOSTOR, detail=_wrong(target))
+                return replace(probe, health=Health.REFUSING, detail=_wrong(target))
             answer = await self._ask("GET", target.base + target.kind.ready_path, LOADING, headers=headers)
         if answer.status_code == httpx.codes.OK:
-            return replace(probe, health=Health.READY)
+            return replace(probe, health=Health.READY, interrupted=await self._interrupted(target, answer))
         if answer.status_code == httpx.codes.UNAUTHORIZED:
-            return replace(probe, health=Health.IMPOSTOR, detail=_wrong(target))
+            return replace(probe, health=Health.REFUSING, detail=_wrong(target))
         if answer.status_code == httpx.codes.BAD_REQUEST and "Config" in answer.text[:200]:
             detail = f"cannot load the agent's configuration: {answer.text[:500]}"
             return replace(probe, health=Health.CONFIG_INVALID, detail=detail)

@@ -118,6 +118,7 @@ class Holder:
                 "code": code if code is not None and code >= 0 else None,
                 "signal": -code if code is not None and code < 0 else None,
                 "asked": self._asked,
+                "out_of_memory": code == -signal.SIGKILL and proofs.oom_kills() > self._run.get("oom_kills", 1 << 62),
                 "at": at,
                 "at_wall": time.time(),
                 "boot_id": self._run["boot_id"],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from reconciler.local import ports, proofs
+from reconciler.local import activity, ports, proofs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,11 +74,7 @@ def _listening(port: int) -> Iterator[str]:
 def _family(leader: int) -> Iterator[int]:
     """The leader, then, only if asked for more, its descendants."""
     yield leader
-    parents = {pid: proofs.Stat(pid).parent for pid in proofs.pids()}
-    family = {leader}
-    while more := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= more
-        yield from more
+    yield from activity.family(leader) - {leader}
 
 
 def _sockets(pid: int) -> set[str]:

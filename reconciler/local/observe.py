@@ -14,6 +14,7 @@ from reconciler import spec as specs
 from reconciler.agents import KINDS
 from reconciler.facts import EnvFacts, Health, KeyFacts, Phase, Probe, ProjectFacts, Service, ServiceFacts
 from reconciler.local import credentials, keys, processes, repo
+from reconciler.local.activity import Quiet
 from reconciler.local.health import missed
 from reconciler.local.launch import Project, digest
 
@@ -36,6 +37,7 @@ class Observer:
         self._toolchains = toolchains
         self._prober = prober
         self._dry = dry
+        self._quiet = Quiet()
         self._probes: dict[tuple[str, Service], tuple[str, Probe]] = {}
 
     def project(self, name: str, spec: Spec, ledger: Ledger) -> Project:
@@ -123,6 +125,7 @@ class Observer:
             probe = await self._prober.live(project.target(service), probe, now)
         else:
             probe = await self._prober.prove(project.target(service), now)
+        probe = self._quiet.judge(facts.run_id, facts.pid, probe)
         self.remember(project.name, service, facts.run_id, probe)
         return probe
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.facts import Exit, Now, Phase, ServiceFacts
-from reconciler.local import proofs, spawn
+from reconciler.local import causes, proofs, spawn
 from reconciler.local.exits import ExitWatch
 from reconciler.local.listeners import listens, port_holder
 from reconciler.local.proofs import Place
@@ -130,10 +130,17 @@ def _exit(run: dict[str, Any], ended: dict[str, Any], *, over: bool) -> Exit | N
                 at=float(ended["at"]),
                 boot_id=ended["boot_id"],
                 lived=float(ended["lived"]),
+                cause=_cause(run, ended),
             )
     except (LookupError, TypeError, ValueError):
         pass  # a record that is not whole says nothing
     return Exit(run_id=run["run_id"], boot_id=run["boot_id"], asked=run["stopping"]) if over else None
+
+
+def _cause(run: dict[str, Any], ended: dict[str, Any]) -> str:
+    if ended.get("out_of_memory") is True:  # runs of older versions did not look
+        return "out of memory"
+    return causes.of_log(run["log"]) if ended["code"] and not ended["asked"] else ""
 
 
 def _whole(number: object) -> int | None:

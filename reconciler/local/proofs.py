@@ -65,7 +65,7 @@ def read_bytes(path: str) -> bytes:
 class Stat:
     """What /proc/PID/stat says; `start` is 0 where there is no such process."""
 
-    __slots__ = ("ended", "parent", "session", "start", "status")
+    __slots__ = ("ended", "parent", "session", "start", "status", "ticks")
 
     def __init__(self, pid: int) -> None:
         fields = read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
@@ -75,6 +75,8 @@ class Stat:
         self.session = int(fields[3]) if whole else 0
         self.start = int(fields[19]) if whole else 0
         """Clock ticks since boot."""
+        self.ticks = int(fields[11]) + int(fields[12]) if whole else 0
+        """Processor time used, in clock ticks."""
         self.status = int(fields[49]) if whole else 0
         """Wait status, of a zombie."""
 
@@ -89,6 +91,12 @@ def has_ended(pidfd: int) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since boot, in all cgroups."""
+    _, found, rest = read_bytes("/proc/vmstat").partition(b"\noom_kill ")
+    return int(rest.split(maxsplit=1)[0]) if found else 0
 
 
 def identify(pid: int) -> Record:

@@ -1,0 +1,36 @@
+"""Why a service ended, as far as its own last words tell.
+
+Belongs here: the phrases by which programs of ours say it, and reading the end of a log for one of them.
+Does not belong here: exit codes and signals (`holding` records them), or what follows (`restarts`).
+
+Only the name of a cause is passed on, never a line of the log: an agent may have written anything there.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+_TAIL: Final = 2048
+"""Bytes at the end of the log that are searched: more would be about earlier runs."""
+_PHRASES: Final = (
+    ("address already in use", "its port was taken"),
+    ("eaddrinuse", "its port was taken"),
+    ("serveerror", "it could not listen on its port"),  # all that OpenCode 1.18 says of a taken port (measured)
+    ("heap out of memory", "out of memory"),
+    ("cannot allocate memory", "out of memory"),
+    ("no space left on device", "the disk is full"),
+    ("opencode-manager: cannot run", "its program cannot be run"),
+)
+
+
+def of_log(path: str) -> str:
+    """The cause that the last lines of a log name; empty where they name none."""
+    try:
+        with open(path, "rb") as log:  # noqa: PTH123  a path from a record
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL))
+            text = log.read().decode(errors="replace").lower()
+    except OSError:
+        return ""
+    found = [(text.rfind(phrase), cause) for phrase, cause in _PHRASES if phrase in text]
+    return max(found)[1] if found else ""
