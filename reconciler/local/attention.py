@@ -47,9 +47,11 @@ def at_rest(sessions: Sequence[Mapping[str, Any]], busy: Mapping[str, Any]) -> l
 
 
 def broke_off(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the newest message is an answer that was never finished: its server died meanwhile (measured)."""
-    info = messages[-1]["info"] if messages else {}
-    return info.get("role") == "assistant" and not info["time"].get("completed") and not info.get("error")
+    """Whether the newest message is a prompt or an answer that was never finished: its server died (measured)."""
+    if not messages:
+        return False
+    info = messages[-1]["info"]
+    return info["role"] == "user" or not (info["time"].get("completed") or info.get("error"))
 
 
 def _more(items: Sequence[object]) -> str:

@@ -41,3 +41,14 @@ def test_a_provider_counts_as_unreachable_after_three_attempts() -> None:
 
     assert reasons([], [], {"ses_1": retry}) == []
     assert reasons([], [], {"ses_1": retry | {"attempt": 3}}) == ["ProviderUnreachable"]
+
+
+def test_a_prompt_and_an_answer_without_an_end_are_broken_off() -> None:
+    """A finished, failed or missing one is not."""
+    unfinished, finished = {"time": {"created": 1}}, {"time": {"created": 1, "completed": 2}}
+
+    assert attention.broke_off([{"info": {"role": "user", **unfinished}}])
+    assert attention.broke_off([{"info": {"role": "assistant", **unfinished}}])
+    assert not attention.broke_off([{"info": {"role": "assistant", **finished}}])
+    assert not attention.broke_off([{"info": {"role": "assistant", "error": {"name": "Aborted"}, **unfinished}}])
+    assert not attention.broke_off([])
