@@ -49,6 +49,7 @@ class TestRunning:
         [pid] = bench.hear("leader")
         given = json.loads((bench.run / "report.json").read_text())
         lock = given["fds"].pop(next(fd for fd, path in given["fds"].items() if path.endswith("agent.lock")))
+        given["fds"].pop(next(fd for fd, path in given["fds"].items() if path.startswith("socket:")))  # its guard
 
         assert given["env"]["THE_PASSWORD"] == SECRET
         assert given["env"]["OCM_SANDBOX"] == f"blog:{run_id}"
@@ -115,7 +116,8 @@ class TestRunning:
         code = f"import sys; sys.path.append({str(root)!r}); import reconciler.local.keeper; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
         loaded = set(done.stdout.split())
-        parts = {f"reconciler.local.{part}" for part in ("keeper", "starting", "holding", "proofs", "tree")}
+        names = ("keeper", "nursery", "starting", "holding", "proofs", "guards", "tree")
+        parts = {f"reconciler.local.{name}" for name in names}
         parts |= {"reconciler", "reconciler.crash", "reconciler.local"}
 
         assert {name for name in loaded if name.startswith("reconciler")} == parts

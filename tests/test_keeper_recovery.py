@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.facts import Phase
-from reconciler.local import holding, processes, proofs
+from reconciler.local import guards, holding, processes, proofs, spawn
 from reconciler.local.processes import KeeperError
 from tests.support.bench import (
     HOSTILE,
@@ -224,7 +224,7 @@ class TestDamage:
         [pid] = bench.hear("leader")
         for path in bench.run.iterdir():
             path.unlink()
-        assert bench.facts().phase is Phase.NEVER
+        assert bench.facts().phase is Phase.ORPHANED
         with pytest.raises(KeeperError, match="its lock file was deleted"):
             await bench.start("ignore")
         os.kill(pid, signal.SIGUSR1)
@@ -301,3 +301,33 @@ def forge(bench: Bench, pid: int, *, boot_id: str = "", changed: str = "") -> No
         who[changed] += 1
     run = proofs.nobodys_run() | {"run_id": "r1", "marker": "OCM_SANDBOX=blog:r1", "keeper": who, "leader": who}
     proofs.write_record(f"{bench.run}/agent.run.json", run | ({"boot_id": boot_id} if boot_id else {}))
+
+
+class TestNursery:
+    """The small parent that keepers are forked from."""
+
+    async def test_one_that_was_killed_is_started_again(self, bench: Bench) -> None:
+        """And what it has forked goes on."""
+        await bench.start("ignore")
+        [pid] = bench.hear("leader")
+
+        os.kill(spawn.nursery.pid, signal.SIGKILL)
+
+        assert bench.facts().pid == pid
+        assert await bench.stop()
+        await bench.start("ignore")
+        assert bench.facts().pid in bench.hear("leader", 2)
+
+    async def test_a_service_is_not_started_twice_when_its_run_folder_is_emptied(self, bench: Bench) -> None:
+        """Its guards cannot be deleted."""
+        await bench.start("ignore")
+        bench.hear("leader")
+        for path in bench.run.iterdir():
+            path.unlink()
+
+        with pytest.raises(KeeperError, match="its lock file was deleted"):
+            await bench.start("ignore")
+
+        assert await bench.stop()
+        assert bench.living() == []
+        assert guards.taken(str(bench.run), SERVICE) is False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.local import processes
+from reconciler.local import processes, spawn
 from reconciler.local.act import Actor
 from reconciler.local.health import Prober
 from reconciler.local.observe import Observer
@@ -43,6 +44,8 @@ class LocalEngine:
         self._serving = Serving(settings, self._observer, toolchains, self._prober, self._watch)
         self._actor = Actor(settings, ledgers, self._observer, toolchains, self._serving)
         self._exits = ExitWatch(self._exited)
+        if not dry:
+            spawn.nursery.prepare()
 
     def now(self) -> Now:
         """The clock of this machine."""
@@ -84,6 +87,7 @@ class LocalEngine:
     async def close(self) -> None:
         """Let go of what is watched; the services go on."""
         self._exits.close()
+        await asyncio.to_thread(spawn.nursery.close)
         await self._prober.close()
 
     def _watch(self, name: str) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from reconciler.local import proofs, spawn
+from reconciler.local import proofs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,6 @@ class ExitWatch:
 
     def watch(self, name: str, run_dir: Path, service: str) -> None:
         """Watch what lives of a service now; what is watched already stays so. Cheap enough for every pass."""
-        spawn.reap()
         place = proofs.Place(os.path.realpath(run_dir), service)
         run = proofs.read_record(place.run)
         if not run or run["boot_id"] != proofs.boot_id():
@@ -49,7 +48,6 @@ class ExitWatch:
 
     def _ended(self, key: tuple[str, int, int]) -> None:
         self._forget(key)
-        spawn.reap()
         self._callback(key[0])
 
     def _forget(self, key: tuple[str, int, int]) -> None:

@@ -29,6 +29,8 @@ PATROL = 15.0
 """Seconds between looks at the log and at our own files, when nothing else happens."""
 LINGER = 2.0
 """Seconds that what the leader left behind gets between TERM and KILL."""
+ALONE = 0.2
+"""Seconds the leader has to end its own in its own way, before all of them are told."""
 AGAIN = 0.1
 """Seconds until the rest is killed again; doubles up to SLOWEST for what does not die."""
 SLOWEST = 5.0
@@ -83,6 +85,8 @@ class Holder:
         self._patrol_at = 0.0
         self.locks: dict[str, int] = {}
         """Paths and descriptors of what we hold, to be taken again should somebody delete them."""
+        self.guards: list[object] = []
+        """What we hold besides, for as long as we live."""
 
     def hold(self) -> None:
         """Until nothing is left of the run."""
@@ -94,7 +98,8 @@ class Holder:
                 break
             self._escalate()
             self._wait()
-        self._finish()
+        if not self._exit["emptied"]:
+            self._finish()
 
     # -- what happened -------------------------------------------------------------------------------------------------
 
@@ -125,7 +130,10 @@ class Holder:
                 "lived": round(at - self._run["started"], 3) if self._run["started"] else 0.0,
                 "emptied": False,
             }
-            self._record_exit()
+            if self._ancestor and self._is_empty():
+                self._finish()
+            else:
+                self._record_exit()
         if self._leader is not None:
             os.close(self._leader)
             self._leader = None
@@ -144,9 +152,16 @@ class Holder:
     # -- what is done --------------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
-        """TERM now, TERM again (the first may be swallowed: measured), then KILL."""
+        """TERM to the leader, to all, to all again (the first may be swallowed: measured), then KILL.
+
+        Most leaders need no more than the first: finding all of them means a walk over every process of the machine.
+        """
         now, grace = time.monotonic(), self._run["grace"]
         self._terms = [now, now + 0.4 * grace]
+        if self._ancestor and not self._exit:
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                os.kill(self._run["leader"]["pid"], number)  # our child, not reaped: nobody else has its pid
+            self._terms[0] += ALONE
         self._kill_at = min(self._kill_at, now + grace)
 
     def _escalate(self) -> None:
@@ -197,14 +212,15 @@ class Holder:
         self._record_exit()
 
     def _record_run(self) -> None:
+        # Not durable: what it says dies with this boot of the machine, as we do.
         # A full disk or a deleted folder must never end a keeper: it goes on by what it knows.
         with contextlib.suppress(OSError):
             if self._run["run_id"]:
-                proofs.write_record(self._place.run, self._run)
+                proofs.write_record(self._place.run, self._run, durable=False)
 
     def _record_exit(self) -> None:
         with contextlib.suppress(OSError):
-            proofs.write_record(self._place.exit, self._exit)
+            proofs.write_record(self._place.exit, self._exit, durable=False)
 
     def _heal(self) -> None:
         """What somebody deleted is made again, or a second copy could be started."""

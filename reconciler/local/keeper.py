@@ -1,6 +1,7 @@
 """The keeper: a tiny parent that holds one service, outlives the controller, and leaves nothing behind.
 
-A program of its own: `keeper.py RUN_DIR SERVICE [--adopt]`. The job comes as JSON on stdin, the answer goes to stdout.
+A program of its own: `keeper.py RUN_DIR SERVICE [--adopt]`, in practice forked by `keeper.py --nursery`. The job comes
+as JSON on stdin, the answer goes to stdout.
 
 Belongs here: the order of a keeper's life. Its parts are `starting`, `holding`, `tree` and `proofs`: they import little
 of the standard library and nothing of ours but each other, because there is one keeper for each service. (This file is
@@ -21,7 +22,7 @@ import sys
 sys.path.append(os.path.abspath(__file__).rpartition("/reconciler/")[0])  # noqa: PTH100  pathlib costs half a megabyte
 
 from reconciler import crash
-from reconciler.local import proofs, starting
+from reconciler.local import nursery, proofs, starting
 
 REFUSED = 75
 """Exit status when somebody else holds the service: nothing was started."""
@@ -51,4 +52,6 @@ def main(run_dir: str, service: str, *options: str) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--nursery":
+        sys.exit(nursery.serve(main, [sys.executable, "-I", "-S", __file__]))
     sys.exit(main(*sys.argv[1:]))

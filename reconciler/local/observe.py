@@ -104,10 +104,7 @@ class Observer:
         self._probes.pop((project.name, service), None)
         if facts.alive or kept is None:
             return facts
-        holder = processes.port_holder(kept)
-        if holder and facts.phase is Phase.NEVER and processes.lost(project.sandbox.run, service.value):
-            return replace(facts, phase=Phase.ORPHANED)  # the sandbox was deleted, and its service is left
-        return replace(facts, port_holder=holder)
+        return replace(facts, port_holder=processes.port_holder(kept))
 
     async def _probe(self, project: Project, service: Service, facts: ServiceFacts, now: Now) -> Probe:
         """The last probe of this run, or a new one when it is due."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.facts import Exit, Now, Phase, ServiceFacts
-from reconciler.local import causes, proofs, spawn
+from reconciler.local import causes, guards, proofs, spawn
 from reconciler.local.exits import ExitWatch
 from reconciler.local.listeners import listens, port_holder
 from reconciler.local.proofs import Place
@@ -86,6 +86,7 @@ def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
     kept, left = proofs.lock_held(place.keeper_lock), proofs.lock_held(place.lock)
     if not run:
         # A keeper that is only starting, or whose record is lost: never a reason for a second copy.
+        left = left or any(guards.taken(place.folder, part) for part in (place.keeper_guard, place.guard))
         return ServiceFacts(phase=Phase.ENDING if kept else Phase.ORPHANED if left else Phase.NEVER)
     ours = run["boot_id"] == now.boot_id
     leader = ours and _lives(run["leader"], run["marker"])
@@ -104,12 +105,6 @@ def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
         started_wall=run["started_wall"],
         exit=_exit(run, ended, over=phase is Phase.EXITED),
     )
-
-
-def lost(run_dir: Path, service: str) -> bool:
-    """Whether a keeper still holds a service whose records and locks were all deleted. Walks over all processes."""
-    place = _place(run_dir, service)
-    return any(proofs.holds_lock(pid, place.keeper_lock) for pid in proofs.pids())
 
 
 def _phase(*, leader: bool, kept: bool, stopping: bool) -> Phase:
@@ -235,15 +230,11 @@ async def stop(run_dir: Path, service: str, *, timeout: float) -> bool:  # noqa:
         if keeper is not None:
             if not await _end(keeper, deadline - time.monotonic()):
                 return False
-        elif not _left(run_dir, service):
+        elif not observe(run_dir, service, now()).alive:
             return True
         else:
             await adopt(run_dir, service)
-    return not _left(run_dir, service)
-
-
-def _left(run_dir: Path, service: str) -> bool:
-    return observe(run_dir, service, now()).alive or lost(run_dir, service)
+    return not observe(run_dir, service, now()).alive
 
 
 async def _end(keeper: int, limit: float) -> bool:
@@ -261,7 +252,6 @@ async def _end(keeper: int, limit: float) -> bool:
     finally:
         loop.remove_reader(keeper)
         os.close(keeper)
-        spawn.reap()
     return True
 
 

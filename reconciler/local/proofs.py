@@ -39,6 +39,9 @@ class Place:
         """Held by the keeper alone."""
         self.lock = f"{stem}.lock"
         """Held by the keeper and by every process of the service that keeps its descriptors."""
+        self.keeper_guard = f"{service} keeper"
+        """The same as the two locks, but it cannot be deleted."""
+        self.guard = service
 
 
 class Held(Exception):  # noqa: N818  a state, not a failure
@@ -196,14 +199,17 @@ def finished(run: Record, ended: Record) -> bool:
     return run["boot_id"] != boot_id() or (ended.get("run_id") == run["run_id"] and ended.get("emptied") is True)
 
 
-def replace(path: str, data: bytes) -> None:
-    """Replace a file durably: after a crash there is the old content or the new."""
+def replace(path: str, data: bytes, *, durable: bool = True) -> None:
+    """Replace a file: whoever looks sees the old content or the new; if durably, also after a crash of the machine."""
     temporary = f"{path}.tmp"
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     os.rename(temporary, path)
+    if not durable:
+        return
     folder = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -211,9 +217,9 @@ def replace(path: str, data: bytes) -> None:
         os.close(folder)
 
 
-def write_record(path: str, record: Record) -> None:
-    """Replace a record durably."""
-    replace(path, json.dumps(record).encode())
+def write_record(path: str, record: Record, *, durable: bool = True) -> None:
+    """Replace a record."""
+    replace(path, json.dumps(record).encode(), durable=durable)
 
 
 # -- locks -------------------------------------------------------------------------------------------------------------

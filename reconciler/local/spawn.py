@@ -1,10 +1,7 @@
-"""Starting keeper programs as children of this process, and reaping them.
+"""Asking the nursery for keepers, and handing them their jobs.
 
-Belongs here: the pipes to a keeper, its answer, its end. Does not belong here: what the keeper is asked to do
-(`processes`).
-
-Reaping is by pid and only of keepers: the children of others, like git helpers, belong to whoever started them. A
-keeper that outlives this process is reaped by whoever inherits it.
+Belongs here: the nursery as a child of this process, the pipes to a keeper, its answer. Does not belong here: what the
+keeper is asked to do (`processes`), or how it is forked (`nursery`).
 """
 
 from __future__ import annotations
@@ -12,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import socket
 import sys
 import threading
 import time
@@ -19,18 +17,77 @@ from pathlib import Path
 from typing import Final
 
 from reconciler import crash
+from reconciler.local.nursery import ROOM
 
 KEEPER: Final = Path(__file__).with_name("keeper.py")
 ANSWER_LIMIT: Final = 30.0
 """Seconds for a keeper to answer: its disk may be slow, and what the last run left behind is ended first."""
 
-_lock = threading.Lock()
-_children: set[int] = set()
-"""Our keepers that were not reaped; their pids cannot be given to anybody else."""
+
+class Nursery:
+    """The nursery of this process. It ends with us, its keepers do not; one that was killed is started again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._channel: socket.socket | None = None
+        self.pid = 0
+
+    def prepare(self) -> None:
+        """Start it, so that the first service need not wait for it."""
+        with self._lock:
+            if self._channel is None:
+                self._start()
+
+    def fork(self, arguments: list[str], stdin: int, stdout: int) -> int | None:
+        """Have a keeper forked; its pidfd, or None when it has ended already."""
+        request = "\0".join([os.environ.get(crash.VARIABLE, ""), *arguments]).encode()
+        with self._lock:
+            try:
+                return self._ask(request, stdin, stdout)
+            except (BrokenPipeError, ConnectionResetError):  # somebody killed it
+                self._end()
+                return self._ask(request, stdin, stdout)
+
+    def close(self) -> None:
+        """End it."""
+        with self._lock:
+            self._end()
+
+    def _ask(self, request: bytes, stdin: int, stdout: int) -> int | None:
+        channel = self._channel or self._start()
+        socket.send_fds(channel, [request], [stdin, stdout])
+        answer, handles, _, _ = socket.recv_fds(channel, 64, 1)
+        if not answer:
+            raise ConnectionResetError
+        return handles[0] if handles else None
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-I", "-S", str(KEEPER), "--nursery", " " * ROOM]
+            actions = [
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_RDWR, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_RDWR, 0),
+            ]
+            self.pid = os.posix_spawn(sys.executable, command, {}, file_actions=actions, setsid=True)
+        ours.settimeout(ANSWER_LIMIT)
+        self._channel = ours
+        return ours
+
+    def _end(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+            with contextlib.suppress(ChildProcessError):  # somebody waited for all children
+                os.waitpid(self.pid, 0)
+
+
+nursery: Final = Nursery()
 
 
 def ask_keeper(arguments: list[str], job: bytes) -> str:
-    """Start a keeper, hand it its job, and wait for its answer. Blocks.
+    """Have a keeper started, hand it its job, and wait for its answer. Blocks.
 
     Returns:
         Its answer; empty when it died before it gave one.
@@ -41,7 +98,7 @@ def ask_keeper(arguments: list[str], job: bytes) -> str:
     theirs, give = os.pipe()
     answers, answer = os.pipe()
     try:
-        pidfd = _spawn(arguments, theirs, answer)
+        pidfd = nursery.fork(arguments, theirs, answer)
     except OSError:
         os.close(give)
         os.close(answers)
@@ -54,40 +111,13 @@ def ask_keeper(arguments: list[str], job: bytes) -> str:
         with open(give, "wb") as pipe, contextlib.suppress(BrokenPipeError):  # noqa: PTH123  a descriptor
             pipe.write(job)
         text = _read(answers, deadline)
-        if text != "started":  # it ends now, and nobody will watch it
+        if text != "started" and pidfd is not None:  # it ends now, and nobody will watch it
             _await(pidfd, deadline)
         return text
     finally:
         os.close(answers)
-        os.close(pidfd)
-        reap()
-
-
-def reap() -> None:
-    """Reap the keepers of ours that have ended."""
-    with _lock:
-        for pid in list(_children):
-            try:
-                ended, _ = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:  # somebody waited for all children
-                ended = pid
-            if ended:
-                _children.discard(pid)
-
-
-def _spawn(arguments: list[str], stdin: int, stdout: int) -> int:
-    """Start a keeper isolated, without our environment and descriptors; says its pidfd."""
-    command = [sys.executable, "-I", "-S", str(KEEPER), *arguments]
-    env = {name: os.environ[name] for name in (crash.VARIABLE,) if name in os.environ}
-    actions = [
-        (os.POSIX_SPAWN_DUP2, stdin, 0),
-        (os.POSIX_SPAWN_DUP2, stdout, 1),
-        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_RDWR, 0),
-    ]
-    with _lock:
-        pid = os.posix_spawn(sys.executable, command, env, file_actions=actions, setsid=True)
-        _children.add(pid)
-        return os.pidfd_open(pid)
+        if pidfd is not None:
+            os.close(pidfd)
 
 
 def _read(pipe: int, deadline: float) -> str:

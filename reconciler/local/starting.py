@@ -16,16 +16,18 @@ import signal
 import time
 
 from reconciler import crash
-from reconciler.local import proofs
+from reconciler.local import guards, proofs
 from reconciler.local.holding import Holder, Signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from typing import NoReturn
 
     from reconciler.local.proofs import Place, Record
 
 _PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def answer(text: str) -> None:
@@ -56,11 +58,13 @@ def start(place: Place) -> Holder | None:
         return None
     locks = {place.keeper_lock: proofs.take_lock(place.keeper_lock), place.lock: proofs.take_lock(place.lock)}
     signals = Signals()
+    keeper_guard = take_guard(place.folder, place.keeper_guard)
     settle(place, signals, locks)
+    guard = take_guard(place.folder, place.guard)
     become_subreaper()
     open_log(job["log"])
     crash.point("before-fork")
-    pid, gate, failure = fork_gated(job, locks[place.lock])
+    pid, gate, failure = fork_gated(job, locks[place.lock], guard.fileno())
     crash.point("after-fork")
     run = run_record(job, pid)
     try:
@@ -76,22 +80,32 @@ def start(place: Place) -> Holder | None:
     with open(failure, "rb") as pipe:  # closed by the exec
         problem = pipe.read().decode()
     with contextlib.suppress(OSError):  # for people only
-        proofs.replace(run["pid_file"], b"%d\n" % pid)
+        proofs.replace(run["pid_file"], b"%d\n" % pid, durable=False)
     answer(problem or "started")
     holder = Holder(place, run, signals, None, ancestor=True)
     holder.locks = locks
+    holder.guards = [keeper_guard, guard]
     return holder
 
 
+def take_guard(folder: str, part: str) -> _socket.socket:
+    """One of the service's guards.
+
+    Raises:
+        Held: somebody else has it.
+    """
+    try:
+        return guards.take(folder, part)
+    except guards.Taken:
+        raise proofs.Held("processes of its last run are left, though its lock file was deleted") from None
+
+
 def settle(place: Place, signals: Signals, locks: dict[str, int]) -> None:
-    """Make sure that nothing lives of the last run, whose locks are free: they can be deleted, or not be inherited.
+    """Make sure that nothing lives of the last run, whose locks are free: not all processes inherit them.
 
     Raises:
         Held: it does.
     """
-    for pid in proofs.pids():
-        if pid != os.getpid() and any(proofs.holds_lock(pid, path) for path in locks):
-            raise proofs.Held(f"process {pid} holds it, though its lock file was deleted")
     run = proofs.read_record(place.run)
     if not run or proofs.finished(run, proofs.read_record(place.exit)):
         return
@@ -108,8 +122,7 @@ def settle(place: Place, signals: Signals, locks: dict[str, int]) -> None:
 
 def become_subreaper() -> None:
     """From now on every orphan among our descendants becomes our child."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "cannot become a subreaper")
 
 
@@ -121,7 +134,7 @@ def open_log(path: str) -> None:
     os.close(log)
 
 
-def fork_gated(job: Record, lock: int) -> tuple[int, int, int]:
+def fork_gated(job: Record, *marks: int) -> tuple[int, int, int]:
     """Fork the service's leader, which waits for a word before it becomes the service.
 
     Returns:
@@ -133,14 +146,14 @@ def fork_gated(job: Record, lock: int) -> tuple[int, int, int]:
     pid = os.fork()
     if pid == 0:
         os.close(gate)
-        become(job, lock, waiting, failed)
+        become(job, marks, waiting, failed)
     signal.pthread_sigmask(signal.SIG_SETMASK, old)
     os.close(waiting)
     os.close(failed)
     return pid, gate, failure
 
 
-def become(job: Record, lock: int, waiting: int, failed: int) -> NoReturn:
+def become(job: Record, marks: tuple[int, ...], waiting: int, failed: int) -> NoReturn:
     """In the child: wait at the gate, then be the service."""
     try:
         os.setsid()
@@ -151,7 +164,8 @@ def become(job: Record, lock: int, waiting: int, failed: int) -> NoReturn:
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(2, 1)
-        os.set_inheritable(lock, True)
+        for mark in marks:
+            os.set_inheritable(mark, True)
         if os.read(waiting, 2) == b"go":  # else our keeper died before the record was durable
             os.chdir(job["cwd"])
             os.execvpe(job["argv"][0], job["argv"], job["env"])  # noqa: S606  never through a shell
@@ -191,6 +205,7 @@ def adopt(place: Place) -> Holder:
     """
     locks = {place.keeper_lock: proofs.take_lock(place.keeper_lock)}
     signals = Signals()
+    guard = take_guard(place.folder, place.keeper_guard)
     run = proofs.read_record(place.run)
     leader = None
     if run and not proofs.finished(run, proofs.read_record(place.exit)):
@@ -205,6 +220,7 @@ def adopt(place: Place) -> Holder:
     answer("started")
     holder = Holder(place, run, signals, leader, ancestor=False)
     holder.locks = locks
+    holder.guards = [guard]
     return holder
 
 

@@ -1,0 +1,46 @@
+"""Locks that cannot be deleted: a name that only one process of this machine can have at a time.
+
+Belongs here: taking such a name, and seeing whether somebody has it. Standard library only, imports nothing of ours.
+Does not belong here: the lock files, which say the same as long as nobody deletes them (`proofs`).
+
+A name is an abstract socket's. It is free again however its holder ends, and whoever inherits the socket holds it too.
+"""
+
+from __future__ import annotations
+
+import _socket
+import binascii
+import errno
+
+
+class Taken(Exception):  # noqa: N818  a state, not a failure
+    """Somebody has the name."""
+
+
+def take(run_dir: str, part: str) -> _socket.socket:
+    """Have the name of this part of a run folder until the socket is closed.
+
+    Raises:
+        Taken: somebody else has it.
+    """
+    guard = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    try:
+        guard.bind(b"\0" + _name(run_dir, part))
+    except OSError as error:
+        guard.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Taken from None
+        raise
+    return guard
+
+
+def taken(run_dir: str, part: str) -> bool:
+    """Whether somebody has it. Asking changes nothing."""
+    with open("/proc/net/unix", "rb", buffering=0) as table:  # noqa: PTH123  pathlib costs half a megabyte
+        return b" @" + _name(run_dir, part) + b"\n" in table.readall() + b"\n"
+
+
+def _name(run_dir: str, part: str) -> bytes:
+    """Short enough for a socket's name (107 bytes), and never another folder's."""
+    path = run_dir.encode(errors="surrogateescape")
+    return b"opencode-manager %08x %s %s" % (binascii.crc32(path), part.encode(), path[-48:].replace(b"\n", b"?"))
