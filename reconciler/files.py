@@ -18,14 +18,15 @@ _FLOCK = "hhqqi4x"
 """struct flock of 64-bit Linux: type, whence, start, length, pid."""
 
 
-def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True, named: bool = True) -> None:
     """Replace a file's content atomically: a reader sees the old or the new, a crash leaves one of them.
 
     Args:
         path: the file; its folder must exist.
         data: the whole new content.
         mode: permissions, from the first instant.
-        durable: also survive a power cut (fsync of file and folder, about 4 ms); False for what can be derived again.
+        durable: one of the two is also there after a power cut (fsync); False for what can be derived again.
+        named: and it is the new one (fsync of the folder too, which doubles the time).
     """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -39,7 +40,7 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    if durable:
+    if durable and named:
         sync_folder(path.parent)
 
 

@@ -66,7 +66,7 @@ class Ledgers:
         if self._dry or not os.path.isdir(path.parent):
             return
         try:
-            files.replace_file(path, json.dumps(asdict(ledger), indent=1).encode())
+            files.replace_file(path, json.dumps(asdict(ledger), indent=1).encode(), named=False)
         except OSError as error:
             # On a full disk the controller goes on by what it knows, says so, and tries again.
             self._unsaved[name] = f"cannot write {path}: {(error.strerror or str(error)).lower()}; it is tried again"

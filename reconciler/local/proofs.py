@@ -5,7 +5,7 @@ it, so it is standard library only, imports nothing of ours, and keeps to the fe
 Does not belong here: signals, or any decision.
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH104, PTH115, PTH116, PTH120, PTH123, PTH208
+# ruff: noqa: PTH104, PTH115, PTH116, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -200,7 +200,10 @@ def finished(run: Record, ended: Record) -> bool:
 
 
 def replace(path: str, data: bytes, *, durable: bool = True) -> None:
-    """Replace a file: whoever looks sees the old content or the new; if durably, also after a crash of the machine."""
+    """Replace a file: whoever looks sees the old content or the new; if durably, also after a power cut.
+
+    Which of the two is no matter: what was written before a power cut is of another boot after it.
+    """
     temporary = f"{path}.tmp"
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
         file.write(data)
@@ -208,13 +211,6 @@ def replace(path: str, data: bytes, *, durable: bool = True) -> None:
         if durable:
             os.fsync(file.fileno())
     os.rename(temporary, path)
-    if not durable:
-        return
-    folder = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def write_record(path: str, record: Record, *, durable: bool = True) -> None:

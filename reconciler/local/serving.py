@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from reconciler.local.toolchain import Toolchains
     from reconciler.settings import Settings
 
-PAUSE: Final = 0.1
-"""Seconds between two attempts to prove a starting service ready."""
+PAUSES: Final = (0.002, 0.1)
+"""Seconds before the second attempt to prove a starting service ready, and the longest between two: each is longer."""
 STOP_TIMEOUT: Final = 30.0
 """Seconds after which an unfinished stop is looked at again; the keeper goes on meanwhile."""
 
@@ -111,7 +111,7 @@ class Serving:
         """Attempts until it is proved ready, ended, or out of time."""
         ended = self._exits.setdefault(project.name, asyncio.Event())
         deadline = time.monotonic() + self._settings.start_timeout
-        detail = "it does not listen"
+        detail, pause = "it does not listen", PAUSES[0]
         while time.monotonic() < deadline:
             ended.clear()
             now = processes.now()
@@ -126,7 +126,8 @@ class Serving:
                     self._observer.remember(project.name, service, facts.run_id, probe)
                     return Done()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), PAUSE)
+                await asyncio.wait_for(ended.wait(), pause)
+            pause = min(1.5 * pause, PAUSES[1])
         log = self._settings.home.log_file(project.name, service.value)
         message = f"the {service} was not ready after {self._settings.start_timeout:.0f} s ({detail}); see {log}"
         return Retry(reason="NotReady", message=message)

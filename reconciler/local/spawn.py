@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -22,6 +23,10 @@ from reconciler.local.nursery import ROOM
 KEEPER: Final = Path(__file__).with_name("keeper.py")
 ANSWER_LIMIT: Final = 30.0
 """Seconds for a keeper to answer: its disk may be slow, and what the last run left behind is ended first."""
+
+
+FORK_LIMIT: Final = 10.0
+"""Seconds for a keeper to be forked."""
 
 
 class Nursery:
@@ -38,13 +43,17 @@ class Nursery:
             if self._channel is None:
                 self._start()
 
-    def fork(self, arguments: list[str], stdin: int, stdout: int) -> int | None:
-        """Have a keeper forked; its pidfd, or None when it has ended already."""
+    def fork(self, arguments: list[str], stdin: int, stdout: int) -> int:
+        """Have a keeper forked; its pidfd.
+
+        Raises:
+            OSError: it cannot be.
+        """
         request = "\0".join([os.environ.get(crash.VARIABLE, ""), *arguments]).encode()
         with self._lock:
             try:
                 return self._ask(request, stdin, stdout)
-            except (BrokenPipeError, ConnectionResetError):  # somebody killed it
+            except (BrokenPipeError, ConnectionResetError, TimeoutError):  # somebody killed or stopped it
                 self._end()
                 return self._ask(request, stdin, stdout)
 
@@ -53,13 +62,13 @@ class Nursery:
         with self._lock:
             self._end()
 
-    def _ask(self, request: bytes, stdin: int, stdout: int) -> int | None:
+    def _ask(self, request: bytes, stdin: int, stdout: int) -> int:
         channel = self._channel or self._start()
         socket.send_fds(channel, [request], [stdin, stdout])
         answer, handles, _, _ = socket.recv_fds(channel, 64, 1)
         if not answer:
             raise ConnectionResetError
-        return handles[0] if handles else None
+        return handles[0]
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -71,7 +80,7 @@ class Nursery:
                 (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_RDWR, 0),
             ]
             self.pid = os.posix_spawn(sys.executable, command, {}, file_actions=actions, setsid=True)
-        ours.settimeout(ANSWER_LIMIT)
+        ours.settimeout(FORK_LIMIT)
         self._channel = ours
         return ours
 
@@ -79,6 +88,8 @@ class Nursery:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)  # our child, not reaped: nobody else has its pid
             with contextlib.suppress(ChildProcessError):  # somebody waited for all children
                 os.waitpid(self.pid, 0)
 
@@ -111,13 +122,12 @@ def ask_keeper(arguments: list[str], job: bytes) -> str:
         with open(give, "wb") as pipe, contextlib.suppress(BrokenPipeError):  # noqa: PTH123  a descriptor
             pipe.write(job)
         text = _read(answers, deadline)
-        if text != "started" and pidfd is not None:  # it ends now, and nobody will watch it
+        if text != "started":  # it ends now, and nobody will watch it
             _await(pidfd, deadline)
         return text
     finally:
         os.close(answers)
-        if pidfd is not None:
-            os.close(pidfd)
+        os.close(pidfd)
 
 
 def _read(pipe: int, deadline: float) -> str:
