@@ -265,8 +265,11 @@ def _unresponsive(view: View, service: Service) -> Plan:
     probe = view.facts.service(service).probe
     message = f"the {service} has missed {probe.misses} health probes: {probe.detail}"
     quiet = 0.0 if probe.quiet_since is None else view.now.boot - probe.quiet_since
-    if quiet >= view.wedged_after and view.spec.restart.policy != "never":
+    if quiet >= view.wedged_after:
         cause = f"it is wedged: silent for {quiet:.0f} s without using the processor"
+        if view.spec.restart.policy == "never":
+            message = f"{message}; {cause}; restart.policy is never; end that with: opencode-manager restart"
+            return Plan(hold=Hold(reason="Wedged", message=message, after=10.0))
         stop = StopService(service=service, cause=cause, wedged=True)
         return Plan(actions=(stop, StartService(service=service, cause=cause)))
     return Plan(hold=Hold(reason="Unresponsive", message=message, after=1.0, stalled=False))
