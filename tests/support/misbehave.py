@@ -136,6 +136,14 @@ def group() -> None:
     tell("leader")
 
 
+def family() -> None:
+    """Live with a child in the group that ignores TERM."""
+    if os.fork() == 0:
+        deaf()
+        live("child")
+    live("leader")
+
+
 def storm() -> None:
     """Walkers that fork and exit so fast that no list of them is ever right; bounded."""
     for _ in range(3):
@@ -244,6 +252,7 @@ MODES = {
         marked,
         grandchild,
         group,
+        family,
         storm,
         orphans,
         noisy,

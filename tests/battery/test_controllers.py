@@ -1,0 +1,223 @@
+"""Killed as hard as can be: controllers, keepers and services, at every named point and at random instants."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler import crash, published
+from tests.support.battery import ROLES, STEADY, Town, Wanted, Witness, census, kill, nurseries, pids, runs, settle, uid
+from tests.support.world import LIGHT_AGENT, PATIENCE, World, a_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.scoreboard import Score
+
+pytestmark = pytest.mark.xdist_group("town")  # one for all rows
+DICE = random.SystemRandom()
+ROUNDS = {"controller": 5, "keepers": 3, "controller and keepers": 3, "nursery": 2, "agents": 3, "bridges": 3}
+"""Of each row in its short form; each round is one try of each role."""
+HORIZON = 0.9
+"""Seconds that a round takes on an idle machine."""
+
+
+# -- random instants ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="town", scope="module")
+def _town(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range]) -> Iterator[Town]:
+    with a_world(tmp_path_factory.mktemp("town"), ports) as world:
+        town = Town(world)
+        town.found()
+        yield town
+        world.kill()
+        kill(census(world))  # faster than asking all of them
+
+
+def strike(town: Town, victims: str) -> None:
+    """Kill them, and note who must live on."""
+    if "controller" in victims:
+        town.world.kill()
+    words = {word.removesuffix("s") for word in victims.split()}
+    services = not words.isdisjoint({"agent", "bridge"})
+    if services:  # half of them, and never the steady one's: the longer a streak of crashes, the longer the back-off
+        leaders = [member for member in census(town.world) if member.role == "leader" and member.project != STEADY]
+        hit = [member for member in leaders if member.service in words and DICE.random() < 0.5]
+    else:
+        hit = [member for member in [*census(town.world), *nurseries(town.world)] if member.role in words]
+    town.keep(but=kill(hit), may_wait=services)
+
+
+@pytest.mark.parametrize("victims", ROUNDS)
+def test_killed_at_random_instants(town: Town, score: Score, victims: str) -> None:
+    """Kill -9 at random instants of start, stop, restart, destroy."""
+    for _ in score.times(ROUNDS[victims], 200):
+        moment = DICE.uniform(0.0, HORIZON)
+        town.change()
+        threading.Event().wait(moment)  # there is no event for a random instant
+        strike(town, victims)
+        if not town.world.controllers:
+            town.world.start()
+        for seen in town.settle():
+            score.violation(f"{victims} killed {moment:.3f} s after the change of turn {town.turn}: {seen}")
+        score.tried(len(ROLES))
+    if victims in {"agents", "bridges"}:  # also those who waited for their next start
+        town.change()
+        score.expect(town.settle() == [], "undisturbed again, something is wrong")
+
+
+# -- named points ------------------------------------------------------------------------------------------------------
+
+
+def both(*actions: str) -> tuple[str, ...]:
+    return tuple(f"{when}:{action}" for action in actions for when in ("before", "after"))
+
+
+START = ("PrepareSandbox", "WriteSecrets", "CloneRepo", "ProvideToolchain", "ReservePort", "StartService", "AwaitReady")
+STORY: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
+    ("a first start", {}, both(*START)),
+    ("another ref", {"ref": "feature"}, both("CheckoutRef")),
+    ("keepers killed", {"ref": "feature"}, both("AdoptService")),
+    ("a restart", {"ref": "feature", "restarted_at": "now"}, both("StopService", "StartService")),
+    ("a stop", {"ref": "feature", "state": "stopped"}, both("StopService")),
+    ("a start", {"ref": "feature"}, both("StartService")),
+    ("a destroy", {"ref": "feature", "state": "absent"}, both("StopService", "MoveToTrash", "RemoveSpec")),
+)
+"""What happens to a project, and where a controller dies in it, each going on where the one before it died."""
+KEEPERS = ("before-fork", "after-fork", "after-record", "after-release", "after-answer", "after-adoption")
+"""Where keepers die, in an order that comes to all of them."""
+FAILED = {"StartServiceFailed", "AdoptServiceFailed", "NotConverging"}
+"""What a controller publishes whose keepers die."""
+NPM = """#!/bin/sh
+for last; do :; done
+folder="$3/node_modules/${last%@*}/bin"
+mkdir -p "$folder" && cp AGENT "$folder/opencode"
+"""
+"""A stand-in for npm: the agent it provides is our light one."""
+
+
+def prepare(world: World) -> None:
+    """A world in which an agent can be provided without a network."""
+    npm = world.root / "bin" / "npm"
+    npm.parent.mkdir()
+    npm.write_text(NPM.replace("AGENT", str(LIGHT_AGENT)))
+    npm.chmod(0o755)
+    world.environment["PATH"] = f"{npm.parent}:{Path(sys.executable).parent}:{world.environment['PATH']}"
+
+
+def die_at(world: World, point: str) -> None:
+    """Start a controller that dies at this point, and wait until it did."""
+    world.environment[crash.VARIABLE] = point
+    controller = world.start()
+    del world.environment[crash.VARIABLE]
+    try:
+        code = controller.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        code = None
+    assert code == -signal.SIGKILL, f"it never came to {point}\n{world.story()}"
+    world.controllers.clear()
+
+
+def tell(world: World, name: str, story: str, fields: dict[str, str]) -> Wanted:
+    """Ask for a part of the story; what must come of it."""
+    git = f"git: {{url: {world.origin}, ref: {fields.get('ref', 'null')}}}"
+    agent = f"agent: {{version: 1.0.{name.removeprefix('app')}}}"  # another one each time, so that it is provided
+    rest = [f"{key}: {value}" for key, value in fields.items() if key != "ref"]
+    world.write(name, "\n".join([git, agent, *rest]) + "\n")
+    match story:
+        case "a stop":
+            return Wanted(state="stopped")
+        case "a destroy":
+            return Wanted(state="gone", uid=uid(world, name))
+        case "a restart":
+            return Wanted(state="running", over=runs(world, name))
+        case "keepers killed":
+            kill(member for member in census(world) if member.role == "keeper")
+    return Wanted(state="running", kept={} if story.endswith("start") else pids(world, name))
+
+
+def parts(*, full: bool) -> Iterator[tuple[str, dict[str, str], tuple[str, ...]]]:
+    """Of the story; in the short form a controller dies once at each point, in the long form whenever it gets there."""
+    died: set[str] = set()
+    for story, fields, points in STORY:
+        fresh = tuple(point for point in points if full or point not in died)
+        died.update(points)
+        if fresh:
+            yield story, fields, fresh
+
+
+def test_the_controller_killed_between_all_actions(world: World, score: Score) -> None:
+    """Kill -9 of the controller at every named point."""
+    prepare(world)
+    witness = Witness(world)
+    for turn in score.times(1, 10):
+        name = f"app{turn}"
+        for story, fields, points in parts(full=score.full):
+            wanted = tell(world, name, story, fields)
+            for point in points:
+                die_at(world, point)
+                score.tried()
+                for seen in witness.look():
+                    score.violation(f"{story}, killed at {point}: {seen}")
+            world.start()
+            for seen in settle(world, witness, {name: wanted}):
+                score.violation(f"after {story}: {seen}")
+            world.kill()
+
+
+def test_a_key_that_is_made_when_the_controller_is_killed(world: World, score: Score) -> None:
+    """Kill -9 of the controller before and after it makes a key."""
+    world.write("app", "git: {url: 'ssh://git@127.0.0.1:1/x.git'}\n")
+    for point in both("GenerateKey"):
+        die_at(world, point)
+        score.tried()
+    world.start()
+    world.wait("app", lambda status: status["reason"] == "GitUnreachable")
+    key = world.home.deploy_key("app")
+    made = subprocess.run(["ssh-keygen", "-y", "-f", key], capture_output=True, text=True, check=True).stdout
+    score.expect(made.split()[:2] == key.with_suffix(".pub").read_text().split()[:2], "the key is not whole")
+    score.expect(len(list(world.home.keys.iterdir())) == 2, f"there is {list(world.home.keys.iterdir())}")
+
+
+def test_keepers_killed_between_all_steps(world: World, score: Score) -> None:
+    """Kill -9 of keepers at every named point."""
+    witness = Witness(world)
+    for turn in score.times(1, 30):
+        name = f"app{turn}"
+        world.light(name)
+        for point in KEEPERS:
+            die_holding(world, name, point)
+            score.tried()
+            for seen in witness.look():
+                score.violation(f"keepers killed at {point}: {seen}")
+        kept = {"agent": pids(world, name)["agent"]}
+        world.start()
+        for seen in settle(world, witness, {name: Wanted(state="running", kept=kept)}):
+            score.violation(f"after keepers were killed: {seen}")
+        wanted = Wanted(state="gone", uid=uid(world, name))
+        world.light(name, state="absent")
+        score.expect(settle(world, witness, {name: wanted}) == [], "it was not destroyed in order")
+        world.kill()
+
+
+def die_holding(world: World, name: str, point: str) -> None:
+    """Start a controller whose keepers all die at this point, and end it when it has published that."""
+    world.environment[crash.VARIABLE] = point
+    controller = world.start()
+    del world.environment[crash.VARIABLE]
+
+    def failed() -> bool:
+        index = published.read(world.home)
+        mine = index.controller is not None and index.controller.pid == controller.pid
+        return mine and index.projects.get(name, {}).get("reason") in FAILED
+
+    world.until(failed, f"a keeper that dies at {point}")
+    world.kill()
