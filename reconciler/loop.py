@@ -54,7 +54,7 @@ class Loop:
         ledgers: Ledgers,
         make_engine: Callable[[Callable[[str], None]], Engine],
         identity: Callable[[tuple[str, ...]], Identity],
-        leading: Callable[[], bool],
+        keep_lead: Callable[[], None],
     ) -> None:
         self.projects: dict[str, Project] = {}
         self.on_change: Callable[[Project], None] = lambda _project: None
@@ -64,7 +64,7 @@ class Loop:
         self._settings = settings
         self._ledgers = ledgers
         self._identity = identity
-        self._leading = leading
+        self._keep_lead = keep_lead
         self._engine = make_engine(self._exited)
         self._folder = specfiles.SpecFolder(settings, known=ledgers.names())
         self._reconciler = Reconciler(self._engine, ledgers, Tombstones(settings), self._changed, settings)
@@ -86,7 +86,7 @@ class Loop:
             async with asyncio.TaskGroup() as tasks:
                 self._queue = WorkQueue(self._pass, tasks)
                 helpers = [
-                    tasks.create_task(self._read_specs(stop), name="specs"),
+                    tasks.create_task(self._read_specs(), name="specs"),
                     tasks.create_task(self._watch_specs(), name="watch"),
                     tasks.create_task(self._publish(), name="publish"),
                     tasks.create_task(self._tidy(), name="tidy"),
@@ -109,9 +109,10 @@ class Loop:
 
     # -- specs -----------------------------------------------------------------------------------------------------
 
-    async def _read_specs(self, stop: asyncio.Event) -> None:
-        """Look into the specs folder whenever something hints at a change, and every so often, while we lead."""
-        while self._leading():
+    async def _read_specs(self) -> None:
+        """Look into the specs folder whenever something hints at a change, and every so often."""
+        while True:
+            self._keep_lead()
             self._look.clear()
             look = await asyncio.to_thread(self._folder.look, time.monotonic())
             self._take(look)
@@ -124,8 +125,6 @@ class Loop:
                 wait = min(wait, max(0.0, look.again - time.monotonic()))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), wait)
-        log.error("another controller leads now: stepping down")
-        stop.set()
 
     async def _watch_specs(self) -> None:
         """Hints from the operating system. A folder that is replaced makes a watch deaf: then it is opened anew."""

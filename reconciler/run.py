@@ -18,7 +18,8 @@ import structlog
 
 from reconciler import __version__, files, log, published, specfiles
 from reconciler.console import Console
-from reconciler.files import LockFile, LockHeld
+from reconciler.files import LockHeld
+from reconciler.leadership import Leadership
 from reconciler.ledger import Ledgers
 from reconciler.local.engine import LocalEngine
 from reconciler.loop import Loop
@@ -56,12 +57,12 @@ def run(settings: Settings, *, standby: bool = False, once: bool = False, quiet:
         _make_folder(folder)
     if not settings.specs.is_dir():
         _make_folder(settings.specs)
-    lock = _lead(settings, standby=standby, quiet=quiet)
+    lead = _lead(settings, standby=standby, quiet=quiet)
     try:
         log.configure(home.controller / "controller.log")
-        asyncio.run(_serve(settings, lock, None if quiet else Console(), once=once))
+        asyncio.run(_serve(settings, lead, None if quiet else Console(), once=once))
     finally:
-        lock.close()
+        lead.close()
     return 0
 
 
@@ -72,26 +73,21 @@ def _make_folder(folder: Path) -> None:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
 
 
-def _lead(settings: Settings, *, standby: bool, quiet: bool) -> LockFile:
-    """The controller's lock: whoever holds it is the one that reconciles."""
-    path = settings.home.controller / "lock"
-    if standby and not quiet and files.lock_held(path):
+def _lead(settings: Settings, *, standby: bool, quiet: bool) -> Leadership:
+    if standby and not quiet and files.lock_held(settings.home.controller / "lock"):
         print("Another controller leads; waiting for its end to take over.", flush=True)
-    while True:
-        try:
-            return LockFile(path, wait=standby)
-        except LockHeld:
-            if standby:
-                continue  # the file we waited for was deleted meanwhile: wait for the one that is there now
-            index = published.read(settings.home)
-            who = f"pid {index.controller.pid} on {index.controller.specs}" if index.controller else "another one"
-            raise UserError(
-                f"cannot start a second controller for {settings.home.root}: {who} is running; "
-                "see opencode-manager status, or wait for its end with: opencode-manager run --standby"
-            ) from None
+    try:
+        return Leadership(settings.home.controller, wait=standby)
+    except LockHeld:
+        index = published.read(settings.home)
+        who = f"pid {index.controller.pid} on {index.controller.specs}" if index.controller else "another one"
+        raise UserError(
+            f"cannot start a second controller for {settings.home.root}: {who} is running; "
+            "see opencode-manager status, or wait for its end with: opencode-manager run --standby"
+        ) from None
 
 
-async def _serve(settings: Settings, lock: LockFile, console: Console | None, *, once: bool) -> None:
+async def _serve(settings: Settings, lead: Leadership, console: Console | None, *, once: bool) -> None:
     stop, started, port, trouble = asyncio.Event(), time.time(), 0, ""
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -115,7 +111,7 @@ async def _serve(settings: Settings, lock: LockFile, console: Console | None, *,
         loop.dirty()
 
     ledgers = Ledgers(settings.home)
-    loop = Loop(settings, ledgers, lambda exited: LocalEngine(settings, ledgers, exited), identity, lock.valid)
+    loop = Loop(settings, ledgers, lambda exited: LocalEngine(settings, ledgers, exited), identity, lead.keep)
     if once:
         loop.on_rest = stop.set
     if console:

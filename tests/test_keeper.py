@@ -116,9 +116,9 @@ class TestRunning:
         code = f"import sys; sys.path.append({str(root)!r}); import reconciler.local.keeper; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
         loaded = set(done.stdout.split())
-        names = ("keeper", "nursery", "starting", "holding", "proofs", "guards", "tree")
+        names = ("keeper", "nursery", "starting", "holding", "proofs", "tree")
         parts = {f"reconciler.local.{name}" for name in names}
-        parts |= {"reconciler", "reconciler.crash", "reconciler.local"}
+        parts |= {"reconciler", "reconciler.crash", "reconciler.guards", "reconciler.local"}
 
         assert {name for name in loaded if name.startswith("reconciler")} == parts
         assert {"subprocess", "typing", "logging", "pathlib", "dataclasses", "asyncio"} & loaded == set()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler import guards
 from reconciler.facts import Phase
-from reconciler.local import guards, holding, processes, proofs, spawn
+from reconciler.local import holding, processes, proofs, spawn
 from reconciler.local.processes import KeeperError
 from tests.support.bench import (
     HOSTILE,

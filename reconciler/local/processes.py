@@ -21,8 +21,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler import guards
 from reconciler.facts import Exit, Now, Phase, ServiceFacts
-from reconciler.local import causes, guards, proofs, spawn
+from reconciler.local import causes, proofs, spawn
 from reconciler.local.exits import ExitWatch
 from reconciler.local.listeners import listens, port_holder
 from reconciler.local.proofs import Place

@@ -15,8 +15,8 @@ import os
 import signal
 import time
 
-from reconciler import crash
-from reconciler.local import guards, proofs
+from reconciler import crash, guards
+from reconciler.local import proofs
 from reconciler.local.holding import Holder, Signals
 
 TYPE_CHECKING = False

@@ -290,7 +290,6 @@ def leads(world: World, controller: subprocess.Popen[bytes]) -> bool:
     return controller.poll() is None
 
 
-@pytest.mark.xfail(strict=True, reason="run._lead and Loop._read_specs: the first notices it 3 s later, and gives way")
 def test_deleted_lock_of_the_controller(street: Street, score: Score) -> None:
     """Controller's lock file deleted: a second one does not lead beside the first."""
     for _ in score.times(1, 10):
