@@ -73,8 +73,8 @@ class Probe:
     detail: str = ""
     quiet_since: float | None = None
     """CLOCK_BOOTTIME since which it has missed its probes and used no processor time."""
-    interrupted: tuple[str, ...] = ()
-    """Sessions whose last answer broke off when an earlier run ended."""
+    interrupted: tuple[str, ...] | None = None
+    """Sessions whose last answer broke off when an earlier run ended; None: not asked yet."""
     attention: tuple[Attention, ...] = ()
 
 

@@ -15,9 +15,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from watchfiles import awatch
 
-from reconciler import published, spec, specfiles, tombstones
+from reconciler import published, spec, specfiles, tombstones, watching
 from reconciler.plan import Plan
 from reconciler.queue import WorkQueue
 from reconciler.reconcile import Project, Reconciler
@@ -28,7 +27,6 @@ from reconciler.tombstones import Tombstones
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from reconciler.engine import Engine
     from reconciler.facts import ProjectFacts
@@ -87,7 +85,9 @@ class Loop:
                 self._queue = WorkQueue(self._pass, tasks)
                 helpers = [
                     tasks.create_task(self._read_specs(), name="specs"),
-                    tasks.create_task(self._watch_specs(), name="watch"),
+                    tasks.create_task(
+                        watching.watch(self._settings.specs, self._look.set, self._settings.resync), name="watch"
+                    ),
                     tasks.create_task(self._publish(), name="publish"),
                     tasks.create_task(self._tidy(), name="tidy"),
                 ]
@@ -125,34 +125,6 @@ class Loop:
                 wait = min(wait, max(0.0, look.again - time.monotonic()))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), wait)
-
-    async def _watch_specs(self) -> None:
-        """Hints from the operating system. A folder that is replaced makes a watch deaf: then it is opened anew."""
-        while True:
-            folder = self._settings.specs
-            identity = _identity(folder)
-            if identity is None:
-                await self._pause()
-                continue
-            stop = asyncio.Event()
-            deaf = asyncio.create_task(self._until_replaced(identity, stop))
-            try:
-                async for _ in awatch(folder, recursive=False, debounce=50, step=5, watch_filter=None, stop_event=stop):
-                    self._look.set()
-            except (OSError, RuntimeError) as error:
-                log.warning("watch failed", error=str(error))
-                await self._pause()
-            finally:
-                deaf.cancel()
-
-    async def _until_replaced(self, identity: tuple[int, int], stop: asyncio.Event) -> None:
-        while _identity(self._settings.specs) == identity:
-            await self._pause()
-        stop.set()
-
-    async def _pause(self) -> None:
-        """One resync's time. There is no event for a folder that is not there."""
-        await asyncio.sleep(self._settings.resync)
 
     def _take(self, look: specfiles.Look) -> None:
         """Bring what the folder says into force."""
@@ -365,11 +337,3 @@ def _destroyed(project: Project) -> bool:
 
 def _anything(facts: ProjectFacts) -> bool:
     return facts.sandbox or facts.agent.alive or facts.bridge.alive or facts.removable_spec
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        found = folder.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -147,7 +147,7 @@ def compute(sources: Sources, previous: Mapping[str, Any] | None = None) -> Proj
 
 
 def _interrupted(facts: ProjectFacts) -> tuple[str, ...]:
-    names = ", ".join(facts.agent.probe.interrupted)
+    names = ", ".join(facts.agent.probe.interrupted or ())
     return (f"a restart interrupted the work in {names}; say there that it shall go on",) if names else ()
 
 

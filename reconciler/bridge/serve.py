@@ -28,6 +28,10 @@ class Server(uvicorn.Server):
         self._stopping = stopping
         self._loop = asyncio.get_running_loop()
 
+    async def main_loop(self) -> None:
+        """Wait for the end: uvicorn's own loop wakes ten times a second to write a date."""
+        await self._stopping.wait()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """TERM or INT. Always calls on: the SSE library hooks itself in there to end its streams."""
         self._loop.call_soon_threadsafe(self._stopping.set)
@@ -50,6 +54,7 @@ async def serve(config: Config) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=2,
     )

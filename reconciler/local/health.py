@@ -108,7 +108,7 @@ class Prober:
             alive, detail = False, _say(error)
         if alive:
             asked = await self._attention(target)
-            cut = await self._interrupted(target) if before.interrupted else ()
+            cut = () if before.interrupted == () else await self._interrupted(target)
             return Probe(health=Health.READY, at=now.boot, at_wall=now.wall, attention=asked, interrupted=cut)
         return missed(before, now, detail)
 
@@ -125,14 +125,13 @@ class Prober:
         except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
             return ()
 
-    async def _interrupted(self, target: Target, busy: httpx.Response | None = None) -> tuple[str, ...]:
+    async def _interrupted(self, target: Target) -> tuple[str, ...]:
         """The recent sessions whose last answer broke off, and that do not work at it now."""
         if target.kind is None:
             return ()
         kind, headers = target.kind, target.authorization()
         try:
-            if busy is None:
-                busy = await self._ask("GET", target.base + kind.ready_path, LIVENESS, headers=headers)
+            busy = await self._ask("GET", target.base + kind.ready_path, LIVENESS, headers=headers)
             url = f"{target.base}{kind.sessions_path}"
             listed = await self._ask("GET", f"{url}?limit={RECENT}", LIVENESS, headers=headers)
             found = []
@@ -190,7 +189,7 @@ class Prober:
                 return replace(probe, health=Health.REFUSING, detail=_wrong(target))
             answer = await self._ask("GET", target.base + target.kind.ready_path, LOADING, headers=headers)
         if answer.status_code == httpx.codes.OK:
-            return replace(probe, health=Health.READY, interrupted=await self._interrupted(target, answer))
+            return replace(probe, health=Health.READY)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             return replace(probe, health=Health.REFUSING, detail=_wrong(target))
         if answer.status_code == httpx.codes.BAD_REQUEST and "Config" in answer.text[:200]:

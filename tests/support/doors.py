@@ -7,7 +7,6 @@ Does not belong here: any opinion on what the tools answer.
 from __future__ import annotations
 
 import contextlib
-import socket
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -32,15 +31,12 @@ ERAS = ("auto", "legacy")
 
 
 def fix_port(world: World) -> None:
-    """Let this world's controllers serve on one port, whichever is restarted.
+    """Let this world's controllers serve on one port, whichever is restarted: one that goes with its share of the others.
 
     It is below what the system gives to clients by itself, so that nobody takes it between two controllers.
     """
-    for port in range(20_000, 30_000):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            world.environment["OPENCODE_MANAGER_PORT"] = str(port)
-            return
-    raise AssertionError("no port is free")
+    first, _, _ = world.environment["OPENCODE_MANAGER_AGENT_PORTS"].partition("-")
+    world.environment["OPENCODE_MANAGER_PORT"] = str(int(first) + 6000)
 
 
 def serving(world: World) -> int:
