@@ -17,7 +17,6 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from watchfiles import awatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +79,8 @@ async def _until_replaced(folder: Path, identity: tuple[int, int], pause: float)
 
 
 async def _watch_elsewise(folder: Path, identity: tuple[int, int], hint: Callable[[], None], pause: float) -> None:
+    from watchfiles import awatch  # noqa: PLC0415  seldom needed, and its import takes 18 ms
+
     stop = asyncio.Event()
 
     async def end() -> None:

@@ -31,7 +31,7 @@ ERAS = ("auto", "legacy")
 
 
 def fix_port(world: World) -> None:
-    """Let this world's controllers serve on one port, whichever is restarted: one that goes with its share of the others.
+    """Let this world's controllers serve on one port, whichever is restarted, that goes with its share of the others.
 
     It is below what the system gives to clients by itself, so that nobody takes it between two controllers.
     """

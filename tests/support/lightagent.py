@@ -3,7 +3,10 @@
 
 It is named in a sandbox's OPENCODE_BIN and takes OpenCode's arguments. It speaks just what readiness needs: 401 without
 the password, 200 with it. The variable LIGHT_AGENT (in the spec's agent.env) chooses how it misbehaves:
-die, deaf (never healthy), stubborn (ignores TERM), offspring (leaves a daemonised grandchild), open (asks no password).
+die, deaf (never healthy), stubborn (ignores TERM), offspring (leaves a daemonised grandchild), open (asks no password),
+hang (takes requests and never answers), html (a page for everybody), login (a page for who has the password),
+slow=SECONDS (until it listens), wait=FILE (listens only once that is there), busy=FILE (while that is there, works and
+answers nobody), sick=FILE (while that is there, answers 503).
 The same stories run against the real OpenCode in test_story.py.
 """
 
@@ -13,6 +16,7 @@ import base64
 import os
 import signal
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -20,11 +24,16 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
+        while MODE == "hang" or (MODE == "busy" and os.path.exists(ARGUMENT)):  # noqa: PTH110  pathlib starts slowly
+            NEVER.wait(None if MODE == "hang" else 0.01)
+            sum(range(20_000))
         password = os.environ["OPENCODE_SERVER_PASSWORD"]
         wanted = "Basic " + base64.b64encode(f"opencode:{password}".encode()).decode()
-        allowed = MODE == "open" or self.headers.get("authorization") == wanted
-        body = b'{"healthy":true,"version":"light"}' if allowed else b""
-        self.send_response(200 if allowed else 401)
+        allowed = MODE in {"open", "html"} or self.headers.get("authorization") == wanted
+        page = b"<html>welcome</html>" if MODE in {"html", "login"} else b'{"healthy":true,"version":"light"}'
+        body = page if allowed else b""
+        sick = MODE == "sick" and os.path.exists(ARGUMENT)  # noqa: PTH110  pathlib starts slowly
+        self.send_response(503 if sick else 200 if allowed else 401)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -46,7 +55,8 @@ def daemonise() -> None:
     os.wait()
 
 
-MODE = os.environ.get("LIGHT_AGENT", "")
+MODE, _, ARGUMENT = os.environ.get("LIGHT_AGENT", "").partition("=")
+NEVER = threading.Event()
 
 if __name__ == "__main__":
     if MODE == "die":
@@ -58,4 +68,8 @@ if __name__ == "__main__":
     port = int(sys.argv[sys.argv.index("--port") + 1])
     if MODE == "deaf":
         signal.pause()
+    if MODE == "slow":
+        NEVER.wait(float(ARGUMENT))
+    while MODE == "wait" and not os.path.exists(ARGUMENT):  # noqa: PTH110  pathlib starts slowly
+        NEVER.wait(0.02)
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
