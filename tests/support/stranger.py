@@ -1,0 +1,41 @@
+"""Somebody else's server: listens where it is told, answers everything the same way, and keeps all it hears.
+
+A program of its own, stdlib only: `stranger.py PORT ANSWER FILE`. ANSWER is `silent` (takes connections, says nothing),
+`healthy` (200 and what a healthy agent says) or `likeus` (401 without a password, 200 with any).
+"""
+
+from __future__ import annotations
+
+import socketserver
+import sys
+from pathlib import Path
+
+HEALTHY = b'{"healthy":true,"version":"stranger"}'
+
+
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        heard = b""
+        while b"\r\n\r\n" not in heard and (more := self.request.recv(65536)):
+            heard += more
+            with HEARD.open("ab") as file:
+                file.write(more)
+        if ANSWER == "silent":
+            self.request.recv(1)
+        elif ANSWER == "healthy" or b"authorization:" in heard.lower():
+            self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(HEALTHY), HEALTHY))
+        else:
+            self.request.sendall(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+if __name__ == "__main__":
+    ANSWER, HEARD = sys.argv[2], Path(sys.argv[3])
+    with Server(("127.0.0.1", int(sys.argv[1])), Handler) as server:
+        sys.stdout.write("listening\n")
+        sys.stdout.flush()
+        server.serve_forever()
