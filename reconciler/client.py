@@ -111,6 +111,8 @@ def destroy(settings: Settings, name: str, *, confirm: str, discard_unpushed: bo
     Raises:
         UserError: it was not confirmed, or there is no such project.
     """
+    if not valid_name(name):
+        raise UserError(reader.unknown(published.read(settings.home), settings, name, "destroy"))
     if confirm != name:
         raise UserError(f"cannot destroy {name} without being sure: give its name once more in confirm")
     folder = _folder(settings)

@@ -69,7 +69,9 @@ def expanded(path: str) -> Path:
 
 def private_folder(path: Path) -> Path:
     """Make this folder (and its parents), readable by its owner alone."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (*reversed(path.parents), path):  # pathlib would leave the mode of parents to the umask
+        if folder == path or not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 PUBLISH_PAUSE: Final = 0.05
 """Seconds in which changes of status are gathered into one write."""
+FEW: Final = 10
+"""Specs that change at once for which somebody may be waiting; of more, as from a git pull, nobody overtakes."""
 TIDY: Final = 3600.0
 """Seconds between two looks into the trash."""
 
@@ -133,12 +135,13 @@ class Loop:
         if warnings != self._warnings:
             self._warnings = warnings
             self._dirty.set()
+        few = len(look.changes) <= FEW
         for change in look.changes:
             token = look.scan.files.get(change.name)
             version = token.text if token else ""
             match change:
                 case specfiles.Accepted(name=name, spec=accepted):
-                    self._accept(name, accepted, version)
+                    self._accept(name, accepted, version, urgent=few)
                 case specfiles.Rejected(name=name, message=message):
                     self._reject(name, message, version)
                 case specfiles.Poked(name=name):
@@ -148,14 +151,14 @@ class Loop:
         if look.scan.readable:
             self._take_vanished(look.scan)
 
-    def _accept(self, name: str, accepted: Spec, version: str) -> None:
+    def _accept(self, name: str, accepted: Spec, version: str, *, urgent: bool) -> None:
         ledger = self._ledgers.accept(name, accepted)
         project = self.projects.setdefault(name, Project(name=name))
         changed = project.spec is not None and project.spec != accepted
         project.spec, project.version, project.spec_problem, project.asked = accepted, version, None, True
         project.warnings = ()
         log.info("spec accepted", project=name, generation=ledger.generation, state=accepted.state)
-        self._add(name, urgent=True, restart=changed)
+        self._add(name, urgent=urgent, restart=changed)
 
     def _reject(self, name: str, message: str, version: str) -> None:
         project = self._restore(name)

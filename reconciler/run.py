@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -58,6 +59,8 @@ def run(settings: Settings, *, standby: bool = False, once: bool = False, quiet:
     if not settings.specs.is_dir():
         _make_folder(settings.specs)
     lead = _lead(settings, standby=standby, quiet=quiet)
+    # No core file of ours or of a service, which inherit it: their memory holds secrets.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         log.configure(home.controller / "controller.log")
         asyncio.run(_serve(settings, lead, None if quiet else Console(), once=once))

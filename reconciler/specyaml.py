@@ -46,11 +46,17 @@ _INT: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT: Final = re.compile(r"(?=.*[.eE])[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
 
+_TOLD: Final = 10
+"""Problems that are told at once."""
+
+
 class SpecFileError(UserError):
     """A spec file that cannot be accepted: one sentence a problem, each with file and line."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__("\n".join(problems))
+        more = len(problems) - _TOLD
+        told = (*problems[:_TOLD], f"and {more} more") if more > 0 else problems
+        super().__init__("\n".join(told))
         self.problems = problems
 
 

@@ -19,10 +19,10 @@ from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, Elicitati
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field
 
 from reconciler import client, reader, render, results
-from reconciler.bridge.binding import register
+from reconciler.bridge.binding import bound, strict
 from reconciler.bridge.server import TOOLS
 from reconciler.router import Router
 from reconciler.settings import UserError
@@ -232,10 +232,10 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
         _tool(tools.destroy, "opencode_destroy", "Destroy a project", destructive=True, idempotent=True),
         _tool(tools.list, "opencode_list", "List all projects", read_only=True, idempotent=True),
     ]
+    every = [*six, *bound(TOOLS, router.resolve, routed=True)]
     mcp: MCPServer[Any] = MCPServer(
-        "ocm", instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False, lifespan=router.open, tools=six
+        "ocm", instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False, lifespan=router.open, tools=every
     )
-    register(mcp, TOOLS, router.resolve, routed=True)
 
     @mcp.resource("opencode://projects", mime_type="application/json")
     def projects() -> dict[str, Any]:
@@ -261,11 +261,4 @@ def _tool(function: Any, name: str, title: str, **hints: bool) -> Tool:  # noqa:
         idempotent_hint=hints.get("idempotent", False),
         open_world_hint=hints.get("open_world", False),
     )
-    tool = Tool.from_function(function, name=name, title=title, annotations=annotations)
-    # An argument nobody knows is refused instead of ignored, and a refusal does not repeat what was sent.
-    loose = tool.fn_metadata.arg_model
-    strict = create_model(loose.__name__, __base__=loose)
-    strict.model_config |= ConfigDict(extra="forbid", hide_input_in_errors=True)
-    strict.model_rebuild(force=True)
-    tool.fn_metadata.arg_model, tool.parameters = strict, strict.model_json_schema(by_alias=True)
-    return tool
+    return strict(Tool.from_function(function, name=name, title=title, annotations=annotations))

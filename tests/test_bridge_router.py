@@ -12,7 +12,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 from reconciler.bridge.agent import Agent
-from reconciler.bridge.binding import register
+from reconciler.bridge.binding import bound
 from reconciler.bridge.config import from_environment
 from reconciler.bridge.opencode import OpenCode
 from reconciler.bridge.server import TOOLS
@@ -42,9 +42,7 @@ async def _router(tmp_path: Path) -> AsyncIterator[MCPServer[Any]]:
             return agents[project]
         raise ToolError(f"cannot find the project {project!r}: opencode_list shows them")
 
-    mcp: MCPServer[Any] = MCPServer("router", subscriptions=False, log_level="WARNING")
-    register(mcp, TOOLS, resolve, routed=True)
-    yield mcp
+    yield MCPServer("router", subscriptions=False, log_level="WARNING", tools=bound(TOOLS, resolve, routed=True))
     for agent in agents.values():
         await agent.opencode.close()
 

@@ -167,7 +167,7 @@ def test_unknown_keys_are_warned_about(tmp_path: Path) -> None:
     assert env.problems == ()
     assert env.warnings == (
         f"{path}:3: OPENCODE_PROT is not known and not used; did you mean OPENCODE_PORT?",
-        f"{path}:4: EDITOR is not known and not used",
+        f"{path}:4: it is no known key",
     )
 
 

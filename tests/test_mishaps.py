@@ -33,6 +33,25 @@ def is_anew(before: Status) -> Callable[[Status], bool]:
     return lambda status: is_ready(status) and status["agent"]["pid"] != before["agent"]["pid"]
 
 
+def test_an_agent_keeps_its_pid_when_controller_and_keepers_are_killed(world: World) -> None:
+    """Adopted, and its exit is still known afterwards."""
+    world.light("app")
+    world.start()
+    before = world.ready("app")
+    world.kill()
+    for service in ("agent", "bridge"):
+        os.kill(psutil.Process(before[service]["pid"]).ppid(), signal.SIGKILL)
+
+    world.start()
+
+    after = world.wait("app", lambda status: is_ready(status) and status["observed"] > before["observed"])
+    assert after["agent"]["pid"] == before["agent"]["pid"]
+    world.until(lambda: sum("--adopt" in line for line in world.lines().values()) == 2, "two adopting keepers")
+    os.kill(after["agent"]["pid"], signal.SIGKILL)
+    again = world.wait("app", lambda status: is_ready(status) and status["agent"]["restarts"] == 1)
+    assert again["agent"]["last_exit"] == "signal 9"
+
+
 @pytest.mark.parametrize("wish", ["restart", "stop and start"])
 def test_an_agent_that_policy_left_ended_is_started_when_asked(world: World, wish: str) -> None:
     """By a restart, and by a stop and a start."""

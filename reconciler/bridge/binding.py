@@ -3,11 +3,11 @@
 Belongs here: names on the wire, the project argument, errors made readable, secrets kept out of results.
 Does not belong here: what the tools do.
 
-A tool is an async function whose first parameter is the agent it works on. `register` hides that parameter. For one
+A tool is an async function whose first parameter is the agent it works on. `bound` hides that parameter. For one
 project that is all; a router gets a `project` argument in its place:
 
-    register(mcp, TOOLS, lambda _: the_agent)                 # this bridge
-    register(mcp, TOOLS, agent_of_project, routed=True)       # one address for all projects
+    bound(TOOLS, lambda _: the_agent)                 # this bridge
+    bound(TOOLS, agent_of_project, routed=True)       # one address for all projects
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool as McpTool
 from mcp_types import CallToolResult, ToolAnnotations
-from pydantic import Field
+from pydantic import ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
 from reconciler.bridge import redact
@@ -28,8 +29,6 @@ from reconciler.bridge.opencode import AgentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from mcp.server import MCPServer
 
     from reconciler.bridge.agent import Agent
 
@@ -70,23 +69,36 @@ class Tool:
         )
 
 
-def register(mcp: MCPServer[Any], tools: Iterable[Tool], resolve: Resolve, *, routed: bool = False) -> None:
-    """Offer the tools.
+def bound(tools: Iterable[Tool], resolve: Resolve, *, routed: bool = False) -> list[McpTool]:
+    """The tools as a server offers them.
 
     Args:
-        mcp: where.
         tools: which.
         resolve: finds the agent that a call is for.
         routed: whether callers say which project they mean.
     """
-    for tool in tools:
-        mcp.add_tool(
-            _bound(tool.function, resolve, routed=routed),
-            name=tool.name,
-            title=tool.title,
-            description=inspect.cleandoc(tool.function.__doc__ or ""),
-            annotations=tool.annotations,
+    return [
+        strict(
+            McpTool.from_function(
+                _bound(tool.function, resolve, routed=routed),
+                name=tool.name,
+                title=tool.title,
+                description=inspect.cleandoc(tool.function.__doc__ or ""),
+                annotations=tool.annotations,
+            )
         )
+        for tool in tools
+    ]
+
+
+def strict(tool: McpTool) -> McpTool:
+    """The tool made to refuse an argument nobody knows, and not to repeat in a refusal what was sent."""
+    loose = tool.fn_metadata.arg_model
+    model = create_model(loose.__name__, __base__=loose)
+    model.model_config |= ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model.model_rebuild(force=True)
+    tool.fn_metadata.arg_model, tool.parameters = model, model.model_json_schema(by_alias=True)
+    return tool
 
 
 def _bound(function: Function, resolve: Resolve, *, routed: bool) -> Function:

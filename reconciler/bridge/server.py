@@ -14,7 +14,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from reconciler.bridge import tools_files, tools_human, tools_session, tools_setup, tools_talk
 from reconciler.bridge.agent import Agent
-from reconciler.bridge.binding import register
+from reconciler.bridge.binding import bound
 from reconciler.bridge.guard import allowed_hosts, allowed_origins
 from reconciler.bridge.opencode import OpenCode
 
@@ -45,15 +45,17 @@ def build(agent: Agent) -> MCPServer[Any]:
 
     It serves no `subscriptions/listen`: its tools never change, and a stream that never ends would hold up its end.
     """
-    mcp: MCPServer[Any] = MCPServer(
-        f"opencode-{agent.project}", instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False
-    )
 
     async def only(_project: str) -> Agent:
         return agent
 
-    register(mcp, TOOLS, only)
-    return mcp
+    return MCPServer(
+        f"opencode-{agent.project}",
+        instructions=INSTRUCTIONS,
+        log_level="WARNING",
+        subscriptions=False,
+        tools=bound(TOOLS, only),
+    )
 
 
 @contextlib.asynccontextmanager

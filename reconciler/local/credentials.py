@@ -280,5 +280,6 @@ def _unknown(path: Path, values: Mapping[str, str], lines: Mapping[str, int]) ->
     for key in values:
         if key not in KEYS:
             near = get_close_matches(key, KEYS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            yield f"{path}:{lines[key]}: {key[:60]} is not known and not used{hint}"
+            # Only what looks like a key is shown: it can be a secret that was pasted onto a line of its own.
+            what = f"{key} is not known and not used; did you mean {near[0]}?" if near else "it is no known key"
+            yield f"{path}:{lines[key]}: {what}"

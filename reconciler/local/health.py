@@ -189,6 +189,8 @@ class Prober:
                 return replace(probe, health=Health.REFUSING, detail=_wrong(target))
             answer = await self._ask("GET", target.base + target.kind.ready_path, LOADING, headers=headers)
         if answer.status_code == httpx.codes.OK:
+            if target.kind is not None and not _is_json(answer):
+                return replace(probe, detail="it answers with a page, which no agent does")
             return replace(probe, health=Health.READY)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             return replace(probe, health=Health.REFUSING, detail=_wrong(target))
@@ -196,6 +198,13 @@ class Prober:
             detail = f"cannot load the agent's configuration: {answer.text[:500]}"
             return replace(probe, health=Health.CONFIG_INVALID, detail=detail)
         return replace(probe, detail=f"it answers {answer.status_code}")
+
+
+def _is_json(answer: httpx.Response) -> bool:
+    try:
+        return isinstance(answer.json(), dict | list)
+    except ValueError:
+        return False
 
 
 def missed(before: Probe, now: Now, detail: str) -> Probe:

@@ -84,6 +84,7 @@ class Serving:
             if not ports.is_free(project.ports[service.value]):
                 return LookAgain(after=0.0, reason="PortTaken", message="its port was taken meanwhile")
             report("Starting", f"starting the {service}")
+            files.private_folder(self._settings.home.logs)
             program = ""
             if service is Service.AGENT:
                 program = self._program(project)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("town")  # one for all rows
 DICE = random.SystemRandom()
-ROUNDS = {"controller": 5, "keepers": 3, "controller and keepers": 3, "nursery": 2, "agents": 3, "bridges": 3}
+ROUNDS = {"controller": 5, "keepers": 4, "controller and keepers": 4, "nursery": 2, "agents": 3, "bridges": 3}
 """Of each row in its short form; each round is one try of each role."""
 HORIZON = 0.9
 """Seconds that a round takes on an idle machine."""

@@ -242,7 +242,6 @@ def test_a_log_deleted(own: World, score: Score) -> None:
         score.expect(is_ready(before) and log.exists(), f"after the restart: {before['reason']}, {log.exists()}")
 
 
-@pytest.mark.xfail(strict=True, reason="only PrepareSandbox makes the logs folder, and it runs only without a sandbox")
 def test_the_logs_deleted(own: World, score: Score) -> None:
     """The logs folder deleted under running services: a restart makes it anew."""
     want(own, "app")

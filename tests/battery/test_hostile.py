@@ -158,7 +158,6 @@ async def test_hostile_arguments(attacked: Life, score: Score, door: str) -> Non
     score.expect(all(controller.poll() is None for controller in life.world.controllers), "the controller ended")
 
 
-@pytest.mark.xfail(strict=True, reason="client.destroy repeats the name before it has looked whether it is one")
 async def test_a_megabyte_for_a_name(attacked: Life, score: Score) -> None:
     """An error never repeats a megabyte that was sent."""
     async with connect(attacked.world, attacked.port) as client:
@@ -170,7 +169,6 @@ async def test_a_megabyte_for_a_name(attacked: Life, score: Score) -> None:
     assert not score.violations
 
 
-@pytest.mark.xfail(strict=True, reason="only the six tools are made strict (tools._tool); the agents' repeat the input")
 async def test_refused_arguments_are_not_repeated(attacked: Life, score: Score) -> None:
     """Text of a key sent as an argument that is refused comes back in no answer."""
     value = attacked.canaries.make("sent by mistake")

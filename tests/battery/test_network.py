@@ -177,7 +177,6 @@ def test_a_page_for_everybody(answers: World, score: Score) -> None:
     score.expect("cannot trust" in status["message"] and not status["ready"]["status"], f"it says {status['message']}")
 
 
-@pytest.mark.xfail(strict=True, reason="Prober._answers takes any 200 for an answer, whatever is in it")
 def test_a_page_behind_the_password(answers: World, score: Score) -> None:
     """A server that asks for the password but answers a page instead of an agent's answer is not called ready."""
     status = answers.wait("login", lambda status: is_ready(status) or status["reason"] in {"NotReady", "PortTaken"})

@@ -115,7 +115,6 @@ def test_modes(life: Life, score: Score) -> None:
         score.violation(problem)
 
 
-@pytest.mark.xfail(strict=True, reason="the warning about an unknown key of .env repeats it, up to 60 characters")
 def test_a_secret_alone_on_a_line(world: World, score: Score) -> None:
     """A secret pasted into .env on a line of its own is not repeated, though its padding makes it look like a key."""
     world.light("app")
@@ -130,7 +129,6 @@ def test_a_secret_alone_on_a_line(world: World, score: Score) -> None:
     assert not score.violations
 
 
-@pytest.mark.xfail(strict=True, reason="neither the controller nor keepers nor bridges switch off core files")
 def test_core_files(world: World, score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A controller, keeper or bridge that crashes leaves no core file with a secret, though core files are allowed."""
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
@@ -159,7 +157,6 @@ def test_core_files(world: World, score: Score, tmp_path: Path, monkeypatch: pyt
     assert not score.violations
 
 
-@pytest.mark.xfail(strict=True, reason="files.private_folder leaves the parents it makes to the umask")
 def test_folders_within_folders(score: Score, tmp_path: Path) -> None:
     """A private folder is private with all the folders that had to be made above it, whatever the umask."""
     mask = os.umask(0)

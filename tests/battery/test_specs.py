@@ -211,7 +211,6 @@ def harmless(name: str, found: list[Spec | str]) -> bool:
     } and all(one.state == "running" for one in taken)
 
 
-@pytest.mark.xfail(strict=True, reason="every problem of a spec file is told, however many there are")
 def test_thousands_of_mistakes(score: Score, tmp_path: Path) -> None:
     """A spec with thousands of mistakes is refused in a message that can be read."""
     reader = Reader(tmp_path)

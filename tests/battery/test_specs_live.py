@@ -8,8 +8,6 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-import pytest
-
 from reconciler import client, published, specfiles
 from reconciler.settings import load
 from tests.battery.test_specs import POISON
@@ -116,7 +114,6 @@ def test_a_name_that_is_no_text(world: World, score: Score) -> None:
     score.expect(controller.poll() is None, "the controller ended")
 
 
-@pytest.mark.xfail(strict=True, reason="Loop._accept makes every changed spec urgent, so nobody overtakes")
 def test_a_thousand_at_once(world: World, score: Score) -> None:
     """A wish of a person made while a thousand specs change is served before the thousand."""
     names = [f"p{number}" for number in range(1000)]

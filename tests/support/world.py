@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -190,15 +191,15 @@ class World:
         return found
 
     def close(self) -> None:
-        """End everything, and fail if anything is left."""
+        """End everything."""
         self.kill()
-        for process in self.processes():
-            with contextlib.suppress(psutil.Error):
-                process.terminate()
-        _, left = psutil.wait_procs(self.processes(), timeout=15)
-        for process in left:
-            process.kill()
-        psutil.wait_procs(left, timeout=15)
+        while left := self.processes():
+            for process in left:
+                with contextlib.suppress(ProcessLookupError):
+                    pidfd = os.pidfd_open(process.pid)
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    select.select([pidfd], [], [], 15)
+                    os.close(pidfd)
 
 
 def make_repository(path: Path) -> Path:
