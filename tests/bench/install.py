@@ -1,0 +1,83 @@
+"""The other supervisors, installed by name into a cache folder, once.
+
+Belongs here: pip and npm, and where their programs are then. Does not belong here: running those programs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PYTHON_PACKAGES: Final = ("supervisor", "circus")
+NODE_PACKAGES: Final = ("pm2",)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Where they are."""
+
+    cache: Path
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that supervisord and circus run with: the same as ours."""
+        return self.cache / f"python-{sys.version_info.major}.{sys.version_info.minor}" / "bin" / "python"
+
+    @property
+    def node_modules(self) -> Path:
+        """Where pm2 is."""
+        return self.cache / "node" / "node_modules"
+
+    def script(self, name: str) -> str:
+        """A program of a Python package."""
+        return str(self.python.with_name(name))
+
+    @property
+    def pm2(self) -> str:
+        """The program."""
+        return str(self.node_modules / ".bin" / "pm2")
+
+    def versions(self) -> dict[str, str]:
+        """By package."""
+        listed = subprocess.run(
+            [self.python, "-m", "pip", "list", "--format=json"], capture_output=True, check=True, text=True
+        )
+        found = {each["name"]: each["version"] for each in json.loads(listed.stdout) if each["name"] in PYTHON_PACKAGES}
+        return found | {
+            name: json.loads((self.node_modules / name / "package.json").read_text())["version"]
+            for name in NODE_PACKAGES
+        }
+
+
+def cache_folder() -> Path:
+    """Below the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opencode-manager-bench"
+
+
+def install() -> Installed:
+    """Install what is missing."""
+    found = Installed(cache_folder())
+    found.cache.mkdir(parents=True, exist_ok=True)
+    if not all(Path(found.script(name)).exists() for name in ("supervisord", "circusd")):
+        run(sys.executable, "-m", "venv", "--clear", str(found.python.parents[1]))
+        run(str(found.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PYTHON_PACKAGES)
+    if not Path(found.pm2).exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            raise SystemExit("cannot install pm2: npm is not on PATH; install Node.js with npm")
+        prefix = str(found.node_modules.parent)
+        run(npm, "install", "--prefix", prefix, "--ignore-scripts", "--no-audit", "--no-fund", *NODE_PACKAGES)
+    return found
+
+
+def run(*command: str) -> None:
+    """Run an installer; what it says goes to stderr."""
+    print(f"installing: {' '.join(command)}", file=sys.stderr)  # noqa: T201  a program's output
+    if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:
+        raise SystemExit(f"cannot install the supervisors to compare with: {' '.join(command)} failed")

@@ -1,0 +1,58 @@
+"""The benchmark in its quick form: it runs, and every line has its figures. No opinion on how good they are."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.bench import __main__ as bench
+from tests.bench import table
+
+OURS_ALONE = {"stop-tool", "idle-probes", "killed-managed", "killed-managed-exec", "resync", "resync-looks", "ready"}
+NOT_OF_A_LOOP = {"status-client", "idle", "memory", "memory-supervisor"} | {
+    "killed-adopted",
+    "killed-copies",
+    "killed-failed",
+}
+
+
+@pytest.fixture(name="lines", scope="module")
+def _lines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """Of the JSON, by row."""
+    path = tmp_path_factory.mktemp("bench") / "figures.json"
+    assert bench.main(["--quick", "--json", str(path)]) == 0
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in json.loads(path.read_text())["rows"]:
+        found.setdefault(line["row"], []).append(line)
+    return found
+
+
+def expected(row: table.Row) -> set[str]:
+    if row.key in OURS_ALONE:
+        return {"ours"}
+    return set(table.CONTENDERS) - ({table.BASE} if row.key in NOT_OF_A_LOOP else set())
+
+
+@pytest.mark.xdist_group("bench")
+@pytest.mark.parametrize("row", table.ROWS, ids=lambda row: row.key)
+def test_every_contender_has_a_figure(lines: dict[str, list[dict[str, Any]]], row: table.Row) -> None:
+    """In each line that it can be compared in."""
+    assert lines[row.key]
+    for line in lines[row.key]:
+        assert set(line["median"]) == expected(row)
+        assert all(len(samples) > 0 for samples in line["samples"].values())
+
+
+@pytest.mark.xdist_group("bench")
+def test_nothing_is_left(lines: dict[str, list[dict[str, Any]]]) -> None:
+    """No process and no folder of the benchmark."""
+    assert lines
+    left = [process.pid for process in psutil.process_iter() if "ocm-bench-" in " ".join(process.cmdline())]
+
+    assert left == []
+    assert list(Path(tempfile.gettempdir()).glob("ocm-bench-*")) == []
