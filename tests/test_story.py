@@ -257,3 +257,31 @@ async def test_work_that_a_crash_interrupted_is_named(story: World, model: FakeM
         model.release()
         await ask(bridge, "opencode-session-message", sessionId=session, content="go on", waitSeconds=60)
         await asyncio.to_thread(story.wait, "app", lambda status: not named(status))
+
+
+async def test_a_broken_configuration_and_a_dead_provider_are_shown(story: World) -> None:
+    """Each as a reason in status with what to do, while the agent itself is well."""
+    story.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider("http://127.0.0.1:9"))
+    story.origin.joinpath("opencode.json").write_text('{"model": 5}')
+    git(story.origin, "add", ".")
+    git(story.origin, "commit", "-q", "-m", "A broken configuration")
+    story.write("app", f"git: {{url: {story.origin}}}\n")
+    story.start()
+    broken = await asyncio.to_thread(story.wait, "app", lambda status: status["reason"] == "ConfigInvalid", PATIENCE)
+    assert broken["stalled"]["status"]
+    assert "configuration" in broken["message"]
+
+    story.home.sandbox("app").repo.joinpath("opencode.json").write_text("{}")
+    await asyncio.to_thread(story.run, "restart", "app")
+    ready = await asyncio.to_thread(story.wait, "app", lambda status: bool(status["ready"]["status"]), PATIENCE)
+    env = read_env(story.home.sandbox("app").env_file)
+    async with connected(ready["bridge"]["url"], env["MCP_TOOL_BEARER_TOKEN"]) as bridge:
+        session = (await ask(bridge, "opencode-session-create", title="Nobody there"))["sessionId"]
+        await ask(bridge, "opencode-session-message", sessionId=session, content="Hello", waitSeconds=2)
+
+        def unreachable(status: dict[str, Any]) -> bool:
+            return bool(status["reason"] == "ProviderUnreachable")
+
+        shown = await asyncio.to_thread(story.wait, "app", unreachable, PATIENCE)
+        assert "attempts" in shown["message"]
+        await ask(bridge, "opencode-session-abort", sessionId=session)
