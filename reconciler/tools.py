@@ -22,7 +22,7 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from reconciler import client, reader, render, results
-from reconciler.bridge.binding import bound, strict
+from reconciler.bridge.binding import bound, discreet
 from reconciler.bridge.server import TOOLS
 from reconciler.router import Router
 from reconciler.settings import UserError
@@ -261,4 +261,5 @@ def _tool(function: Any, name: str, title: str, **hints: bool) -> Tool:  # noqa:
         idempotent_hint=hints.get("idempotent", False),
         open_world_hint=hints.get("open_world", False),
     )
-    return strict(Tool.from_function(function, name=name, title=title, annotations=annotations))
+    tool = Tool.from_function(function, name=name, title=title, annotations=annotations)
+    return discreet(tool, extra="forbid")  # a wish that is misspelt must not be half heard

@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool as McpTool
@@ -78,7 +78,7 @@ def bound(tools: Iterable[Tool], resolve: Resolve, *, routed: bool = False) -> l
         routed: whether callers say which project they mean.
     """
     return [
-        strict(
+        discreet(
             McpTool.from_function(
                 _bound(tool.function, resolve, routed=routed),
                 name=tool.name,
@@ -91,11 +91,16 @@ def bound(tools: Iterable[Tool], resolve: Resolve, *, routed: bool = False) -> l
     ]
 
 
-def strict(tool: McpTool) -> McpTool:
-    """The tool made to refuse an argument nobody knows, and not to repeat in a refusal what was sent."""
+def discreet(tool: McpTool, *, extra: Literal["ignore", "forbid"] = "ignore") -> McpTool:
+    """The tool made not to repeat in a refusal what was sent.
+
+    Args:
+        tool: as the SDK makes it.
+        extra: what becomes of an argument nobody knows. The agents' tools ignore it, as the original ones do.
+    """
     loose = tool.fn_metadata.arg_model
     model = create_model(loose.__name__, __base__=loose)
-    model.model_config |= ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model.model_config |= ConfigDict(extra=extra, hide_input_in_errors=True)
     model.model_rebuild(force=True)
     tool.fn_metadata.arg_model, tool.parameters = model, model.model_json_schema(by_alias=True)
     return tool

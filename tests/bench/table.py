@@ -86,7 +86,7 @@ class Effort:
     """Starts of the real OpenCode."""
 
 
-QUICK: Final = Effort((2,), 1, 1, 5, 1, 1, idle=1.0, killed=2, window=2.0, resynced=50, resync=4.0, readies=1)
+QUICK: Final = Effort((2,), 1, 1, 5, 1, 1, idle=1.0, killed=2, window=2.0, resynced=10, resync=3.0, readies=1)
 
 
 @dataclass

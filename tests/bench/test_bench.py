@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.bench import __main__ as bench
 from tests.bench import table
 
+ROOT = Path(__file__).parents[2]
 OURS_ALONE = {"stop-tool", "idle-probes", "killed-managed", "killed-managed-exec", "resync", "resync-looks", "ready"}
 NOT_OF_A_LOOP = {"status-client", "idle", "memory", "memory-supervisor"} | {
     "killed-adopted",
@@ -25,7 +27,7 @@ NOT_OF_A_LOOP = {"status-client", "idle", "memory", "memory-supervisor"} | {
 def _lines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """Of the JSON, by row."""
     path = tmp_path_factory.mktemp("bench") / "figures.json"
-    assert bench.main(["--quick", "--json", str(path)]) == 0
+    subprocess.run([sys.executable, "-m", "tests.bench", "--quick", "--json", str(path)], cwd=ROOT, check=True)
     found: dict[str, list[dict[str, Any]]] = {}
     for line in json.loads(path.read_text())["rows"]:
         found.setdefault(line["row"], []).append(line)
@@ -52,7 +54,9 @@ def test_every_contender_has_a_figure(lines: dict[str, list[dict[str, Any]]], ro
 def test_nothing_is_left(lines: dict[str, list[dict[str, Any]]]) -> None:
     """No process and no folder of the benchmark."""
     assert lines
-    left = [process.pid for process in psutil.process_iter() if "ocm-bench-" in " ".join(process.cmdline())]
+    left = [
+        process.info for process in psutil.process_iter(["cmdline"]) if "ocm-bench-" in str(process.info["cmdline"])
+    ]
 
     assert left == []
     assert list(Path(tempfile.gettempdir()).glob("ocm-bench-*")) == []
