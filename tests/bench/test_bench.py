@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,17 @@ NOT_OF_A_LOOP = {"status-client", "idle", "memory", "memory-supervisor"} | {
 }
 
 
+@pytest.fixture(name="place", scope="module")
+def _place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
 @pytest.fixture(name="lines", scope="module")
-def _lines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+def _lines(place: Path) -> dict[str, list[dict[str, Any]]]:
     """Of the JSON, by row."""
-    path = tmp_path_factory.mktemp("bench") / "figures.json"
-    subprocess.run([sys.executable, "-m", "tests.bench", "--quick", "--json", str(path)], cwd=ROOT, check=True)
+    path = place / "figures.json"
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(path)]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(place)}, check=True)
     found: dict[str, list[dict[str, Any]]] = {}
     for line in json.loads(path.read_text())["rows"]:
         found.setdefault(line["row"], []).append(line)
@@ -51,12 +57,11 @@ def test_every_contender_has_a_figure(lines: dict[str, list[dict[str, Any]]], ro
 
 
 @pytest.mark.xdist_group("bench")
-def test_nothing_is_left(lines: dict[str, list[dict[str, Any]]]) -> None:
+def test_nothing_is_left(lines: dict[str, list[dict[str, Any]]], place: Path) -> None:
     """No process and no folder of the benchmark."""
     assert lines
-    left = [
-        process.info for process in psutil.process_iter(["cmdline"]) if "ocm-bench-" in str(process.info["cmdline"])
-    ]
+    everybody = psutil.process_iter(["cmdline"])
+    left = [process.info for process in everybody if str(place) in str(process.info["cmdline"])]
 
     assert left == []
-    assert list(Path(tempfile.gettempdir()).glob("ocm-bench-*")) == []
+    assert list(place.iterdir()) == [place / "figures.json"]
