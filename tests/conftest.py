@@ -26,6 +26,17 @@ pytest_plugins = ["tests.support.scoreboard"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background: our children must know Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of a group share what only one process can have: better no run than one that scatters them."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+            raise pytest.UsageError("cannot keep groups together: this pytest-xdist does not fit this pytest")
+
+
 SHARE = 11
 """Ports of each range that one test process gets: eight shares below 4188 and 5188."""
 

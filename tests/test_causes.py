@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 LIMIT = 32 << 20
 """Bytes."""
-HUNGRY = "import signal; signal.sigwait([signal.SIGUSR1]); hoard = [bytes([n % 7]) * (1 << 20) for n in range(1000)]"
-BLOCKED = f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); {HUNGRY}"
+HUNGRY = "import sys; open(sys.argv[1]).read(); hoard = [bytes([n % 7]) * (1 << 20) for n in range(1000)]"
 
 
 @pytest.fixture(name="bench")
@@ -64,14 +64,16 @@ async def end_of(bench: Bench, code: str) -> Exit:
 
 async def test_the_kernels_want_of_memory_is_told(bench: Bench) -> None:
     """By its own count. Where no cgroup can be made the count is faked, and the kill is ours."""
-    argv = (sys.executable, "-S", "-E", "-c", BLOCKED)
+    leash = bench.run / "leash"
+    os.mkfifo(leash)
+    argv = (sys.executable, "-S", "-E", "-c", HUNGRY, str(leash))
     await processes.start(bench.run, SERVICE, replace(bench.launch("hang"), argv=argv))
     pid = bench.facts().pid
     assert pid is not None
     with little_memory() as group:
         if group is not None:
             group.joinpath("cgroup.procs").write_text(str(pid))
-            os.kill(pid, signal.SIGUSR1)
+            await asyncio.to_thread(leash.write_text, "go")
         else:
             keeper = bench.facts().keeper_pid
             assert keeper is not None

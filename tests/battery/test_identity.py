@@ -259,7 +259,7 @@ def test_deleted_locks_of_keepers(street: Street, score: Score) -> None:
             score.tried()
         over = runs(street.world, "app")
         unlock(street.world)
-        street.world.light("app", restarted_at=os.urandom(4).hex())
+        street.world.light("app", restarted_at=f"at {os.urandom(4).hex()}")
         street.come_to("locks deleted before a restart", Wanted(state="running", over=over))
         score.tried()
     score.violations += street.broken
@@ -311,7 +311,7 @@ def test_two_controllers(street: Street, score: Score) -> None:
         over = runs(world, "app")
         world.home.controller.joinpath("lock").unlink(missing_ok=True)
         leads(world, world.start())
-        world.light("app", restarted_at=os.urandom(4).hex())
+        world.light("app", restarted_at=f"at {os.urandom(4).hex()}")
 
         def replaced(over: frozenset[str] = over) -> bool:
             street.broken.extend(street.witness.look())

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler.files import LockFile
+
 PYTHON_PACKAGES: Final = ("supervisor", "circus")
 NODE_PACKAGES: Final = ("pm2",)
 
@@ -64,6 +66,15 @@ def install() -> Installed:
     """Install what is missing."""
     found = Installed(cache_folder())
     found.cache.mkdir(parents=True, exist_ok=True)
+    lock = LockFile(found.cache / "lock", wait=True)  # another run may be at it
+    try:
+        _install_missing(found)
+    finally:
+        lock.close()
+    return found
+
+
+def _install_missing(found: Installed) -> None:
     if not all(Path(found.script(name)).exists() for name in ("supervisord", "circusd")):
         run(sys.executable, "-m", "venv", "--clear", str(found.python.parents[1]))
         run(str(found.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PYTHON_PACKAGES)
@@ -73,7 +84,6 @@ def install() -> Installed:
             raise SystemExit("cannot install pm2: npm is not on PATH; install Node.js with npm")
         prefix = str(found.node_modules.parent)
         run(npm, "install", "--prefix", prefix, "--ignore-scripts", "--no-audit", "--no-fund", *NODE_PACKAGES)
-    return found
 
 
 def run(*command: str) -> None:
