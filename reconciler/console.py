@@ -34,18 +34,16 @@ class Console:
         with contextlib.suppress(OSError, ValueError):
             print(text, file=self._out, flush=True)
 
-    def changed(self, project: Project, projects: dict[str, Project]) -> None:
-        """A status was computed anew."""
-        self._step(project)
-        statuses = {name: each.published for name, each in sorted(projects.items()) if each.published}
-        if len(statuses) < len(projects) or not all(_at_rest(status) for status in statuses.values()):
-            return
-        shape = [_shape(status) for status in statuses.values()]
+    def at_rest(self, projects: dict[str, Project]) -> None:
+        """Every project is as wanted or waits for a person: the table, unless it is the one shown last."""
+        statuses = [project.published for _, project in sorted(projects.items())]
+        shape = [_shape(status) for status in statuses]
         if shape != self._shown:
             self._shown = shape
-            self.say(f"\n{render.render_table(list(statuses.values()))}\n")
+            self.say(f"\n{render.render_table(statuses)}\n")
 
-    def _step(self, project: Project) -> None:
+    def step(self, project: Project) -> None:
+        """The status of a project changed."""
         status, now = project.published, time.monotonic()
         reason, message = status["reason"], status["message"]
         if reason in _QUIET:
@@ -63,8 +61,3 @@ def _shape(status: dict[str, Any]) -> object:
     """What makes a table worth printing again; ages alone do not."""
     pids = [status[service]["pid"] for service in ("agent", "bridge")]
     return status["name"], status["desired"], status["actual"], status["reason"], pids
-
-
-def _at_rest(status: dict[str, Any]) -> bool:
-    ready, stalled = status["ready"], status["stalled"]
-    return any(bool(part["status"]) for part in (ready, stalled))

@@ -41,12 +41,12 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
         Path(temporary).unlink(missing_ok=True)
         raise
     if durable and named:
-        sync_folder(path.parent)
+        sync(path.parent)
 
 
-def sync_folder(path: Path) -> None:
-    """Make renames in this folder survive a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Make a file's content, or the renames in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

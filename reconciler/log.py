@@ -66,7 +66,7 @@ def configure(path: Path) -> None:
         )
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for chatty in ("httpx", "httpx2", "watchfiles", "mcp", "asyncio"):
+    for chatty in ("httpx2", "watchfiles", "mcp", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
     from reconciler.spec import Spec
 
+PUBLISH_GATHER: Final = 0.01
+"""Seconds in which changes of status are gathered into one write, which must not delay what is being done."""
 PUBLISH_PAUSE: Final = 0.05
-"""Seconds in which changes of status are gathered into one write."""
+"""Seconds between two writes."""
 FEW: Final = 10
 """Specs that change at once for which somebody may be waiting; of more, as from a git pull, nobody overtakes."""
 TIDY: Final = 3600.0
@@ -60,7 +62,7 @@ class Loop:
         self.on_change: Callable[[Project], None] = lambda _project: None
         """Called whenever the status of a project was computed anew."""
         self.on_rest: Callable[[], None] = lambda: None
-        """Called when everything has come to rest."""
+        """Called when something has changed and everything is at rest."""
         self._settings = settings
         self._ledgers = ledgers
         self._identity = identity
@@ -68,12 +70,16 @@ class Loop:
         self._engine = make_engine(self._exited)
         self._folder = specfiles.SpecFolder(settings, known=ledgers.names())
         self._reconciler = Reconciler(self._engine, ledgers, Tombstones(settings), self._changed, settings)
+        self._index = published.Writer(settings.home)
         self._missing: set[str] = set()
         """Projects whose file has been gone for the settle time."""
         self._held: set[str] = set()
         """Those of them that vanished with most others: nobody has confirmed it yet."""
         self._look = asyncio.Event()
         self._dirty = asyncio.Event()
+        """Something is to be published soon."""
+        self._aged = False
+        """Something was looked at again and is as it was: the times of that can wait."""
         self._fingerprints: dict[str, object] = {}
         self._warnings: tuple[str, ...] = ()
         self._unread = True
@@ -98,6 +104,7 @@ class Loop:
                 for helper in helpers:
                     helper.cancel()
         finally:
+            self._ledgers.flush_all()
             self._write_index()
             await self._engine.close()
 
@@ -119,9 +126,9 @@ class Loop:
             look = await asyncio.to_thread(self._folder.look, time.monotonic())
             self._take(look)
             self._notice_edits()
-            self._unread = look.again is not None
-            if self.at_rest():
-                self.on_rest()
+            unread, self._unread = self._unread, look.again is not None
+            if unread and not self._unread:
+                self._dirty.set()
             wait = self._settings.resync
             if look.again is not None:
                 wait = min(wait, max(0.0, look.again - time.monotonic()))
@@ -291,31 +298,36 @@ class Loop:
             self._fingerprints.pop(name, None)
             self._dirty.set()
             log.info("project gone", project=name)
-            if self.at_rest():
-                self.on_rest()
 
     # -- status ----------------------------------------------------------------------------------------------------
 
-    def _changed(self, project: Project) -> None:
-        self._dirty.set()
-        self.on_change(project)
-        if self.at_rest():
-            self.on_rest()
+    def _changed(self, project: Project, news: bool) -> None:
+        if news:
+            self._dirty.set()
+            self.on_change(project)
+        else:
+            self._aged = True
 
     async def _publish(self) -> None:
-        """Write the index soon after something changed, many changes in one write."""
+        """Write the index soon after something changed, many changes in one write; mere ages seldom."""
         while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            await asyncio.to_thread(self._write_index)
-            await asyncio.sleep(PUBLISH_PAUSE)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._dirty.wait(), self._settings.liveness)
+            if self._dirty.is_set() or self._aged:
+                await asyncio.sleep(PUBLISH_GATHER)
+                self._dirty.clear()
+                self._aged = False
+                await asyncio.to_thread(self._write_index)
+                if self.at_rest():
+                    self.on_rest()
+                await asyncio.sleep(PUBLISH_PAUSE)
 
     def _write_index(self) -> None:
         projects: Mapping[str, Any] = {
             name: project.published for name, project in list(self.projects.items()) if project.published
         }
         try:
-            published.write(self._settings.home, self._identity(self._warnings), projects)
+            self._index.write(self._identity(self._warnings), projects)
         except OSError as error:
             log.warning("cannot publish", error=str(error))
 

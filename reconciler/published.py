@@ -57,15 +57,26 @@ class Index:
         return max(0.0, time.time() - self.written)
 
 
-def write(home: Home, controller: Controller, projects: Mapping[str, Mapping[str, Any]]) -> None:
-    """Publish. Not durable on purpose: it can always be computed again."""
-    document = {
-        "schema": SCHEMA,
-        "written": time.time(),
-        "controller": asdict(controller),
-        "projects": dict(sorted(projects.items())),
-    }
-    files.replace_file(home.state_file, json.dumps(document, indent=1).encode(), durable=False)
+class Writer:
+    """Publishes, again and again. A status is a new object when it was computed anew: only those are encoded again."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._encoded: dict[str, tuple[Mapping[str, Any], str]] = {}
+
+    def write(self, controller: Controller, projects: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the index, a line a project. Not durable on purpose: it can always be computed again."""
+        self._encoded = {name: self._encode(name, projects[name]) for name in sorted(projects)}
+        lines = ",\n".join(text for _, text in self._encoded.values())
+        head = f'"schema": {SCHEMA},\n"written": {time.time()},\n"controller": {json.dumps(asdict(controller))}'
+        document = f'{{\n{head},\n"projects": {{\n{lines}\n}}\n}}\n'
+        files.replace_file(self._home.state_file, document.encode(), durable=False)
+
+    def _encode(self, name: str, status: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+        before = self._encoded.get(name)
+        if before is not None and before[0] is status:
+            return before
+        return status, f"{json.dumps(name)}: {json.dumps(status)}"
 
 
 def read(home: Home) -> Index:

@@ -92,7 +92,7 @@ class Reconciler:
         engine: Engine,
         ledgers: Ledgers,
         tombstones: Tombstones,
-        changed: Callable[[Project], None],
+        changed: Callable[[Project, bool], None],
         settings: Settings,
     ) -> None:
         self._engine = engine
@@ -113,6 +113,7 @@ class Reconciler:
             project.asked, project.note, project.failures, project.retry_at = False, None, 0, 0.0
         elif (left := project.retry_at - self._engine.now().boot) > 0:
             await self._look(project, project.spec)
+            self.publish(project)
             return Next(left)
         project.settled = project.settled and project.seen_version == version
         outcome = await self._converge(project, project.spec)
@@ -130,6 +131,7 @@ class Reconciler:
             await self._look(project, spec)
             if not project.plan.actions:
                 return Done()
+            self.publish(project)
             outcome = await self._perform_all(project, spec)
             if outcome not in {Done(), LookAgain(after=0.0)} and not _ended(outcome):
                 return outcome
@@ -154,7 +156,6 @@ class Reconciler:
             wedged_after=self._settings.wedged_after,
         )
         project.facts, project.plan = facts, make_plan(view)
-        self.publish(project)
 
     def _account(self, project: Project, spec: Spec, facts: ProjectFacts, ledger: Ledger) -> Ledger:
         """Count the exits that were seen, before anything is done about them."""
@@ -177,6 +178,7 @@ class Reconciler:
         return Done()
 
     async def _perform(self, project: Project, spec: Spec, action: Action) -> Outcome:
+        self._remember(project)
         crash.point(f"before:{type(action).__name__}")
         outcome = await self._do(project, spec, action)
         if isinstance(action, StopService) and action.wedged:
@@ -218,14 +220,21 @@ class Reconciler:
             case Blocked(reason=reason, message=message):
                 project.note = Note(reason=reason, message=message, stalled=True)
                 after = SLOW_LOOK
-        if isinstance(outcome, Done):
-            self.publish(project)
-        else:
+        if not isinstance(outcome, Done):
             await self._look(project, spec)
+        self._remember(project)
+        self.publish(project)
         return Next(after)
 
+    def _remember(self, project: Project) -> None:
+        """Write down what the next action builds upon, so that it survives us."""
+        if self._ledgers.unsaved(project.name):
+            self._ledgers.flush(project.name)
+            # That it survives a power cut too takes longer, and nobody need wait for it.
+            asyncio.get_running_loop().run_in_executor(None, self._ledgers.sync, project.name)
+
     def publish(self, project: Project) -> None:
-        """Say how it stands, when that is not what was said last."""
+        """Say how it stands."""
         ledger = self._ledgers.get(project.name)
         sources = Sources(
             name=project.name,
@@ -242,8 +251,9 @@ class Reconciler:
             wall=self._engine.now().wall,
             warnings=project.warnings,
         )
-        project.published = status.compute(sources, project.published).to_dict()
-        self._changed(project)
+        before, now = project.published, status.compute(sources, project.published).to_dict()
+        project.published = now
+        self._changed(project, status.timeless(before) != status.timeless(now))
 
     def _ledger(self, project: Project) -> Ledger:
         ledger = self._ledgers.get(project.name)

@@ -115,10 +115,17 @@ async def _serve(settings: Settings, lead: Leadership, console: Console | None, 
 
     ledgers = Ledgers(settings.home)
     loop = Loop(settings, ledgers, lambda exited: LocalEngine(settings, ledgers, exited), identity, lead.keep)
-    if once:
-        loop.on_rest = stop.set
+
+    def rested() -> None:
+        if console:
+            console.at_rest(loop.projects)
+        if once:
+            stop.set()
+
+    loop.on_rest = rested
     if console:
-        _greet(settings, console, loop)
+        _greet(settings, console)
+        loop.on_change = console.step
     logger.info("controller started", pid=os.getpid(), specs=str(settings.specs), home=str(settings.home.root))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_http(settings, stop, listening))
@@ -142,13 +149,12 @@ async def _http(settings: Settings, stop: asyncio.Event, listening: Callable[...
         await stop.wait()
 
 
-def _greet(settings: Settings, console: Console, loop: Loop) -> None:
+def _greet(settings: Settings, console: Console) -> None:
     mode = "development mode: secrets are made for you" if settings.development else "production mode"
     console.say(f"opencode-manager {__version__}: specs in {settings.specs}, home {settings.home.root} ({mode})")
     console.say("Ctrl-C ends the controller; the agents go on.\n")
     if not specfiles.scan(settings.specs).files:
         console.say("There are no specs yet. Write one, or in another terminal: opencode-manager start NAME GIT_URL")
-    loop.on_change = lambda project: console.changed(project, loop.projects)
 
 
 def _farewell(console: Console, loop: Loop) -> None:
@@ -168,7 +174,7 @@ def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
 async def _dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
     ledgers = Ledgers(settings.home, dry=True)
     engine = LocalEngine(settings, ledgers, lambda _name: None, dry=True)
-    reconciler = Reconciler(engine, ledgers, Tombstones(settings), lambda _project: None, settings)
+    reconciler = Reconciler(engine, ledgers, Tombstones(settings), lambda _project, _news: None, settings)
     plans: dict[str, Plan | str] = {}
     try:
         for name in names or sorted(specfiles.scan(settings.specs).files):

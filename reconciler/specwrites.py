@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler import specpatch, specyaml
-from reconciler.files import LockFile, LockHeld, private_folder, replace_file, sync_folder
+from reconciler.files import LockFile, LockHeld, private_folder, replace_file, sync
 from reconciler.settings import UserError
 from reconciler.spec import valid_name
 from reconciler.specfiles import Token, spec_path, token_of, vouched_path
@@ -192,7 +192,7 @@ def _write_new(path: Path, data: bytes) -> None:
         raise SpecExistsError(f"cannot create {path}: it exists") from None
     finally:
         temporary.unlink()
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _vouch(home: Home, name: str, data: bytes) -> None:

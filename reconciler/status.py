@@ -9,7 +9,7 @@ somebody acts. A condition's `since` moves only when its status changes, so it t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reconciler.facts import Health, Phase, Service
@@ -88,8 +88,9 @@ class ProjectStatus:
     observed: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+        """Plain data for JSON. Computed at every look, hence not by `asdict`, which copies all of it (0.3 ms)."""
+        parts = ("ready", "reconciling", "stalled", "agent", "bridge")
+        return {**vars(self), **{part: dict(vars(getattr(self, part))) for part in parts}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,12 @@ class Sources:
     sandbox: str = ""
     wall: float = 0.0
     warnings: tuple[str, ...] = field(default=())
+
+
+def timeless(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The status without the times at which it was looked at: what is left is news when it differs."""
+    services = {name: {**status[name], "last_health_check": None} for name in ("agent", "bridge") if name in status}
+    return {**status, **services, "observed": None}
 
 
 def compute(sources: Sources, previous: Mapping[str, Any] | None = None) -> ProjectStatus:

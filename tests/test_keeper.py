@@ -228,7 +228,7 @@ class TestEnding:
         assert bench.living() == []
         assert facts.phase is Phase.EXITED
         assert facts.exit is not None
-        assert (facts.exit.code, facts.exit.asked, facts.exit.boot_id) == (0, False, processes.boot_id())
+        assert (facts.exit.code, facts.exit.asked, facts.exit.boot_id) == (0, False, proofs.boot_id())
         assert facts.exit.at is not None
         assert facts.exit.lived > 0
 

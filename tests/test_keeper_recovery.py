@@ -263,7 +263,7 @@ class TestDamage:
 
 class TestWatching:
     async def test_an_end_is_noticed_once(self, bench: Bench) -> None:
-        """Of the leader and of the keeper, without leaving a descriptor or a zombie."""
+        """Of a leader and the keeper that goes with it, without leaving a descriptor or a zombie."""
         before = descriptors()
         calls: asyncio.Queue[str] = asyncio.Queue()
         watch = processes.ExitWatch(calls.put_nowait)
@@ -274,13 +274,31 @@ class TestWatching:
             watch.watch("blog", bench.run, SERVICE)
         os.kill(pid, signal.SIGUSR1)
         async with asyncio.timeout(PATIENCE):
-            seen = [await calls.get(), await calls.get()]
+            seen = await calls.get()
         watch.watch("blog", bench.run, SERVICE)
         watch.close()
 
-        assert (seen, calls.qsize()) == (["blog", "blog"], 0)
+        assert (seen, calls.qsize()) == ("blog", 0)
+        assert bench.facts().phase is Phase.EXITED
         assert keeper not in children(os.getpid())
         assert descriptors() == before
+
+    async def test_an_end_is_noticed_though_its_keeper_goes_on(self, bench: Bench) -> None:
+        """Of a leader that leaves a child which ignores TERM: first of the leader, then of the keeper."""
+        calls: asyncio.Queue[str] = asyncio.Queue()
+        watch = processes.ExitWatch(calls.put_nowait)
+        await bench.start("family", 2)
+        [leader] = bench.hear("leader")
+        watch.watch("blog", bench.run, SERVICE)
+        os.kill(leader, signal.SIGKILL)
+        async with asyncio.timeout(PATIENCE):
+            await calls.get()
+            phases = [bench.facts().phase]
+            await calls.get()
+            phases.append(bench.facts().phase)
+        watch.close()
+
+        assert phases == [Phase.ENDING, Phase.EXITED]
 
     @pytest.mark.parametrize("mode", ["serve", "serve_below"])
     async def test_a_listener_is_proved(self, bench: Bench, mode: str, unused_tcp_port: int) -> None:

@@ -49,7 +49,8 @@ class Shelf:
     def write(self) -> None:
         """Publish all that is known."""
         specs = str(self.home.root / "specs")
-        published.write(self.home, published.Controller(pid=1, specs=specs, http_port=1, started=0.0), self.projects)
+        identity = published.Controller(pid=1, specs=specs, http_port=1, started=0.0)
+        published.Writer(self.home).write(identity, self.projects)
 
     def secrets(self, name: str, text: str) -> Path:
         """Write a `.env`."""

@@ -13,7 +13,6 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import httpx2
 import pytest
 from mcp import Client
@@ -147,7 +146,7 @@ async def prove_agent_and_bridge(world: World, started: dict[str, Any]) -> None:
     """401 without the password and 200 with it; the bridge's tools work against the real server."""
     env = read_env(world.home.sandbox("blog-api").env_file)
     health = f"{started['opencode_url']}/global/health"
-    async with httpx.AsyncClient() as http:
+    async with httpx2.AsyncClient() as http:
         assert (await http.get(health)).status_code == 401
         answer = await http.get(health, auth=("opencode", env["OPENCODE_SERVER_PASSWORD"]))
         assert answer.json()["healthy"]

@@ -19,8 +19,8 @@ from reconciler.agents import KINDS
 from reconciler.facts import Service
 from reconciler.local import credentials, keys, ports, processes, repo
 from reconciler.local.repo import GitProblem, GitProblemKind
-from reconciler.local.threads import to_the_end
 from reconciler.settings import UserError
+from reconciler.threads import to_the_end
 
 if TYPE_CHECKING:
     from reconciler.actions import Action, Outcome
@@ -107,7 +107,6 @@ class Actor:
         ignore = sandbox.path / ".gitignore"
         if not ignore.exists():
             files.replace_file(ignore, b"# Nothing in a sandbox belongs in git: it holds secrets.\n*\n", mode=0o644)
-        self._ledgers.flush(name)
         return Done()
 
     def _write_secrets(self, name: str, spec: Spec) -> Outcome:

@@ -14,6 +14,7 @@ import shlex
 import stat
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -75,14 +76,19 @@ class Env:
     mcp_tool_dir: str = ""
 
 
-def read_env(path: Path) -> Env:
-    """Read and judge a `.env`; a missing one is an Env that does not exist."""
-    try:
-        text = _read(path)
-    except FileNotFoundError:
-        return Env()
-    except UserError as error:
-        return Env(exists=True, problems=(str(error),))
+@dataclass(frozen=True, kw_only=True)
+class _Parsed:
+    """The text of a `.env`, understood but not judged."""
+
+    values: Mapping[str, str] = field(repr=False)
+    lines: Mapping[str, int]
+    problems: tuple[str, ...]
+    unreviewed: bool
+
+
+@lru_cache(maxsize=2048)
+def _parsed(path: Path, text: str) -> _Parsed:
+    """Every look at a project reads its `.env`, which seldom changes: parsing it took a quarter of a look."""
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
     problems: list[str] = []
@@ -93,13 +99,25 @@ def read_env(path: Path) -> Env:
             problems.append(f"cannot use {path}:{line}: {key} is set twice, first in line {lines[key]}; remove one")
         else:
             values[key], lines[key] = value, line
+    return _Parsed(values=values, lines=lines, problems=tuple(problems), unreviewed=_REVIEW in text)
+
+
+def read_env(path: Path) -> Env:
+    """Read and judge a `.env`; a missing one is an Env that does not exist."""
+    try:
+        parsed = _parsed(path, _read(path))
+    except FileNotFoundError:
+        return Env()
+    except UserError as error:
+        return Env(exists=True, problems=(str(error),))
+    values, lines, problems = parsed.values, parsed.lines, list(parsed.problems)
     for key, why in _judge(values):
         place = f"{path}:{lines[key]}" if key in lines else str(path)
         problems.append(f"cannot use {place}: {key} {why}")
     return Env(
         exists=True,
         problems=tuple(problems),
-        warnings=(*_unreviewed(path, text), *_unknown(path, values, lines)),
+        warnings=(*_unreviewed(path, parsed), *_unknown(path, values, lines)),
         server_password=values.get("OPENCODE_SERVER_PASSWORD", ""),
         bearer_token=values.get("MCP_TOOL_BEARER_TOKEN", ""),
         git_url=values.get("GIT_URL", ""),
@@ -271,8 +289,8 @@ def _port(values: Mapping[str, str], key: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 5 else None
 
 
-def _unreviewed(path: Path, text: str) -> Iterator[str]:
-    if _REVIEW in text:
+def _unreviewed(path: Path, parsed: _Parsed) -> Iterator[str]:
+    if parsed.unreviewed:
         yield f"{path}: was made in development mode; review it, then remove its first line"
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from reconciler.local import processes, spawn
 from reconciler.local.act import Actor
-from reconciler.local.health import Prober
 from reconciler.local.observe import Observer
 from reconciler.local.processes import ExitWatch
 from reconciler.local.serving import Serving
@@ -38,10 +37,9 @@ class LocalEngine:
     ) -> None:
         self._settings = settings
         self._on_exit = on_exit
-        self._prober = Prober()
         toolchains = Toolchains(settings)
-        self._observer = Observer(settings, toolchains, self._prober, dry=dry)
-        self._serving = Serving(settings, self._observer, toolchains, self._prober, self._watch)
+        self._observer = Observer(settings, toolchains, dry=dry)
+        self._serving = Serving(settings, self._observer, toolchains, self._watch)
         self._actor = Actor(settings, ledgers, self._observer, toolchains, self._serving)
         self._exits = ExitWatch(self._exited)
         if not dry:
@@ -54,7 +52,8 @@ class LocalEngine:
     async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ProjectFacts:
         """Everything there is to see of one project; its processes are watched from then on."""
         facts = await self._observer.observe(name, spec, ledger, self.now())
-        if facts.agent.alive or facts.bridge.alive:
+        pids = (facts.agent.pid, facts.agent.keeper_pid, facts.bridge.pid, facts.bridge.keeper_pid)
+        if (facts.agent.alive or facts.bridge.alive) and not self._exits.watches(name, *pids):
             self._watch(name)
         return facts
 
@@ -88,7 +87,6 @@ class LocalEngine:
         """Let go of what is watched; the services go on."""
         self._exits.close()
         await asyncio.to_thread(spawn.nursery.close)
-        await self._prober.close()
 
     def _watch(self, name: str) -> None:
         run = self._settings.home.sandbox(name).run

@@ -9,22 +9,24 @@ attached, and what arrives in that gap is never answered (measured: up to 4 s wi
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import contextlib
+import json
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
-
-import httpx
 
 from reconciler.facts import Attention, Health, Probe
 from reconciler.local import attention
+from reconciler.local.calls import Call, CallError, ask
 
 if TYPE_CHECKING:
     from reconciler.agents import AgentKind
     from reconciler.facts import Now
+    from reconciler.local.calls import Answer
 
-QUICK: Final = 0.5
-"""Seconds for one attempt while a service starts."""
+QUICK: Final = 1.0
+"""Seconds for each cheap call of a proof."""
 LIVENESS: Final = 3.0
 """Seconds for one liveness probe."""
 LOADING: Final = 30.0
@@ -61,146 +63,143 @@ class Target:
     foreign: bool = False
     """A bridge that is the user's own tool: it has no `/ready`, so it is asked in MCP itself."""
 
-    @property
-    def base(self) -> str:
-        """URL of the server."""
-        return f"http://127.0.0.1:{self.port}"
+    def call(self, path: str, method: str = "GET", *, secret: bool = True) -> Call:
+        """A call of a rightful client, or of one without the secret."""
+        return Call(port=self.port, path=path, method=method, headers=self._authorization() if secret else {})
 
-    def authorization(self) -> dict[str, str]:
-        """The header that a rightful client sends."""
+    def open_call(self) -> Call:
+        """A call without the secret."""
+        if self.foreign:
+            return self.initialize_call(secret=False)
+        return self.call(self.kind.live_path if self.kind else BRIDGE_READY, secret=False)
+
+    def live_call(self) -> Call:
+        """The cheapest call that shows life: of a bridge, its refusal."""
+        return self.call(self.kind.live_path) if self.kind else self.open_call()
+
+    def initialize_call(self, *, secret: bool) -> Call:
+        """The first call of an MCP client."""
+        headers = {"accept": "application/json, text/event-stream"} | (self._authorization() if secret else {})
+        return Call(port=self.port, path="/mcp", method="POST", headers=headers, body=json.dumps(_INITIALIZE).encode())
+
+    def _authorization(self) -> dict[str, str]:
         if self.kind is None:
             return {"authorization": f"Bearer {self.secret}"}
         pair = f"{self.kind.user}:{self.secret}".encode()
         return {"authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
-class Prober:
-    """Asks services how they are."""
+async def prove(target: Target, now: Now, quick: float = QUICK) -> Probe:
+    """One attempt at the whole proof: it refuses without the secret and answers a real call with it.
 
-    def __init__(self) -> None:
-        # Loopback needs no certificates and no proxies: leaving them out makes the client 18 ms cheaper to build.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self._client = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(verify=False, limits=limits))
+    Args:
+        target: who.
+        now: the clock.
+        quick: seconds for each cheap call of it.
+    """
+    probe = Probe(at=now.boot, at_wall=now.wall)
+    try:
+        refused = await ask(target.open_call(), quick)
+        if refused.status != HTTPStatus.UNAUTHORIZED:
+            detail = f"cannot trust port {target.port}: it answers {refused.status} without the password"
+            return replace(probe, health=Health.UNPROTECTED, detail=detail)
+        return await _answers(target, probe, quick)
+    except CallError as error:
+        return replace(probe, detail=str(error))
 
-    async def close(self) -> None:
-        """Let go of the client."""
-        await self._client.aclose()
 
-    async def prove(self, target: Target, now: Now) -> Probe:
-        """One attempt at the whole proof: it refuses without the secret and answers a real call with it."""
-        probe = Probe(at=now.boot, at_wall=now.wall)
+async def live(target: Target, before: Probe, now: Now) -> Probe:
+    """One liveness probe of a proved listener, counted on top of the last one."""
+    sessions = await _sessions(target)
+    if sessions is None:
         try:
-            refused = await self._open(target)
-            if refused.status_code != httpx.codes.UNAUTHORIZED:
-                detail = f"cannot trust port {target.port}: it answers {refused.status_code} without the password"
-                return replace(probe, health=Health.UNPROTECTED, detail=detail)
-            return await self._answers(target, probe)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return replace(probe, detail=_say(error))
+            answer = await ask(target.live_call(), LIVENESS)
+        except CallError as error:
+            return missed(before, now, str(error))
+        if answer.status != (HTTPStatus.OK if target.kind else HTTPStatus.UNAUTHORIZED):
+            return missed(before, now, f"it answers {answer.status}")
+    asked = await _attention(target, sessions) if sessions else ()
+    cut = () if before.interrupted == () else await _interrupted(target)
+    return Probe(health=Health.READY, at=now.boot, at_wall=now.wall, attention=asked, interrupted=cut)
 
-    async def live(self, target: Target, before: Probe, now: Now) -> Probe:
-        """One liveness probe of a proved listener, counted on top of the last one."""
-        try:
-            answer = await self._call_live(target)
-            detail = f"it answers {answer.status_code}"
-            alive = answer.status_code == (httpx.codes.OK if target.kind else httpx.codes.UNAUTHORIZED)
-        except httpx.HTTPError as error:
-            alive, detail = False, _say(error)
-        if alive:
-            asked = await self._attention(target)
-            cut = () if before.interrupted == () else await self._interrupted(target)
-            return Probe(health=Health.READY, at=now.boot, at_wall=now.wall, attention=asked, interrupted=cut)
-        return missed(before, now, detail)
 
-    async def _attention(self, target: Target) -> tuple[Attention, ...]:
-        """What within the agent waits for a person. Nothing where it cannot be told."""
-        if target.kind is None:
-            return ()
-        kind, headers = target.kind, target.authorization()
-        try:
-            paths = (kind.permission_path, kind.question_path, kind.ready_path)
-            answers = [await self._ask("GET", target.base + path, LIVENESS, headers=headers) for path in paths]
-            permissions, questions, sessions = (answer.json() for answer in answers)
-            return tuple(attention.of(permissions, questions, sessions))
-        except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
-            return ()
+async def _sessions(target: Target) -> dict[str, Any] | None:
+    """What an agent works at: one call that shows life and tells whether more is to be asked.
 
-    async def _interrupted(self, target: Target) -> tuple[str, ...]:
-        """The recent sessions whose last answer broke off, and that do not work at it now."""
-        if target.kind is None:
-            return ()
-        kind, headers = target.kind, target.authorization()
-        try:
-            busy = await self._ask("GET", target.base + kind.ready_path, LIVENESS, headers=headers)
-            url = f"{target.base}{kind.sessions_path}"
-            listed = await self._ask("GET", f"{url}?limit={RECENT}", LIVENESS, headers=headers)
-            found = []
-            for name in attention.at_rest(listed.json(), busy.json()):
-                newest = await self._ask("GET", f"{url}/{name}/message?limit=1", LIVENESS, headers=headers)
-                if attention.broke_off(newest.json()):
-                    found.append(name)
-            return tuple(found)
-        except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
-            return ()
+    None where it cannot be told, as of an agent whose configuration was broken since it started.
+    """
+    if target.kind is None:
+        return None
+    try:
+        answer = await ask(target.call(target.kind.ready_path), LIVENESS)
+        sessions = answer.json() if answer.status == HTTPStatus.OK else None
+    except (CallError, ValueError):
+        return None
+    return sessions if isinstance(sessions, dict) else None
 
-    async def dispose(self, target: Target) -> None:
-        """Ask an agent to end what it started itself. Best effort: its tree is emptied anyway."""
-        if target.kind is None:
-            return
-        try:
-            url = target.base + target.kind.dispose_path
-            await self._ask("POST", url, LIVENESS, headers=target.authorization())
-        except httpx.HTTPError:
-            return
 
-    async def _ask(self, method: str, url: str, limit: float, **options: Any) -> httpx.Response:  # noqa: ANN401
-        """One request, over within this many seconds: the client's own limit is for each piece it reads."""
-        try:
-            async with asyncio.timeout(limit):
-                return await self._client.request(method, url, timeout=limit, **options)
-        except TimeoutError:
-            raise httpx.ReadTimeout("the answer did not end in time") from None
+async def _attention(target: Target, sessions: dict[str, Any]) -> tuple[Attention, ...]:
+    """What within an agent at work waits for a person. Nothing where it cannot be told."""
+    if target.kind is None:
+        return ()
+    try:
+        paths = (target.kind.permission_path, target.kind.question_path)
+        permissions, questions = [(await ask(target.call(path), LIVENESS)).json() for path in paths]
+        return tuple(attention.of(permissions, questions, sessions))
+    except (CallError, ValueError, TypeError, KeyError, AttributeError):
+        return ()
 
-    async def _open(self, target: Target, limit: float = QUICK) -> httpx.Response:
-        """A call without the secret."""
-        if target.foreign:
-            return await self._ask("POST", f"{target.base}/mcp", limit, json=_INITIALIZE)
-        path = target.kind.live_path if target.kind else BRIDGE_READY
-        return await self._ask("GET", target.base + path, limit)
 
-    async def _call_live(self, target: Target) -> httpx.Response:
-        """The cheapest call that shows life: of a bridge, its refusal."""
-        if target.kind is None:
-            return await self._open(target, LIVENESS)
-        headers = target.authorization()
-        return await self._ask("GET", target.base + target.kind.live_path, LIVENESS, headers=headers)
+async def _interrupted(target: Target) -> tuple[str, ...]:
+    """The recent sessions whose last answer broke off, and that do not work at it now."""
+    if target.kind is None:
+        return ()
+    sessions = target.kind.sessions_path
+    try:
+        busy = await ask(target.call(target.kind.ready_path), LIVENESS)
+        listed = await ask(target.call(f"{sessions}?limit={RECENT}"), LIVENESS)
+        found = []
+        for name in attention.at_rest(listed.json(), busy.json()):
+            newest = await ask(target.call(f"{sessions}/{name}/message?limit=1"), LIVENESS)
+            if attention.broke_off(newest.json()):
+                found.append(name)
+        return tuple(found)
+    except (CallError, ValueError, TypeError, KeyError, AttributeError):
+        return ()
 
-    async def _answers(self, target: Target, probe: Probe) -> Probe:
-        """A real call with the secret."""
-        headers = target.authorization()
-        if target.foreign:
-            headers |= {"accept": "application/json, text/event-stream"}
-            answer = await self._ask("POST", f"{target.base}/mcp", LOADING, json=_INITIALIZE, headers=headers)
-        elif target.kind is None:
-            answer = await self._ask("GET", target.base + BRIDGE_READY, QUICK, headers=headers)
-        else:
-            live = await self._ask("GET", target.base + target.kind.live_path, QUICK, headers=headers)
-            if live.status_code == httpx.codes.UNAUTHORIZED:
-                return replace(probe, health=Health.REFUSING, detail=_wrong(target))
-            answer = await self._ask("GET", target.base + target.kind.ready_path, LOADING, headers=headers)
-        if answer.status_code == httpx.codes.OK:
-            if target.kind is not None and not _is_json(answer):
-                return replace(probe, detail="it answers with a page, which no agent does")
-            return replace(probe, health=Health.READY)
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
+
+async def dispose(target: Target) -> None:
+    """Ask an agent to end what it started it Best effort: its tree is emptied anyway."""
+    if target.kind is not None:
+        with contextlib.suppress(CallError):
+            await ask(target.call(target.kind.dispose_path, method="POST"), LIVENESS)
+
+
+async def _answers(target: Target, probe: Probe, quick: float) -> Probe:
+    """A real call with the secret."""
+    if target.foreign:
+        answer = await ask(target.initialize_call(secret=True), LOADING)
+    elif target.kind is None:
+        answer = await ask(target.call(BRIDGE_READY), quick)
+    else:
+        live = await ask(target.live_call(), quick)
+        if live.status == HTTPStatus.UNAUTHORIZED:
             return replace(probe, health=Health.REFUSING, detail=_wrong(target))
-        if answer.status_code == httpx.codes.BAD_REQUEST and "Config" in answer.text[:200]:
-            detail = f"cannot load the agent's configuration: {answer.text[:500]}"
-            return replace(probe, health=Health.CONFIG_INVALID, detail=detail)
-        return replace(probe, detail=f"it answers {answer.status_code}")
+        answer = await ask(target.call(target.kind.ready_path), LOADING)
+    if answer.status == HTTPStatus.OK:
+        if target.kind is not None and not _is_json(answer):
+            return replace(probe, detail="it answers with a page, which no agent does")
+        return replace(probe, health=Health.READY)
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        return replace(probe, health=Health.REFUSING, detail=_wrong(target))
+    text = answer.body.decode(errors="replace")
+    if answer.status == HTTPStatus.BAD_REQUEST and "Config" in text[:200]:
+        detail = f"cannot load the agent's configuration: {text[:500]}"
+        return replace(probe, health=Health.CONFIG_INVALID, detail=detail)
+    return replace(probe, detail=f"it answers {answer.status}")
 
 
-def _is_json(answer: httpx.Response) -> bool:
+def _is_json(answer: Answer) -> bool:
     try:
         return isinstance(answer.json(), dict | list)
     except ValueError:
@@ -216,7 +215,3 @@ def missed(before: Probe, now: Now, detail: str) -> Probe:
 
 def _wrong(target: Target) -> str:
     return f"cannot trust port {target.port}: it does not accept the password from .env"
-
-
-def _say(error: Exception) -> str:
-    return "no answer in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__

@@ -186,7 +186,7 @@ def _node_tool(project: Project) -> tuple[str, ...]:
     }
     config = project.sandbox.run / "mcp-tool-servers.json"
     document = {"version": "1.0", "default_server": project.name, "servers": [server]}
-    files.replace_file(config, json.dumps(document).encode())
+    files.replace_file(config, json.dumps(document).encode(), durable=False)  # made anew at each start
     port = str(project.ports["bridge"])
     options = ("-m", "default", "--host", "127.0.0.1", "--port", port, "--servers-config", str(config))
     return (node, str(script), *options)

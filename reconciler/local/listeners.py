@@ -9,31 +9,22 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import psutil
 
-from reconciler.local import activity, ports, proofs
+from reconciler.local import activity, ports, proofs, sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LISTEN: Final = "0A"
-_REACHED: Final = {
-    "0100007F": "127.0.0.1",
-    "00000000": "any",
-    "00000000000000000000000000000000": "any, IPv6",
-    "0000000000000000FFFF00000100007F": "127.0.0.1, IPv6",
-}
-"""Local addresses that a connection to 127.0.0.1 can reach, as /proc/net/tcp writes them."""
-
 
 def listens(run_dir: Path, service: str, port: int) -> bool:
     """Whether whoever answers on 127.0.0.1:port is, for certain, a process of this service."""
-    wanted = set(_listening(port))
+    wanted = {f"socket:[{inode}]" for inode in sockets.listening(port)}
     if not wanted:
         return False
-    run = proofs.read_record(proofs.Place(os.path.realpath(run_dir), service).run)
+    run = proofs.read_record(proofs.Place(proofs.real_folder(str(run_dir)), service).run)
     if not run or run["boot_id"] != proofs.boot_id():
         return False
     leader = proofs.open_proved(run["leader"], run["marker"])
@@ -59,16 +50,6 @@ def port_holder(port: int) -> str:
             if listening and connection.pid:
                 return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
     return "a process that we may not look at"
-
-
-def _listening(port: int) -> Iterator[str]:
-    """Inodes of the sockets that may answer there."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in proofs.read_bytes(table).decode().splitlines()[1:]:
-            fields = line.split()
-            address, _, number = fields[1].partition(":")
-            if fields[3] == _LISTEN and int(number, 16) == port and address in _REACHED:
-                yield f"socket:[{fields[9]}]"
 
 
 def _family(leader: int) -> Iterator[int]:

@@ -13,9 +13,8 @@ from reconciler import files
 from reconciler import spec as specs
 from reconciler.agents import KINDS
 from reconciler.facts import EnvFacts, Health, KeyFacts, Phase, Probe, ProjectFacts, Service, ServiceFacts
-from reconciler.local import credentials, keys, processes, repo
+from reconciler.local import credentials, health, keys, processes, repo
 from reconciler.local.activity import Quiet
-from reconciler.local.health import missed
 from reconciler.local.launch import Project, digest
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from reconciler.facts import Ledger, Now
     from reconciler.local.credentials import Env
-    from reconciler.local.health import Prober
     from reconciler.local.toolchain import Toolchains
     from reconciler.settings import Settings
     from reconciler.spec import Spec
@@ -32,10 +30,9 @@ if TYPE_CHECKING:
 class Observer:
     """Sees projects."""
 
-    def __init__(self, settings: Settings, toolchains: Toolchains, prober: Prober, *, dry: bool = False) -> None:
+    def __init__(self, settings: Settings, toolchains: Toolchains, *, dry: bool = False) -> None:
         self._settings = settings
         self._toolchains = toolchains
-        self._prober = prober
         self._dry = dry
         self._quiet = Quiet()
         self._probes: dict[tuple[str, Service], tuple[str, Probe]] = {}
@@ -112,16 +109,16 @@ class Observer:
         if facts.digest != facts.wanted_digest or run_id != facts.run_id or probe.health is Health.UNKNOWN:
             probe = probe if run_id == facts.run_id else Probe()
             outdated = facts.digest != facts.wanted_digest
-            return probe if outdated or not self._dry else await self._prober.prove(project.target(service), now)
+            return probe if outdated or not self._dry else await health.prove(project.target(service), now)
         due = self._settings.liveness if probe.misses == 0 else 1.0
         if now.boot - probe.at < due:
             return probe
         if not processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
-            probe = missed(probe, now, "it does not listen")  # and whoever does is never sent the password
+            probe = health.missed(probe, now, "it does not listen")  # and whoever does is never sent the password
         elif probe.health in {Health.READY, Health.UNRESPONSIVE}:
-            probe = await self._prober.live(project.target(service), probe, now)
+            probe = await health.live(project.target(service), probe, now)
         else:
-            probe = await self._prober.prove(project.target(service), now)
+            probe = await health.prove(project.target(service), now)
         probe = self._quiet.judge(facts.run_id, facts.pid, probe)
         self.remember(project.name, service, facts.run_id, probe)
         return probe

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import functools
 import json
 import os
 import secrets
@@ -27,7 +26,7 @@ from reconciler.local import causes, proofs, spawn
 from reconciler.local.exits import ExitWatch
 from reconciler.local.listeners import listens, port_holder
 from reconciler.local.proofs import Place
-from reconciler.local.threads import to_the_end
+from reconciler.threads import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,15 +65,9 @@ class Launch:
 # -- clock -------------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def boot_id() -> str:
-    """Names this boot of the machine."""
-    return proofs.boot_id()
-
-
 def now() -> Now:
     """The clock of this machine."""
-    return Now(boot=time.clock_gettime(time.CLOCK_BOOTTIME), boot_id=boot_id(), wall=time.time())
+    return Now(boot=time.clock_gettime(time.CLOCK_BOOTTIME), boot_id=proofs.boot_id(), wall=time.time())
 
 
 # -- seeing ------------------------------------------------------------------------------------------------------------
@@ -144,7 +137,7 @@ def _whole(number: object) -> int | None:
 
 
 def _place(run_dir: Path, service: str) -> Place:
-    return Place(os.path.realpath(run_dir), service)
+    return Place(proofs.real_folder(str(run_dir)), service)
 
 
 def _lives(who: dict[str, Any], needle: str) -> bool:
@@ -260,7 +253,8 @@ def _open_keeper(run_dir: Path, service: str) -> int | None:
     """A pidfd of the service's keeper: the recorded one, else, proved by its lock, one whose record is missing."""
     place = _place(run_dir, service)
     run = proofs.read_record(place.run)
-    if run and run["boot_id"] == boot_id() and (keeper := proofs.open_proved(run["keeper"], place.folder)) is not None:
+    ours = bool(run) and run["boot_id"] == proofs.boot_id()
+    if ours and (keeper := proofs.open_proved(run["keeper"], place.folder)) is not None:
         return keeper
     if run and not proofs.lock_held(place.keeper_lock):
         return None

@@ -134,7 +134,7 @@ async def _clone_aside(
         mark = json.dumps({"url": recorded_url, "source": url}).encode()
         files.replace_file(partial / ".git" / MARK, mark)
         partial.rename(dest)
-        files.sync_folder(dest.parent)
+        files.sync(dest.parent)
     finally:
         if partial.exists():
             # Not awaited: a cancelled clone removes its leftovers too.

@@ -17,16 +17,15 @@ from reconciler import actions, files
 from reconciler.actions import Done, LookAgain, Retry
 from reconciler.agents import KINDS
 from reconciler.facts import Health, Phase, Service
-from reconciler.local import launch, ports, processes, repo
-from reconciler.local.threads import to_the_end
+from reconciler.local import health, launch, ports, processes, repo
 from reconciler.settings import UserError
+from reconciler.threads import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Report
-    from reconciler.local.health import Prober
     from reconciler.local.launch import Project
     from reconciler.local.observe import Observer
     from reconciler.local.toolchain import Toolchains
@@ -34,6 +33,10 @@ if TYPE_CHECKING:
 
 PAUSES: Final = (0.002, 0.1)
 """Seconds before the second attempt to prove a starting service ready, and the longest between two: each is longer."""
+ATTEMPTS: Final = (0.1, 1.0)
+"""Seconds for a cheap call of the first attempt at a proof, and at most: each attempt gives more time. What OpenCode is
+asked between its listen and its first answer is never answered (measured), so to wait long would be in vain; so would
+be to wait shortly on a busy machine."""
 STOP_TIMEOUT: Final = 30.0
 """Seconds after which an unfinished stop is looked at again; the keeper goes on meanwhile."""
 
@@ -46,13 +49,11 @@ class Serving:
         settings: Settings,
         observer: Observer,
         toolchains: Toolchains,
-        prober: Prober,
         watch: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._toolchains = toolchains
-        self._prober = prober
         self._watch = watch
         self._starting = asyncio.Semaphore(settings.agent_starts)
         self._exits: dict[str, asyncio.Event] = {}
@@ -84,11 +85,13 @@ class Serving:
             if not ports.is_free(project.ports[service.value]):
                 return LookAgain(after=0.0, reason="PortTaken", message="its port was taken meanwhile")
             report("Starting", f"starting the {service}")
-            files.private_folder(self._settings.home.logs)
+            if not self._settings.home.logs.is_dir():
+                files.private_folder(self._settings.home.logs)
             program = ""
             if service is Service.AGENT:
                 program = self._program(project)
-                await to_the_end(_prepare_agent, project)
+                if not _is_prepared(project):
+                    await to_the_end(_prepare_agent, project)
             job = launch.launch(project, service, program)
             run_id = await processes.start(project.sandbox.run, service.value, job)
             self._watch(project.name)
@@ -112,7 +115,7 @@ class Serving:
         """Attempts until it is proved ready, ended, or out of time."""
         ended = self._exits.setdefault(project.name, asyncio.Event())
         deadline = time.monotonic() + self._settings.start_timeout
-        detail, pause = "it does not listen", PAUSES[0]
+        detail, pause, quick = "it does not listen", PAUSES[0], ATTEMPTS[0]
         while time.monotonic() < deadline:
             ended.clear()
             now = processes.now()
@@ -121,8 +124,8 @@ class Serving:
                 return LookAgain(after=0.0, reason="Ended", message=f"the {service} ended while it started")
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
                 report("ProvingReady", f"the {service} listens; proving that it is ready", (service, facts))
-                probe = await self._prober.prove(project.target(service), now)
-                detail = probe.detail
+                probe = await health.prove(project.target(service), now, quick)
+                detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])
                 if probe.health is not Health.UNKNOWN:
                     self._observer.remember(project.name, service, facts.run_id, probe)
                     return Done()
@@ -142,7 +145,7 @@ class Serving:
         report("Stopping", f"stopping the {service}")
         facts = processes.observe(project.sandbox.run, service.value, processes.now())
         if facts.phase is Phase.RUNNING and service is Service.AGENT and facts.port == project.ports.get("agent"):
-            await self._prober.dispose(project.target(service))
+            await health.dispose(project.target(service))
         return await self._stop_run(project, service, facts.run_id)
 
     async def _stop_run(self, project: Project, service: Service, run_id: str) -> Outcome:
@@ -150,6 +153,22 @@ class Serving:
             return Done()
         message = f"the {service} (run {run_id}) still has processes; its keeper goes on ending them"
         return LookAgain(after=1.0, reason="Stopping", message=message)
+
+
+def _is_prepared(project: Project) -> bool:
+    """Whether nothing is to be prepared, as for most restarts: a thread would cost them half a millisecond."""
+    sandbox, theirs = project.sandbox, _credentials(project)
+    link, identity = sandbox.xdg / "data" / "opencode" / "auth.json", sandbox.home / ".gitconfig"
+    with contextlib.suppress(OSError):
+        return not any(sandbox.tmp.iterdir()) and (link.exists() or not theirs.is_file()) and identity.exists()
+    return False
+
+
+def _credentials(project: Project) -> Path:
+    """Where the user's own OpenCode keeps what it logs in to model providers with."""
+    environment = project.settings.environment
+    data = environment.get("XDG_DATA_HOME") or Path(environment.get("HOME", "/")) / ".local" / "share"
+    return Path(data) / "opencode" / "auth.json"
 
 
 def _prepare_agent(project: Project) -> None:
@@ -162,14 +181,12 @@ def _prepare_agent(project: Project) -> None:
         else:
             with contextlib.suppress(OSError):
                 entry.unlink()
-    environment = project.settings.environment
-    user_home = Path(environment.get("HOME", "/"))
-    data = Path(environment.get("XDG_DATA_HOME") or user_home / ".local" / "share")
+    theirs = _credentials(project)
     link = files.private_folder(sandbox.xdg / "data" / "opencode") / "auth.json"
-    if (data / "opencode" / "auth.json").is_file() and not link.exists():
+    if theirs.is_file() and not link.exists():
         link.unlink(missing_ok=True)
-        link.symlink_to(data / "opencode" / "auth.json")
-    identity = user_home / ".gitconfig"
+        link.symlink_to(theirs)
+    identity = Path(project.settings.environment.get("HOME", "/")) / ".gitconfig"
     own = sandbox.home / ".gitconfig"
     if identity.is_file() and not own.exists():
         repo.copy_identity(identity, own)

@@ -158,8 +158,9 @@ def become(job: Record, marks: tuple[int, ...], waiting: int, failed: int) -> No
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(number, signal.SIG_DFL)
+        for number in signal.valid_signals():  # an exec resets those that are handled, and leaves out what is ignored
+            if signal.getsignal(number) == signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)

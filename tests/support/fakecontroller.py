@@ -107,7 +107,7 @@ class FakeController:
         identity = published.Controller(
             pid=os.getpid(), specs=str(self._settings.specs), http_port=4099, started=time.time()
         )
-        published.write(self._settings.home, identity, self._projects)
+        published.Writer(self._settings.home).write(identity, self._projects)
 
 
 def make_settings(root: Path, **environment: str) -> Settings:
