@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 import watchfiles
 
 from reconciler import published, reader, results, specfiles, specwrites, tombstones
+from reconciler.names import valid_name
 from reconciler.results import START_CONTROLLER, Result
 from reconciler.settings import UserError
-from reconciler.spec import valid_name
 from reconciler.specfiles import Accepted, Rejected
 
 if TYPE_CHECKING:

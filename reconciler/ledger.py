@@ -41,10 +41,10 @@ class Ledgers:
     def names(self) -> set[str]:
         """Every project that has one on disk."""
         try:
-            folders = list(self._home.sandboxes.iterdir())
+            names = os.listdir(self._home.sandboxes)
         except OSError:  # not there yet, or unreadable for now
             return set()
-        return {folder.name for folder in folders if os.path.isfile(folder / "run" / "ledger.json")}
+        return {name for name in names if os.path.isfile(f"{self._home.sandboxes}/{name}/run/ledger.json")}
 
     def get(self, name: str) -> Ledger | None:
         """The ledger of one project, None when it has none."""

@@ -209,7 +209,8 @@ class Reconciler:
             case Done():
                 project.note, project.failures, project.settled = None, 0, True
                 hold = project.plan.hold
-                after = hold.after if hold else self._settings.liveness
+                lives = project.facts.agent.alive or project.facts.bridge.alive
+                after = hold.after if hold else self._settings.liveness if lives else SLOW_LOOK
             case LookAgain(after=after, reason=reason, message=message):
                 project.note = Note(reason=reason, message=message)
             case Retry(reason=reason, message=message):

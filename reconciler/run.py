@@ -7,13 +7,14 @@ Does not belong here: parsing arguments (`cli`) or anything that the parts do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import resource
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -34,11 +35,22 @@ if TYPE_CHECKING:
 
     from reconciler.plan import Plan
     from reconciler.settings import Settings
+    from reconciler.specscan import FirstLook
+
+HTTP_PATIENCE: Final = 1.0
+"""Seconds that the MCP endpoint waits for the first rest."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
 
-def run(settings: Settings, *, standby: bool = False, once: bool = False, quiet: bool = False) -> int:
+def run(
+    settings: Settings,
+    *,
+    standby: bool = False,
+    once: bool = False,
+    quiet: bool = False,
+    first: FirstLook | None = None,
+) -> int:
     """Run the controller until a signal ends it.
 
     Args:
@@ -46,6 +58,7 @@ def run(settings: Settings, *, standby: bool = False, once: bool = False, quiet:
         standby: wait for another controller to end instead of giving up.
         once: end as soon as every project is as wanted or waits for a person.
         quiet: print nothing (a detached controller).
+        first: an earlier look at the spec files.
 
     Returns:
         The exit code.
@@ -63,7 +76,7 @@ def run(settings: Settings, *, standby: bool = False, once: bool = False, quiet:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         log.configure(home.controller / "controller.log")
-        asyncio.run(_serve(settings, lead, None if quiet else Console(), once=once))
+        asyncio.run(_serve(settings, lead, None if quiet else Console(), once=once, first=first))
     finally:
         lead.close()
     return 0
@@ -90,8 +103,10 @@ def _lead(settings: Settings, *, standby: bool, quiet: bool) -> Leadership:
         ) from None
 
 
-async def _serve(settings: Settings, lead: Leadership, console: Console | None, *, once: bool) -> None:
-    stop, started, port, trouble = asyncio.Event(), time.time(), 0, ""
+async def _serve(
+    settings: Settings, lead: Leadership, console: Console | None, *, once: bool, first: FirstLook | None
+) -> None:
+    stop, calm, started, port, trouble = asyncio.Event(), asyncio.Event(), time.time(), 0, ""
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
@@ -114,9 +129,11 @@ async def _serve(settings: Settings, lead: Leadership, console: Console | None, 
         loop.dirty()
 
     ledgers = Ledgers(settings.home)
-    loop = Loop(settings, ledgers, lambda exited: LocalEngine(settings, ledgers, exited), identity, lead.keep)
+    folder = specfiles.SpecFolder(settings, known=ledgers.names(), first=first)
+    loop = Loop(settings, folder, ledgers, lambda exited: LocalEngine(settings, ledgers, exited), identity, lead.keep)
 
     def rested() -> None:
+        calm.set()
         if console:
             console.at_rest(loop.projects)
         if once:
@@ -128,16 +145,18 @@ async def _serve(settings: Settings, lead: Leadership, console: Console | None, 
         loop.on_change = console.step
     logger.info("controller started", pid=os.getpid(), specs=str(settings.specs), home=str(settings.home.root))
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_http(settings, stop, listening))
+        tasks.create_task(_http(settings, calm, stop, listening))
         await loop.run(stop)
     logger.info("controller ended")
     if console:
         _farewell(console, loop)
 
 
-async def _http(settings: Settings, stop: asyncio.Event, listening: Callable[..., None]) -> None:
+async def _http(settings: Settings, calm: asyncio.Event, stop: asyncio.Event, listening: Callable[..., None]) -> None:
     """The MCP endpoint; without it (the port is taken) everything else goes on."""
-    # Imported here: the MCP SDK costs half a second and 50 MB, and the first pass need not wait for it.
+    # To load it takes a tenth of a second, which those who wait for their agents need not wait for too.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(calm.wait(), HTTP_PATIENCE)
     try:
         server = await asyncio.to_thread(importlib.import_module, "reconciler.server")
         await server.serve(settings, stop, listening)

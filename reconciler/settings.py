@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -34,42 +35,42 @@ class Sandbox:
 
     path: Path
 
-    @property
+    @cached_property
     def env_file(self) -> Path:
         """The secrets, 0600."""
         return self.path / ".env"
 
-    @property
+    @cached_property
     def repo(self) -> Path:
         """The git clone the agent works in."""
         return self.path / "repo"
 
-    @property
+    @cached_property
     def run(self) -> Path:
         """Run and exit records, locks, the ledger and the pinned host keys. 0700."""
         return self.path / "run"
 
-    @property
+    @cached_property
     def ledger(self) -> Path:
         """What must be remembered of this project: generation, ports, restart counters."""
         return self.run / "ledger.json"
 
-    @property
+    @cached_property
     def known_hosts(self) -> Path:
         """SSH host keys, pinned on first use, of this project alone."""
         return self.run / "known_hosts"
 
-    @property
+    @cached_property
     def home(self) -> Path:
         """HOME of the agent."""
         return self.path / "home"
 
-    @property
+    @cached_property
     def xdg(self) -> Path:
         """The parent of the agent's XDG data, config, state and cache folders."""
         return self.path / "xdg"
 
-    @property
+    @cached_property
     def tmp(self) -> Path:
         """TMPDIR of the agent: emptied before each start."""
         return self.path / "tmp"
@@ -85,44 +86,49 @@ class Home:
 
     root: Path
 
-    @property
+    @cached_property
     def sandboxes(self) -> Path:
         """One folder a project."""
         return self.root / "opencode-sandboxes"
 
-    @property
+    @cached_property
     def keys(self) -> Path:
         """Generated deploy keys."""
         return self.root / "opencode-keys"
 
-    @property
+    @cached_property
     def logs(self) -> Path:
         """What the services print."""
         return self.root / "opencode-logs"
 
-    @property
+    @cached_property
     def state_file(self) -> Path:
         """The published index of status: derived, never the truth."""
         return self.root / "opencode-state.json"
 
-    @property
+    @cached_property
     def toolchains(self) -> Path:
         """Agent binaries provided by the manager, one folder a version."""
         return self.root / "opencode-toolchains"
 
-    @property
+    @cached_property
     def trash(self) -> Path:
         """Destroyed sandboxes, kept a while."""
         return self.root / "opencode-trash"
 
-    @property
+    @cached_property
     def controller(self) -> Path:
         """The controller's own files: its lock, its HTTP token, its log. 0700."""
         return self.root / "opencode-controller"
 
+    @cached_property
+    def _sandboxes(self) -> dict[str, Sandbox]:
+        """Those asked for so far: every look at a project asks, and to build all its paths took a tenth of a look."""
+        return {}
+
     def sandbox(self, name: str) -> Sandbox:
         """The sandbox of one project."""
-        return Sandbox(self.sandboxes / name)
+        return self._sandboxes.get(name) or self._sandboxes.setdefault(name, Sandbox(self.sandboxes / name))
 
     def deploy_key(self, name: str) -> Path:
         """The private deploy key; the public one has `.pub` after it."""
@@ -149,7 +155,7 @@ class Settings:
     """A spec file is read only when it has not changed for this long."""
     settle_open: float = 2.0
     """The same for a file that does not end with a newline, which may be half-written, and for a vanished one."""
-    resync: float = 3.0
+    resync: float = 5.0
     """Every so often all spec files are looked at, watch events or not."""
     agent_starts: int = 2
     """Agents starting at once: each start costs seconds of CPU (facts: 1.5 s alone, 15 s for 8 on 2 cores)."""

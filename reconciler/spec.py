@@ -18,7 +18,6 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 UNUSABLE_PORTS: Final = frozenset({4190})
 """On the fetch standard's "bad port" list: browsers and Node refuse it. The only one in both our ranges."""
 
@@ -80,11 +79,6 @@ class SpecError(ValueError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems = problems
-
-
-def valid_name(name: str) -> bool:
-    """Whether this may name a project: 1-63 of a-z, 0-9 and inner hyphens."""
-    return re.fullmatch(NAME_PATTERN, name) is not None
 
 
 def transport(url: str) -> Transport:

@@ -1,8 +1,8 @@
-"""The folder of spec files: what lies there, and when a file may be believed.
+"""The folder of spec files: when a file may be believed, and what it says then.
 
-Belongs here: one cheap look at the folder, and the settling reader that turns looks into accepted, rejected and
-vanished specs. Does not belong here: what the text says (`specyaml`), writing (`specwrites`), what a missing spec means
-for a project (`plan`), or when to look (`loop`).
+Belongs here: the settling reader that turns looks into accepted, rejected and vanished specs. Does not belong here:
+what lies there at one moment (`specscan`), what the text says (`specyaml`), writing (`specwrites`), what a missing spec
+means for a project (`plan`), or when to look (`loop`).
 
 A file is believed only when nothing about it has changed for a while, because half of a spec is often a spec too. The
 exception is a text that one of our own tools vouched for: its hash was put down before the file was renamed into place.
@@ -11,15 +11,14 @@ Nothing here waits: each look is told the time and says when the next one is due
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from reconciler import specyaml
-from reconciler.spec import valid_name
+from reconciler.specscan import SUFFIX, FirstLook, Scan, Token, reason, scan, spec_path, token_of
 from reconciler.specyaml import MAX_BYTES, SpecFileError
 
 if TYPE_CHECKING:
@@ -29,40 +28,24 @@ if TYPE_CHECKING:
     from reconciler.settings import Home, Settings
     from reconciler.spec import Spec
 
-SUFFIX: Final = ".yaml"
-
-
-class Token(NamedTuple):
-    """The version of a file: while it stays the same, nobody has touched the file."""
-
-    mtime_ns: int
-    size: int
-    inode: int
-    device: int
-    ctime_ns: int
-
-    @property
-    def text(self) -> str:
-        """The same as one word, for what is published."""
-        return "-".join(map(str, self))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scan:
-    """What lies in the folder at one moment."""
-
-    readable: bool = True
-    """False: nothing is known. It never means that the specs are gone."""
-    problem: str = ""
-    """Why it is not readable."""
-    identity: tuple[int, int] | None = None
-    """Device and inode of the folder: when they change, a watch on it has gone deaf."""
-    files: Mapping[str, Token] = field(default_factory=dict)
-    """By project name."""
-    unusable: Mapping[str, str] = field(default_factory=dict)
-    """Project names whose entry is there and is no file that can be read, and why."""
-    warnings: tuple[str, ...] = ()
-    """Sentences about entries that look like specs and are not taken for one."""
+__all__ = [
+    "SUFFIX",
+    "Accepted",
+    "Change",
+    "Look",
+    "Poked",
+    "Rejected",
+    "Scan",
+    "SpecFolder",
+    "Token",
+    "Vanished",
+    "mass_vanish",
+    "read_now",
+    "scan",
+    "spec_path",
+    "token_of",
+    "vouched_path",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,41 +96,9 @@ class Look:
     """Monotonic time at which something pending is due; None: nothing is pending."""
 
 
-def scan(folder: Path) -> Scan:
-    """Look at the folder: one scandir, one stat an entry (10 microseconds each), nothing is opened."""
-    files: dict[str, Token] = {}
-    unusable: dict[str, str] = {}
-    warnings = []
-    try:
-        about = folder.stat()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                stem, dot, suffix = entry.name.rpartition(".")
-                if dot + suffix != SUFFIX or not valid_name(stem):
-                    warnings += _warning(entry.name)
-                elif isinstance(found := _token(entry), Token):
-                    files[stem] = found
-                elif found:
-                    unusable[stem] = found
-    except OSError as error:
-        return Scan(readable=False, problem=f"cannot read the specs folder {folder}: {_reason(error)}")
-    identity = (about.st_dev, about.st_ino)
-    return Scan(identity=identity, files=files, unusable=unusable, warnings=tuple(sorted(warnings)))
-
-
-def spec_path(folder: Path, name: str) -> Path:
-    """The spec file of this project."""
-    return folder / f"{name}{SUFFIX}"
-
-
 def vouched_path(home: Home, name: str) -> Path:
     """Where our tools put the hash of a text before they rename it into place."""
     return home.controller / "vouched" / name
-
-
-def token_of(about: os.stat_result) -> Token:
-    """The version of the file this stat result is about."""
-    return Token(about.st_mtime_ns, about.st_size, about.st_ino, about.st_dev, about.st_ctime_ns)
 
 
 def mass_vanish(present: int, newly_missing: int) -> bool:
@@ -178,14 +129,17 @@ class SpecFolder:
     Args:
         settings: the folder, the home with the vouchers, and the two settle times.
         known: projects that had a spec before this process began, so that a file removed meanwhile is seen as vanished.
+        first: what was seen before there was a reader: a file settles from then on.
     """
 
-    def __init__(self, settings: Settings, known: Iterable[str] = ()) -> None:
+    def __init__(self, settings: Settings, known: Iterable[str] = (), first: FirstLook | None = None) -> None:
         self._folder = settings.specs
         self._home = settings.home
         self._settle = settings.settle
         self._settle_open = settings.settle_open
         self._files: dict[str, _File] = {name: _File() for name in known}
+        if first is not None:
+            self._files |= {name: _File(version=token, since=first.at) for name, token in first.scan.files.items()}
 
     def expect(self, name: str) -> None:
         """This project had a spec: if there is no file, say so once that is certain."""
@@ -318,7 +272,7 @@ def _read(folder: Path, name: str) -> tuple[bytes, Token] | str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return f"cannot read {path.name}: {_reason(error)}"
+        return f"cannot read {path.name}: {reason(error)}"
     # A file written to while it was read gets no version that anybody has seen.
     return data, token_of(after) if token_of(before) == token_of(after) else Token(0, 0, 0, 0, 0)
 
@@ -335,37 +289,3 @@ def _voucher(home: Home, name: str) -> str:
         return vouched_path(home, name).read_text(encoding="ascii")
     except (OSError, ValueError):
         return ""
-
-
-def _token(entry: os.DirEntry[str]) -> Token | str:
-    """The version of the entry, or why it cannot be read; nothing when it is gone already.
-
-    A link is followed, so that a change of its target is a change of the spec.
-    """
-    try:
-        about = entry.stat()
-    except FileNotFoundError:
-        return f"cannot read {entry.name}: it is a link to nowhere" if os.path.islink(entry.path) else ""  # noqa: PTH114  no pathlib in the hot loop
-    except OSError as error:
-        return f"cannot read {entry.name}: {_reason(error)}"
-    if not stat.S_ISREG(about.st_mode):
-        return f"cannot read {entry.name}: it is not a regular file"
-    return token_of(about)
-
-
-def _warning(entry: str) -> list[str]:
-    """A sentence when the entry looks like a spec that was meant; editors' left-overs and other files are no matter."""
-    stem, _, suffix = entry.rpartition(".")
-    if entry.startswith((".", "#")) or suffix.lower() not in {"yaml", "yml"}:
-        return []
-    if not entry.isprintable():
-        return [f"cannot use the spec file {entry!a}: its name is not readable text; rename it"]
-    better = stem.lower().replace("_", "-").replace(" ", "-").replace(".", "-").strip("-")
-    hint = f"did you mean {better}{SUFFIX}?" if valid_name(better) else f"rename it to a name and {SUFFIX}"
-    if valid_name(stem):
-        return [f"cannot use the spec file {entry!r}: spec files end in {SUFFIX}; {hint}"]
-    return [f"cannot use the spec file {entry!r}: a name is 1 to 63 of a-z, 0-9 and inner hyphens; {hint}"]
-
-
-def _reason(error: OSError) -> str:
-    return "it does not exist" if error.errno == errno.ENOENT else (error.strerror or str(error)).lower()

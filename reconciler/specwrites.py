@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler import specpatch, specyaml
 from reconciler.files import LockFile, LockHeld, private_folder, replace_file, sync
+from reconciler.names import valid_name
 from reconciler.settings import UserError
-from reconciler.spec import valid_name
 from reconciler.specfiles import Token, spec_path, token_of, vouched_path
 
 if TYPE_CHECKING:

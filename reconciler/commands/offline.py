@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler import run, spec, specfiles
+from reconciler import names, run, spec, specfiles
 from reconciler.plan import Plan
 from reconciler.settings import UserError
 
@@ -63,7 +63,7 @@ def validate(settings: Settings, options: Namespace) -> int:
 
 
 def _problem(path: Path) -> str:
-    if path.suffix != specfiles.SUFFIX or not spec.valid_name(path.stem):
+    if path.suffix != specfiles.SUFFIX or not names.valid_name(path.stem):
         return f"cannot use {path}: a spec file is named NAME.yaml, with a name of a-z, 0-9 and inner hyphens"
     found = specfiles.read_now(path.parent, path.stem)
     return found.message if isinstance(found, specfiles.Rejected) else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -17,6 +16,7 @@ from reconciler.local import activity, ports, proofs, sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def listens(run_dir: Path, service: str, port: int) -> bool:
@@ -59,9 +59,9 @@ def _family(leader: int) -> Iterator[int]:
 
 
 def _sockets(pid: int) -> set[str]:
-    found = set()
+    found, folder = set(), f"/proc/{pid}/fd"
     with contextlib.suppress(OSError):
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
+        for entry in os.listdir(folder):  # noqa: PTH208  before every probe: pathlib takes twice as long
             with contextlib.suppress(OSError):
-                found.add(str(entry.readlink()))
+                found.add(os.readlink(f"{folder}/{entry}"))  # noqa: PTH115
     return found

@@ -63,7 +63,7 @@ class Ours(Contender):
         self.environment["PATH"] = f"{programs}:{self.environment['PATH']}"
         self.settings = settings_module.load(environment=self.environment)
         self.projects = [service.name for service in stage.services[::2]]
-        self._made = time.time()
+        self._made = self._spawned = time.time()
 
     # -- specs ---------------------------------------------------------------------------------------------------------
 
@@ -113,6 +113,7 @@ class Ours(Contender):
         self.stage = replace(self.stage, services=tuple(kept[: len(self.stage.services)]), extra=extra)
 
     def start(self) -> None:
+        self._spawned = time.time()  # psutil tells it to the second only
         self.world.start("--quiet")
 
     def rest(self) -> None:
@@ -221,7 +222,6 @@ class Ours(Contender):
     def managed_after(self) -> Managed:
         """Until the index says of each project that it runs, as this controller saw it."""
         (controller,) = self.world.controllers
-        execed = psutil.Process(controller.pid).create_time()
         watch: dict[str, Any] = {
             "recursive": False,
             "debounce": 10,
@@ -237,7 +237,7 @@ class Ours(Contender):
             found = [index.projects.get(name) for name in self.projects]
             if all(each and each["ready"]["status"] and each["observed"] >= started for each in found):
                 written = index.written
-                return Managed(after_exec=1000 * (written - execed), after_start_up=1000 * (written - started))
+                return Managed(after_exec=1000 * (written - self._spawned), after_start_up=1000 * (written - started))
         raise AssertionError("the watch ended")
 
 

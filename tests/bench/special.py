@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.bench.ours import Ours
     from tests.bench.table import Figures
 
-RESYNC = 3.0
+RESYNC = 5.0
 """Seconds between two looks at the spec files: the controller's own default."""
 LIVENESS = 10.0
 """Seconds between two looks at a project: the controller's own default."""

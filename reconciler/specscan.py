@@ -1,0 +1,135 @@
+"""What lies in the folder of spec files at one moment.
+
+Belongs here: one cheap look, a scandir and a stat an entry. Does not belong here: opening a file, or believing one
+(`specfiles`). It loads nothing heavy, so that the controller can look before it loads the rest of itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from reconciler.names import valid_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SUFFIX: Final = ".yaml"
+
+
+class Token(NamedTuple):
+    """The version of a file: while it stays the same, nobody has touched the file."""
+
+    mtime_ns: int
+    size: int
+    inode: int
+    device: int
+    ctime_ns: int
+
+    @property
+    def text(self) -> str:
+        """The same as one word, for what is published."""
+        return "-".join(map(str, self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What lies in the folder at one moment."""
+
+    readable: bool = True
+    """False: nothing is known. It never means that the specs are gone."""
+    problem: str = ""
+    """Why it is not readable."""
+    identity: tuple[int, int] | None = None
+    """Device and inode of the folder: when they change, a watch on it has gone deaf."""
+    files: Mapping[str, Token] = field(default_factory=dict)
+    """By project name."""
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """Project names whose entry is there and is no file that can be read, and why."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about entries that look like specs and are not taken for one."""
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """A look, and when it was: monotonic time."""
+
+    at: float
+    scan: Scan
+
+
+def first_look(folder: Path) -> FirstLook:
+    """Look now, to be compared with later: what has not changed until then has settled meanwhile."""
+    return FirstLook(time.monotonic(), scan(folder))
+
+
+def scan(folder: Path) -> Scan:
+    """Look at the folder: one scandir, one stat an entry (10 microseconds each), nothing is opened."""
+    files: dict[str, Token] = {}
+    unusable: dict[str, str] = {}
+    warnings = []
+    try:
+        about = folder.stat()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                stem, dot, suffix = entry.name.rpartition(".")
+                if dot + suffix != SUFFIX or not valid_name(stem):
+                    warnings += _warning(entry.name)
+                elif isinstance(found := _token(entry), Token):
+                    files[stem] = found
+                elif found:
+                    unusable[stem] = found
+    except OSError as error:
+        return Scan(readable=False, problem=f"cannot read the specs folder {folder}: {reason(error)}")
+    identity = (about.st_dev, about.st_ino)
+    return Scan(identity=identity, files=files, unusable=unusable, warnings=tuple(sorted(warnings)))
+
+
+def spec_path(folder: Path, name: str) -> Path:
+    """The spec file of this project."""
+    return folder / f"{name}{SUFFIX}"
+
+
+def token_of(about: os.stat_result) -> Token:
+    """The version of the file this stat result is about."""
+    return Token(about.st_mtime_ns, about.st_size, about.st_ino, about.st_dev, about.st_ctime_ns)
+
+
+def _token(entry: os.DirEntry[str]) -> Token | str:
+    """The version of the entry, or why it cannot be read; nothing when it is gone already.
+
+    A link is followed, so that a change of its target is a change of the spec.
+    """
+    try:
+        about = entry.stat()
+    except FileNotFoundError:
+        return f"cannot read {entry.name}: it is a link to nowhere" if os.path.islink(entry.path) else ""  # noqa: PTH114  no pathlib in the hot loop
+    except OSError as error:
+        return f"cannot read {entry.name}: {reason(error)}"
+    if not stat.S_ISREG(about.st_mode):
+        return f"cannot read {entry.name}: it is not a regular file"
+    return token_of(about)
+
+
+def _warning(entry: str) -> list[str]:
+    """A sentence when the entry looks like a spec that was meant; editors' left-overs and other files are no matter."""
+    stem, _, suffix = entry.rpartition(".")
+    if entry.startswith((".", "#")) or suffix.lower() not in {"yaml", "yml"}:
+        return []
+    if not entry.isprintable():
+        return [f"cannot use the spec file {entry!a}: its name is not readable text; rename it"]
+    better = stem.lower().replace("_", "-").replace(" ", "-").replace(".", "-").strip("-")
+    hint = f"did you mean {better}{SUFFIX}?" if valid_name(better) else f"rename it to a name and {SUFFIX}"
+    if valid_name(stem):
+        return [f"cannot use the spec file {entry!r}: spec files end in {SUFFIX}; {hint}"]
+    return [f"cannot use the spec file {entry!r}: a name is 1 to 63 of a-z, 0-9 and inner hyphens; {hint}"]
+
+
+def reason(error: OSError) -> str:
+    """Why, as a clause."""
+    return "it does not exist" if error.errno == errno.ENOENT else (error.strerror or str(error)).lower()
