@@ -1,10 +1,14 @@
-"""The other supervisors, installed by name into a cache folder, once.
+"""All supervisors, each installed as its users would have it, into a cache folder, once.
+
+The others by name; ours from this tree, without the tools of its tests: they bring libraries that other libraries load
+when they are there, as structlog does rich.
 
 Belongs here: pip and npm, and where their programs are then. Does not belong here: running those programs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +22,7 @@ from reconciler.files import LockFile
 
 PYTHON_PACKAGES: Final = ("supervisor", "circus")
 NODE_PACKAGES: Final = ("pm2",)
+ROOT: Final = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,20 @@ class Installed:
         return self.cache / f"python-{sys.version_info.major}.{sys.version_info.minor}" / "bin" / "python"
 
     @property
+    def ours(self) -> Path:
+        """The interpreter that ours runs with; another one when what ours needs has changed."""
+        needs = hashlib.sha256(ROOT.joinpath("pyproject.toml").read_bytes() + str(ROOT).encode()).hexdigest()[:12]
+        return self.cache / f"ours-{needs}-{sys.version_info.major}.{sys.version_info.minor}" / "bin" / "python"
+
+    @property
     def node_modules(self) -> Path:
         """Where pm2 is."""
         return self.cache / "node" / "node_modules"
 
     def script(self, name: str) -> str:
         """A program of a Python package."""
-        return str(self.python.with_name(name))
+        python = self.ours if name == "opencode-manager" else self.python
+        return str(python.with_name(name))
 
     @property
     def pm2(self) -> str:
@@ -75,6 +87,9 @@ def install() -> Installed:
 
 
 def _install_missing(found: Installed) -> None:
+    if not found.ours.with_name("opencode-manager").exists():
+        run(sys.executable, "-m", "venv", "--clear", str(found.ours.parents[1]))
+        run(str(found.ours), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", str(ROOT))
     if not all(Path(found.script(name)).exists() for name in ("supervisord", "circusd")):
         run(sys.executable, "-m", "venv", "--clear", str(found.python.parents[1]))
         run(str(found.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PYTHON_PACKAGES)

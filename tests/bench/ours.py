@@ -14,12 +14,9 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -59,6 +56,7 @@ class Ours(Contender):
         programs.joinpath("node").symlink_to(stage.light)
         stage.root.joinpath("tool", "dist").mkdir(parents=True)
         stage.root.joinpath("tool", "dist", "index-http.js").touch()
+        self.world.python = str(stage.installed.ours)
         self.environment = self.world.environment
         self.environment["PATH"] = f"{programs}:{self.environment['PATH']}"
         self.settings = settings_module.load(environment=self.environment)
@@ -161,7 +159,7 @@ class Ours(Contender):
     # -- the supervisor ------------------------------------------------------------------------------------------------
 
     def status_command(self) -> list[str]:
-        return [shutil.which("opencode-manager", path=str(Path(sys.executable).parent)) or "opencode-manager", "status"]
+        return [self.stage.installed.script("opencode-manager"), "status"]
 
     def ask(self, times: int) -> Asked:
         index = published.read(self.world.home)
@@ -243,7 +241,7 @@ class Ours(Contender):
 
 def start_controller(world: World, *, liveness: float) -> None:
     """A controller with a knob that has no variable."""
-    command = [sys.executable, "-m", "tests.bench.controller", str(liveness)]
+    command = [world.python, "-m", "tests.bench.controller", str(liveness)]
     with world.root.joinpath("controller.out").open("ab") as out:
         world.controllers.append(
             subprocess.Popen(command, cwd=machine.HERE.parents[1], env=world.environment, stdout=out, stderr=out)

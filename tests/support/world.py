@@ -44,6 +44,8 @@ class World:
         self.specs.mkdir(parents=True)
         self.origin = make_repository(root / "origin")
         self.controllers: list[subprocess.Popen[bytes]] = []
+        self.python = sys.executable
+        """What the product runs with."""
         agents, bridges = ports
         self.environment = {
             **{key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "HOME", "TMPDIR"}},
@@ -59,7 +61,7 @@ class World:
 
     def command(self, *arguments: str) -> list[str]:
         """A command line of the program."""
-        return [sys.executable, "-m", "reconciler", *arguments]
+        return [self.python, "-m", "reconciler", *arguments]
 
     def start(self, *arguments: str, out: int | None = None) -> subprocess.Popen[bytes]:
         """Start a controller that prints into a file, or to this descriptor."""
