@@ -37,7 +37,7 @@ def _row(project: Mapping[str, Any], now: float) -> tuple[str, ...]:
         project["actual"],
         *(agent["url"] or "-", str(agent["pid"] or "-")),
         *(bridge["url"] or "-", str(bridge["pid"] or "-")),
-        age(now - project["ready"]["since"]),
+        age(now - (agent["started"] or project["ready"]["since"])),  # of what runs, or of how it stands
         project["reason"],
     )
 
@@ -118,7 +118,8 @@ def _service(service: Mapping[str, Any], now: float) -> str:
     if service["pid"]:
         text += f" (PID {service['pid']}, port {service['port']}, up {age(now - service['started'])})"
     if service["restarts"]:
-        text += f", restarted {service['restarts']} times, last after {service['last_exit']}"
+        often = "once" if service["restarts"] == 1 else f"{service['restarts']} times, last"
+        text += f", restarted {often} after {service['last_exit']}"
     if service["last_health_check"]:
         text += f", health checked {age(now - service['last_health_check'])} ago"
     return text

@@ -46,7 +46,7 @@ def test_a_table_is_aligned_and_fits_a_terminal() -> None:
 
     assert lines[0].split() == ["PROJECT", "DESIRED", "ACTUAL", "AGENT", "PID", "BRIDGE", "PID", "AGE", "REASON"]
     assert lines[1].split()[:5] == ["blog", "running", "running", "http://127.0.0.1:4101", "12"]
-    assert lines[1].split()[5:] == ["http://127.0.0.1:5101/mcp", "345", "1m5s", "Running"]
+    assert lines[1].split()[5:] == ["http://127.0.0.1:5101/mcp", "345", "1m", "Running"]
     assert len({line.index("running") for line in lines[1:]} | {lines[0].index("DESIRED")}) == 1
     assert max(map(len, lines)) <= 120
     assert len(lines) == 3
@@ -134,3 +134,16 @@ def test_warnings_and_what_is_not_enforced_are_in_every_answer() -> None:
     answer = results.of_status(project(warnings=("review .env",), not_enforced=("limits.memory",)))
 
     assert answer.warning == "review .env; not enforced yet: limits.memory"
+
+
+def test_a_first_restart_is_told_in_words() -> None:
+    """And how often it was."""
+    times = [
+        render.render_status(
+            project("blog", agent=ServiceStatus(state="running", restarts=n, last_exit="signal 9")), NOW
+        )
+        for n in (0, 1, 2)
+    ]
+
+    assert ["restarted" in times[0], "restarted once after signal 9" in times[1]] == [False, True]
+    assert "restarted 2 times, last after signal 9" in times[2]
