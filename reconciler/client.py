@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from reconciler.published import Index
     from reconciler.settings import Settings
     from reconciler.specpatch import Scalar
     from reconciler.specwrites import WrittenSpec
@@ -205,12 +206,12 @@ def look(settings: Settings, wish: Wish) -> tuple[Result, bool]:
     warning = "; ".join(reader.warnings(index))
     if status is None:
         gone = wish.gone and not specfiles.spec_path(wish.folder, wish.name).exists()
-        return _unseen(wish, warning, gone=gone), gone or not index.running
+        return _unseen(wish, warning, _written(index), gone=gone), gone or not index.running
     result = results.of_status(status)
     if warning:
         result = replace(result, warning="; ".join(filter(None, (result.warning, warning))))
     if status["spec_version"] not in {wish.version, _version(wish)}:
-        waiting = replace(result, status="in_progress", converged=False)
+        waiting = replace(result, status="in_progress", converged=False, reason="Written", message=_written(index))
         return waiting, not index.running
     return result, results.settled(status)
 
@@ -223,14 +224,17 @@ def _version(wish: Wish) -> str:
         return wish.version
 
 
-def _unseen(wish: Wish, warning: str, *, gone: bool) -> Result:
+def _written(index: Index) -> str:
+    """What has become of a wish that nobody has dealt with."""
+    later = "" if index.running else f"; it is acted on when a controller runs: {START_CONTROLLER}"
+    return f"its spec is written{later}"
+
+
+def _unseen(wish: Wish, warning: str, message: str, *, gone: bool) -> Result:
     if gone:
         return Result(
             project=wish.name, status="success", message="nothing of it is left", warning=warning, converged=True
         )
-    message = "its spec is written"
-    if warning:
-        message += f"; it is acted on when a controller runs: {START_CONTROLLER}"
     return Result(project=wish.name, status="in_progress", reason="Written", message=message, warning=warning)
 
 
