@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -62,30 +63,93 @@ async def end_of(bench: Bench, code: str) -> Exit:
     return ended
 
 
-async def test_the_kernels_want_of_memory_is_told(bench: Bench) -> None:
-    """By its own count. Where no cgroup can be made the count is faked, and the kill is ours."""
-    leash = bench.run / "leash"
+@pytest.fixture(name="limited")
+def _limited() -> Iterator[Path]:
+    """The same, for a test that makes no sense elsewhere."""
+    with little_memory() as group:
+        if group is None:
+            pytest.skip("no cgroup can be made here")
+        yield group
+
+
+async def noticed(bench: Bench) -> None:
+    """Wait until the keeper has looked round, as it does whenever it wakes: a deleted record is made again then."""
+    keeper = bench.facts().keeper_pid
+    assert keeper is not None
+    record = bench.run / f"{SERVICE}.run.json"
+    record.unlink()
+    os.kill(keeper, signal.SIGCHLD)
+    await bench.until(record.exists)
+
+
+def starve(group: Path) -> None:
+    """Let the kernel kill a process of nobody's for want of memory."""
+    argv = (sys.executable, "-S", "-E", "-c", HUNGRY, "/dev/stdin")
+    with subprocess.Popen(argv, stdin=subprocess.PIPE) as stranger:
+        group.joinpath("cgroup.procs").write_text(str(stranger.pid))
+        stranger.communicate(b"go")
+    assert stranger.returncode == -signal.SIGKILL
+
+
+async def test_the_kernels_want_of_memory_is_told(bench: Bench, limited: Path) -> None:
+    """By its own count of the service's cgroup."""
+    leash = bench.run.parent / "leash"
     os.mkfifo(leash)
     argv = (sys.executable, "-S", "-E", "-c", HUNGRY, str(leash))
     await processes.start(bench.run, SERVICE, replace(bench.launch("hang"), argv=argv))
-    pid = bench.facts().pid
-    assert pid is not None
-    with little_memory() as group:
-        if group is not None:
-            group.joinpath("cgroup.procs").write_text(str(pid))
-            await asyncio.to_thread(leash.write_text, "go")
-        else:
-            keeper = bench.facts().keeper_pid
-            assert keeper is not None
-            os.kill(keeper, signal.SIGKILL)
-            place = proofs.Place(str(bench.run), SERVICE)
-            proofs.write_record(place.run, {**bench.record("run"), "oom_kills": proofs.oom_kills() - 1})
-            await processes.adopt(bench.run, SERVICE)
-            os.kill(pid, signal.SIGKILL)
-        ended = (await bench.exited()).exit
+    limited.joinpath("cgroup.procs").write_text(str(bench.facts().pid))
+    await noticed(bench)
+    await asyncio.to_thread(leash.write_text, "go")
+
+    ended = (await bench.exited()).exit
 
     assert ended is not None
     assert ended.text == "signal 9 (out of memory)"
+
+
+async def test_want_of_memory_elsewhere_is_no_cause(bench: Bench, limited: Path) -> None:
+    """Neither before the service was killed nor while it ran."""
+    await bench.start("ignore")
+    [pid] = bench.hear("leader")
+    await asyncio.to_thread(starve, limited)
+
+    os.kill(pid, signal.SIGKILL)
+
+    ended = (await bench.exited()).exit
+    assert ended is not None
+    assert ended.text == "signal 9"
+
+
+@pytest.mark.parametrize(
+    ("group", "counter"),
+    [
+        ("0::/app\n", "/sys/fs/cgroup/app/memory.events"),
+        ("4:memory:/app\n0::/\n", "/sys/fs/cgroup/memory/app/memory.oom_control"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("machine", "own", "happened"),
+    [(0, 0, False), (1, 0, False), (1, 1, True), (1, None, True), (0, None, False)],
+)
+def test_both_the_machine_and_the_cgroup_must_have_counted_a_kill(
+    monkeypatch: pytest.MonkeyPatch, group: str, counter: str, machine: int, own: int | None, happened: bool
+) -> None:
+    """Where the cgroup's count cannot be read, the machine's must do."""
+    texts = {f"/proc/{os.getpid()}/cgroup": group}
+
+    def count(in_all: int, in_group: int | None) -> None:
+        texts["/proc/vmstat"] = f"nr_free_pages 5\noom_kill {in_all}\nzswpin 0\n"
+        texts[counter] = "" if in_group is None else f"oom_kill_disable 0\noom 9\noom_kill {in_group}\n"
+
+    plain = proofs.read_bytes
+    monkeypatch.setattr(proofs, "read_bytes", lambda path: texts[path].encode() if path in texts else plain(path))
+    count(7, None if own is None else 3)
+    kills = proofs.MemoryKills(os.getpid())
+    count(7 + machine, None if own is None else 3 + own)
+
+    assert kills.happened() is happened
+    kills.look()
+    assert not kills.happened()
 
 
 async def test_a_kill_without_want_of_memory_is_a_kill(bench: Bench) -> None:

@@ -78,6 +78,7 @@ class Holder:
         self._ancestor = ancestor
         self._tree = Tree(run["marker"], place.lock, ancestor=ancestor)
         self._exit: Record = {}
+        self._kills = proofs.MemoryKills(run["leader"]["pid"])
         self._asked = bool(run.get("stopping"))
         self._terms: list[float] = []
         self._kill_at = float("inf")
@@ -123,7 +124,7 @@ class Holder:
                 "code": code if code is not None and code >= 0 else None,
                 "signal": -code if code is not None and code < 0 else None,
                 "asked": self._asked,
-                "out_of_memory": code == -signal.SIGKILL and proofs.oom_kills() > self._run.get("oom_kills", 1 << 62),
+                "out_of_memory": code == -signal.SIGKILL and self._kills.happened(),
                 "at": at,
                 "at_wall": time.time(),
                 "boot_id": self._run["boot_id"],
@@ -179,6 +180,8 @@ class Holder:
                 self._tree.look()  # to know them should their parents go
             if not os.path.isdir(self._place.folder):
                 self._be_told()  # its project was deleted: nobody could ever find it again
+        if not self._exit:
+            self._kills.look()
         self._heal()
         cap_log(self._run["log"], 2)
 

@@ -124,10 +124,52 @@ def has_ended(pidfd: int) -> bool:
     return bool(poll.poll(0))
 
 
-def oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since boot, in all cgroups."""
-    _, found, rest = read_bytes("/proc/vmstat").partition(b"\noom_kill ")
-    return int(rest.split(maxsplit=1)[0]) if found else 0
+class MemoryKills:
+    """How often the kernel has killed for want of memory: on the machine, and in the cgroup of one process.
+
+    The machine's count alone would blame want of memory elsewhere; the cgroup's cannot be read everywhere.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._group = ""
+        self._seen: list[int | None] = [None, None]
+        self.look()
+
+    def look(self) -> None:
+        """Forget those so far, unless the process has ended: one of them may have been its end."""
+        if not Stat(self._pid).ended:
+            self._group = _memory_group(self._pid)
+            self._seen = self._count()
+
+    def happened(self) -> bool:
+        """Whether there was one since the last look."""
+        machine, group = (
+            None if before is None or now is None else now > before
+            for before, now in zip(self._seen, self._count(), strict=True)
+        )
+        return machine is True and group is not False
+
+    def _count(self) -> list[int | None]:
+        return [_kills("/proc/vmstat"), _kills(self._group)]
+
+
+def _memory_group(pid: int) -> str:
+    """The file that counts for the process's cgroup, be it of the unified hierarchy or of the older memory one."""
+    found = ""
+    for line in read_bytes(f"/proc/{pid}/cgroup").decode(errors="replace").splitlines():
+        _, kinds, path = line.split(":", 2)
+        if kinds == "memory":
+            return f"/sys/fs/cgroup/memory{path}/memory.oom_control"
+        if not kinds:
+            found = f"/sys/fs/cgroup{path}/memory.events"
+    return found
+
+
+def _kills(path: str) -> int | None:
+    """The count in such a file; None where there is none."""
+    _, found, rest = (b"\n" + read_bytes(path)).partition(b"\noom_kill ")
+    return int(rest.split(maxsplit=1)[0]) if found else None
 
 
 def identify(pid: int) -> Record:

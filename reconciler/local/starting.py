@@ -188,7 +188,6 @@ def run_record(job: Record, leader: int) -> Record:
         "started": time.clock_gettime(time.CLOCK_BOOTTIME),
         "started_wall": time.time(),
         "stopping": False,
-        "oom_kills": proofs.oom_kills(),
         "keeper": proofs.identify(os.getpid()),
         "leader": proofs.identify(leader),
     }
