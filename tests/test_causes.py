@@ -174,6 +174,29 @@ async def test_the_last_words_of_a_service_tell_the_cause(bench: Bench, words: s
     assert ended.text == f"exit code 1 ({cause})"
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["a run that says nothing", "a run of an older version"])
+async def test_what_an_earlier_run_said_is_no_cause(bench: Bench, kept: bool) -> None:
+    """Though it is what the log ends with; where it was not recorded what was said before, that cannot be told."""
+    await end_of(bench, "import sys; sys.exit('OSError: Address already in use')")
+
+    ended = await end_of(bench, "import sys; sys.exit(3)")
+
+    assert ended.text == "exit code 3"
+    if not kept:
+        place = proofs.Place(str(bench.run), SERVICE)
+        proofs.write_record(place.run, {key: one for key, one in bench.record("run").items() if key != "log_from"})
+        assert (bench.facts().exit or ended).text == "exit code 3 (its port was taken)"
+
+
+async def test_last_words_are_found_in_a_log_that_was_emptied_meanwhile(bench: Bench) -> None:
+    """It is shorter than when the run began."""
+    bench.log.write_text("Long ago.\n" * 9)
+
+    ended = await end_of(bench, "import os, sys; os.truncate(2, 0); sys.exit('Address already in use')")
+
+    assert ended.text == "exit code 1 (its port was taken)"
+
+
 def test_a_wedged_agent_is_started_anew_after_a_while(world: World) -> None:
     """Silent and idle, here because it was stopped by a signal: counted, and the cause is told."""
     world.environment |= {"OPENCODE_MANAGER_LIVENESS": "0.5", "OPENCODE_MANAGER_WEDGED": "2"}

@@ -12,7 +12,7 @@ import os
 from typing import Final
 
 _TAIL: Final = 2048
-"""Bytes at the end of the log that are searched: more would be about earlier runs."""
+"""Bytes at the end of the log that are searched: last words are few."""
 _PHRASES: Final = (
     ("address already in use", "its port was taken"),
     ("eaddrinuse", "its port was taken"),
@@ -24,11 +24,18 @@ _PHRASES: Final = (
 )
 
 
-def of_log(path: str) -> str:
-    """The cause that the last lines of a log name; empty where they name none."""
+def of_log(path: str, begin: int) -> str:
+    """The cause that the last lines of a log name; empty where they name none.
+
+    Args:
+        path: the log.
+        begin: its size when the run began: what stands before that was said by earlier ones.
+    """
     try:
         with open(path, "rb") as log:  # noqa: PTH123  a path from a record
-            log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL))
+            size = os.fstat(log.fileno()).st_size
+            own = begin if 0 <= begin <= size else 0  # else it was emptied meanwhile, and all in it is newer
+            log.seek(max(own, size - _TAIL))
             text = log.read().decode(errors="replace").lower()
     except OSError:
         return ""

@@ -129,7 +129,9 @@ def _exit(run: dict[str, Any], ended: dict[str, Any], *, over: bool) -> Exit | N
 def _cause(run: dict[str, Any], ended: dict[str, Any]) -> str:
     if ended.get("out_of_memory") is True:  # runs of older versions did not look
         return "out of memory"
-    return causes.of_log(run["log"]) if ended["code"] and not ended["asked"] else ""
+    if not ended["code"] or ended["asked"]:
+        return ""
+    return causes.of_log(run["log"], _whole(run.get("log_from")) or 0)  # runs of older versions did not record it
 
 
 def _whole(number: object) -> int | None:

@@ -188,6 +188,7 @@ def run_record(job: Record, leader: int) -> Record:
         "started": time.clock_gettime(time.CLOCK_BOOTTIME),
         "started_wall": time.time(),
         "stopping": False,
+        "log_from": os.fstat(2).st_size,
         "keeper": proofs.identify(os.getpid()),
         "leader": proofs.identify(leader),
     }
