@@ -70,6 +70,8 @@ class Probe:
     at_wall: float = 0.0
     misses: int = 0
     """Probes missed in a row."""
+    answers: bool = False
+    """Whether the last of them got an answer, though a wrong one: then it is not silent."""
     detail: str = ""
     quiet_since: float | None = None
     """CLOCK_BOOTTIME since which it has missed its probes and used no processor time."""

@@ -225,3 +225,19 @@ def test_a_silent_agent_is_not_called_running_and_not_killed_at_once(world: Worl
     os.kill(before["agent"]["pid"], signal.SIGCONT)
 
     assert world.ready("app")["agent"]["pid"] == before["agent"]["pid"]
+
+
+def test_an_agent_that_answers_wrongly_is_told_so_and_never_taken_for_wedged(world: World) -> None:
+    """However long it does, and however idle it is."""
+    world.environment |= {"OPENCODE_MANAGER_LIVENESS": "0.5", "OPENCODE_MANAGER_WEDGED": "1"}
+    sick = world.root / "sick"
+    world.light("app", mode=f"sick={sick}")
+    world.start()
+    before = world.ready("app")
+
+    sick.touch()
+    long = world.wait("app", lambda status: "missed 6 health probes: it answers 503" in status["message"])
+    sick.unlink()
+
+    assert (long["reason"], long["agent"]["restarts"]) == ("Unresponsive", 0)
+    assert world.ready("app")["agent"]["pid"] == before["agent"]["pid"]

@@ -13,25 +13,29 @@ from typing import TYPE_CHECKING, Final
 from reconciler.local.proofs import Stat, pids
 
 if TYPE_CHECKING:
-    from reconciler.facts import Probe
+    from reconciler.facts import Probe, ServiceFacts
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 IDLE: Final = 0.02
 """Share of one processor below which a silent service counts as idle: timers alone use about 0.005."""
 
 
-def family(leader: int) -> set[int]:
-    """The leader and its descendants."""
+def family(*leaders: int) -> set[int]:
+    """These processes and their descendants."""
     parents = {pid: Stat(pid).parent for pid in pids()}
-    found = {leader}
+    found = set(leaders)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
     return found
 
 
-def processor_time(leader: int) -> float:
-    """Seconds of processor time that a service's processes have used."""
-    return sum(Stat(pid).ticks for pid in family(leader)) / _TICKS
+def processor_time(leader: int, keeper: int | None) -> float:
+    """Seconds of processor time that a service's processes have used, those that ended included.
+
+    They are all descendants of its keeper, which takes up orphans; of a leader that was adopted, its own alone.
+    """
+    stats = {pid: Stat(pid) for pid in family(leader, *(() if keeper is None else (keeper,)))}
+    return sum(stat.reaped + (0 if pid == keeper else stat.ticks) for pid, stat in stats.items()) / _TICKS
 
 
 class Quiet:
@@ -40,14 +44,15 @@ class Quiet:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, float]] = {}
 
-    def judge(self, run_id: str, leader: int | None, probe: Probe) -> Probe:
+    def judge(self, facts: ServiceFacts, probe: Probe) -> Probe:
         """The probe with `quiet_since` set while it misses answers and works at nothing."""
-        if not probe.misses or leader is None:
-            self._seen.pop(run_id, None)
+        if not probe.misses or probe.answers or facts.pid is None:
+            self._seen.pop(facts.run_id, None)
             return replace(probe, quiet_since=None)
-        used = processor_time(leader)
-        at, before = self._seen.get(run_id, (probe.at, used))
-        self._seen[run_id] = probe.at, used
-        idle = used - before <= IDLE * max(0.0, probe.at - at) + 1 / _TICKS
+        used = processor_time(facts.pid, facts.keeper_pid)
+        at, before = self._seen.get(facts.run_id, (probe.at, used))
+        self._seen[facts.run_id] = probe.at, used
+        # Less than before: something of it ended whose time nobody was left to count.
+        idle = 0 <= used - before <= IDLE * max(0.0, probe.at - at) + 1 / _TICKS
         since = probe.quiet_since if idle and probe.quiet_since is not None else probe.at
         return replace(probe, quiet_since=since)

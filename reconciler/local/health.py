@@ -117,7 +117,7 @@ async def live(target: Target, before: Probe, now: Now) -> Probe:
         except CallError as error:
             return missed(before, now, str(error))
         if answer.status != (HTTPStatus.OK if target.kind else HTTPStatus.UNAUTHORIZED):
-            return missed(before, now, f"it answers {answer.status}")
+            return missed(before, now, f"it answers {answer.status}", answers=True)
     asked = await _attention(target, sessions) if sessions else ()
     cut = () if before.interrupted == () else await _interrupted(target)
     return Probe(health=Health.READY, at=now.boot, at_wall=now.wall, attention=asked, interrupted=cut)
@@ -206,11 +206,11 @@ def _is_json(answer: Answer) -> bool:
         return False
 
 
-def missed(before: Probe, now: Now, detail: str) -> Probe:
-    """One more probe that was missed."""
+def missed(before: Probe, now: Now, detail: str, *, answers: bool = False) -> Probe:
+    """One more probe that was missed: it got no answer, or a wrong one."""
     misses = before.misses + 1
     health = Health.UNRESPONSIVE if misses >= MISSES else before.health
-    return replace(before, health=health, at=now.boot, misses=misses, detail=detail)
+    return replace(before, health=health, at=now.boot, misses=misses, detail=detail, answers=answers)
 
 
 def _wrong(target: Target) -> str:

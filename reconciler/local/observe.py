@@ -119,7 +119,7 @@ class Observer:
             probe = await health.live(project.target(service), probe, now)
         else:
             probe = await health.prove(project.target(service), now)
-        probe = self._quiet.judge(facts.run_id, facts.pid, probe)
+        probe = self._quiet.judge(facts, probe)
         self.remember(project.name, service, facts.run_id, probe)
         return probe
 

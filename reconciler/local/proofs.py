@@ -83,7 +83,7 @@ def read_bytes(path: str) -> bytes:
 class Stat:
     """What /proc/PID/stat says; `start` is 0 where there is no such process."""
 
-    __slots__ = ("ended", "parent", "session", "start", "status", "ticks")
+    __slots__ = ("ended", "parent", "reaped", "session", "start", "status", "ticks")
 
     def __init__(self, pid: int) -> None:
         fields = read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
@@ -95,6 +95,8 @@ class Stat:
         """Clock ticks since boot."""
         self.ticks = int(fields[11]) + int(fields[12]) if whole else 0
         """Processor time used, in clock ticks."""
+        self.reaped = int(fields[13]) + int(fields[14]) if whole else 0
+        """The same of its children that have ended, and of theirs."""
         self.status = int(fields[49]) if whole else 0
         """Wait status, of a zombie."""
 
