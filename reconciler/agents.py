@@ -42,6 +42,8 @@ class AgentKind:
     """Lists what the agent asks the user; its run stands still meanwhile."""
     sessions_path: str
     """Lists sessions, the last used first; below it each session's messages."""
+    journal: str
+    """Below its XDG folders: written whenever anything is said in a session, and at no other time."""
     dispose_path: str
     """POST: ends what the agent started, before TERM (its shells sit in sessions of their own)."""
     grace: float
@@ -66,6 +68,7 @@ OPENCODE: Final = AgentKind(
     permission_path="/permission",
     question_path="/question",
     sessions_path="/session",
+    journal="data/opencode/opencode.db-wal",
     dispose_path="/global/dispose",
     grace=3.0,
 )

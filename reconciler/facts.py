@@ -78,6 +78,10 @@ class Probe:
     interrupted: tuple[str, ...] | None = None
     """Sessions whose last answer broke off when an earlier run ended; None: not asked yet."""
     attention: tuple[Attention, ...] = ()
+    refused: tuple[Attention, ...] = ()
+    """Of those, what a model provider refused in the newest session."""
+    written: int = 0
+    """When the agent had written its journal last, as it was asked for that; no clock of ours."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 RETRIES: Final = 3
 """Attempts in a row after which a model provider counts as unreachable: one or two are an ordinary day."""
+REFUSALS: Final = {401, 403}
+"""What a model provider answers to who may not use it: OpenCode does not ask again (measured)."""
 _SHOWN: Final = 120
 """Characters of what the agent wants to do."""
 
@@ -52,6 +54,22 @@ def broke_off(messages: Sequence[Mapping[str, Any]]) -> bool:
         return False
     info = messages[-1]["info"]
     return info["role"] == "user" or not (info["time"].get("completed") or info.get("error"))
+
+
+def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[Attention]:
+    """That a provider refused the newest message, if it is of later than `since` (wall clock).
+
+    The provider's own words are not passed on: they may name the key.
+    """
+    info = messages[-1]["info"] if messages else {}
+    error = info.get("error") or {}
+    data = error.get("data") or {}
+    keyless = error.get("name") == "ProviderAuthError"
+    if (keyless or data.get("statusCode") in REFUSALS) and info["time"]["created"] >= since * 1000:
+        who = _line(str(data.get("providerID") or info.get("providerID", ""))[:_SHOWN])
+        how = "was given no key" if keyless else f"refused the agent with status {data['statusCode']}"
+        message = f"the model provider {who} {how}; mend its credentials, then: opencode-manager restart"
+        yield Attention("ProviderRefused", message)
 
 
 def _more(items: Sequence[object]) -> str:

@@ -108,8 +108,16 @@ async def prove(target: Target, now: Now, quick: float = QUICK) -> Probe:
         return replace(probe, detail=str(error))
 
 
-async def live(target: Target, before: Probe, now: Now) -> Probe:
-    """One liveness probe of a proved listener, counted on top of the last one."""
+async def live(target: Target, before: Probe, now: Now, *, written: int = 0, started: float = 0.0) -> Probe:
+    """One liveness probe of a proved listener, counted on top of the last one.
+
+    Args:
+        target: who.
+        before: the last one.
+        now: the clock.
+        written: when an agent wrote its journal last: how its work ended is asked only after it worked.
+        started: wall clock time of its start.
+    """
     sessions = await _sessions(target)
     if sessions is None:
         try:
@@ -120,7 +128,19 @@ async def live(target: Target, before: Probe, now: Now) -> Probe:
             return missed(before, now, f"it answers {answer.status}", answers=True)
     asked = await _attention(target, sessions) if sessions else ()
     cut = () if before.interrupted == () else await _interrupted(target)
-    return Probe(health=Health.READY, at=now.boot, at_wall=now.wall, attention=asked, interrupted=cut)
+    refused = before.refused
+    if written != before.written:
+        found = await _refused(target, started)
+        refused, written = (refused, before.written) if found is None else (found, written)
+    return Probe(
+        health=Health.READY,
+        at=now.boot,
+        at_wall=now.wall,
+        attention=asked + refused,
+        interrupted=cut,
+        refused=refused,
+        written=written,
+    )
 
 
 async def _sessions(target: Target) -> dict[str, Any] | None:
@@ -154,18 +174,31 @@ async def _interrupted(target: Target) -> tuple[str, ...]:
     """The recent sessions whose last answer broke off, and that do not work at it now."""
     if target.kind is None:
         return ()
-    sessions = target.kind.sessions_path
     try:
         busy = await ask(target.call(target.kind.ready_path), LIVENESS)
-        listed = await ask(target.call(f"{sessions}?limit={RECENT}"), LIVENESS)
-        found = []
-        for name in attention.at_rest(listed.json(), busy.json()):
-            newest = await ask(target.call(f"{sessions}/{name}/message?limit=1"), LIVENESS)
-            if attention.broke_off(newest.json()):
-                found.append(name)
-        return tuple(found)
+        newest = await _newest(target.kind, target, RECENT, busy.json())
+        return tuple(name for name, messages in newest.items() if attention.broke_off(messages))
     except (CallError, ValueError, TypeError, KeyError, AttributeError):
         return ()
+
+
+async def _refused(target: Target, started: float) -> tuple[Attention, ...] | None:
+    """Whether a model provider refused the newest message of this run; None where it cannot be told."""
+    if target.kind is None:
+        return ()
+    try:
+        newest = await _newest(target.kind, target, 1, {})
+        return tuple(one for messages in newest.values() for one in attention.refusal(messages, started))
+    except (CallError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+async def _newest(kind: AgentKind, target: Target, count: int, busy: dict[str, Any]) -> dict[str, Any]:
+    """The newest message of each of the last used sessions that nothing works at."""
+    listed = await ask(target.call(f"{kind.sessions_path}?limit={count}"), LIVENESS)
+    names = attention.at_rest(listed.json(), busy)
+    calls = [target.call(f"{kind.sessions_path}/{name}/message?limit=1") for name in names]
+    return {name: (await ask(call, LIVENESS)).json() for name, call in zip(names, calls, strict=True)}
 
 
 async def dispose(target: Target) -> None:

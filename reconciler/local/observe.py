@@ -6,6 +6,7 @@ Does not belong here: changing anything, or deciding. The only memory is what th
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -116,7 +117,8 @@ class Observer:
         if not processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
             probe = health.missed(probe, now, "it does not listen")  # and whoever does is never sent the password
         elif probe.health in {Health.READY, Health.UNRESPONSIVE}:
-            probe = await health.live(project.target(service), probe, now)
+            written, started = _written(project, service), facts.started_wall or 0.0
+            probe = await health.live(project.target(service), probe, now, written=written, started=started)
         else:
             probe = await health.prove(project.target(service), now)
         probe = self._quiet.judge(facts, probe)
@@ -128,6 +130,16 @@ def _fixed_port(project: Project, service: Service) -> int | None:
     if service is Service.AGENT:
         return project.spec.agent.port or project.env.opencode_port
     return project.spec.bridge.port or project.env.mcp_tool_port
+
+
+def _written(project: Project, service: Service) -> int:
+    """When an agent wrote its journal last; 0 where there is none."""
+    if service is not Service.AGENT:
+        return 0
+    try:
+        return os.stat(project.sandbox.xdg / KINDS[project.spec.agent.kind].journal).st_mtime_ns  # noqa: PTH116  at each probe
+    except OSError:
+        return 0
 
 
 def _env_facts(project: Project) -> EnvFacts:

@@ -52,3 +52,23 @@ def test_a_prompt_and_an_answer_without_an_end_are_broken_off() -> None:
     assert not attention.broke_off([{"info": {"role": "assistant", **finished}}])
     assert not attention.broke_off([{"info": {"role": "assistant", "error": {"name": "Aborted"}, **unfinished}}])
     assert not attention.broke_off([])
+
+
+def test_a_refusal_is_told_without_the_provider_s_words() -> None:
+    """They may name the key. A missing key is a refusal too; other errors, and those of earlier runs, are none."""
+    data = {"statusCode": 401, "message": "Incorrect API key: sk-secret", "responseBody": "sk-secret"}
+
+    def told(name: str, since: float = 1.0, **changed: Any) -> list[str]:
+        error = {"name": name, "data": data | changed}
+        info = {"role": "assistant", "providerID": "fake", "time": {"created": 2000}, "error": error}
+        return [f"{one.reason}: {one.message}" for one in attention.refusal([{"info": info}], since)]
+
+    (refused,) = told("APIError")
+    assert refused.startswith("ProviderRefused: the model provider fake refused the agent with status 401; mend")
+    assert "sk-secret" not in refused
+    (keyless,) = told("ProviderAuthError", statusCode=None, providerID="openai")
+    assert "the model provider openai was given no key" in keyless
+    assert told("APIError", statusCode=500) == []
+    assert told("APIError", since=3.0) == []
+    assert list(attention.refusal([], 0.0)) == []
+    assert list(attention.refusal([{"info": {"role": "user", "time": {"created": 2000}}}], 0.0)) == []

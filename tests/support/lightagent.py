@@ -4,6 +4,7 @@
 It is named in a sandbox's OPENCODE_BIN and takes OpenCode's arguments. It speaks just what readiness needs: 401 without
 the password, 200 with it. The variable LIGHT_AGENT (in the spec's agent.env) chooses how it misbehaves:
 die, deaf (never healthy), stubborn (ignores TERM), offspring (leaves a daemonised grandchild), open (asks no password),
+deny (refuses the right password too),
 hang (takes requests and never answers), html (a page for everybody), login (a page for who has the password),
 slow=SECONDS (until it listens), wait=FILE (listens only once that is there), busy=FILE (while that is there, works and
 answers nobody), sick=FILE (while that is there, answers 503).
@@ -29,7 +30,7 @@ class Handler(BaseHTTPRequestHandler):
             sum(range(20_000))
         password = os.environ["OPENCODE_SERVER_PASSWORD"]
         wanted = "Basic " + base64.b64encode(f"opencode:{password}".encode()).decode()
-        allowed = MODE in {"open", "html"} or self.headers.get("authorization") == wanted
+        allowed = MODE in {"open", "html"} or (MODE != "deny" and self.headers.get("authorization") == wanted)
         page = b"<html>welcome</html>" if MODE in {"html", "login"} else b'{"healthy":true,"version":"light"}'
         body = page if allowed else b""
         sick = MODE == "sick" and os.path.exists(ARGUMENT)  # noqa: PTH110  pathlib starts slowly
