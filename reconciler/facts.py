@@ -204,7 +204,7 @@ class RestartRecord:
     streak: int = 0
     """The same since it was last stable."""
     counted: str = ""
-    """The run whose exit was counted last."""
+    """The run whose exit, or whose being wedged, was counted last."""
     not_before: float = 0.0
     """CLOCK_BOOTTIME before which it is not started again, valid within boot_id."""
     boot_id: str = ""

@@ -178,13 +178,14 @@ class Reconciler:
         return Done()
 
     async def _perform(self, project: Project, spec: Spec, action: Action) -> Outcome:
+        if isinstance(action, StopService) and action.wedged:
+            # Before it: afterwards, perhaps to another controller, it looks like any stop that was asked for.
+            ledger, run_id = self._ledger(project), project.facts.service(action.service).run_id
+            seen = restarts.wedged(ledger.restart(action.service), run_id, self._engine.now())
+            self._ledgers.update(project.name, restarts={**ledger.restarts, action.service.value: seen})
         self._remember(project)
         crash.point(f"before:{type(action).__name__}")
         outcome = await self._do(project, spec, action)
-        if isinstance(action, StopService) and action.wedged:
-            records = self._ledger(project).restarts
-            seen = restarts.wedged(self._ledger(project).restart(action.service), self._engine.now())
-            self._ledgers.update(project.name, restarts={**records, action.service.value: seen})
         crash.point(f"after:{type(action).__name__}")
         return outcome
 

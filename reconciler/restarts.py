@@ -67,12 +67,14 @@ def account(record: RestartRecord, ended: Exit | None, policy: str, now: Now) ->
     )
 
 
-def wedged(record: RestartRecord, now: Now) -> RestartRecord:
-    """The record after a service was ended because it neither answered nor worked.
+def wedged(record: RestartRecord, run_id: str, now: Now) -> RestartRecord:
+    """The record of a service that is ended because this run neither answers nor works: once, however many tries.
 
     It waits for nothing: it was silent for longer than most delays already.
     """
-    return replace(record, count=record.count + 1, last_exit="being wedged", last_exit_wall=now.wall)
+    if record.counted == run_id:
+        return record
+    return replace(record, count=record.count + 1, counted=run_id, last_exit="being wedged", last_exit_wall=now.wall)
 
 
 def waive(record: RestartRecord) -> RestartRecord:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler import crash
 from reconciler.local import processes, proofs
-from tests.support.bench import SERVICE, Bench, a_bench
+from tests.support.bench import PATIENCE, SERVICE, Bench, a_bench
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -205,6 +206,27 @@ def test_a_wedged_agent_is_started_anew_after_a_while(world: World) -> None:
     before = world.ready("app")
 
     os.kill(before["agent"]["pid"], signal.SIGSTOP)
+
+    def replaced(status: Status) -> bool:
+        return bool(status["ready"]["status"]) and status["agent"]["pid"] != before["agent"]["pid"]
+
+    after = world.wait("app", replaced)
+    assert (after["agent"]["restarts"], after["agent"]["last_exit"]) == (1, "being wedged")
+
+
+def test_being_wedged_is_counted_though_the_controller_is_killed_meanwhile(world: World) -> None:
+    """By the next one it would be taken for a stop that was asked for."""
+    world.environment |= {"OPENCODE_MANAGER_LIVENESS": "0.5", "OPENCODE_MANAGER_WEDGED": "2"}
+    world.environment[crash.VARIABLE] = "after:StopService"
+    world.light("app")
+    controller = world.start()
+    before = world.ready("app")
+    os.kill(before["agent"]["pid"], signal.SIGSTOP)
+    assert controller.wait(PATIENCE) == -signal.SIGKILL
+    world.kill()
+    del world.environment[crash.VARIABLE]
+
+    world.start()
 
     def replaced(status: Status) -> bool:
         return bool(status["ready"]["status"]) and status["agent"]["pid"] != before["agent"]["pid"]

@@ -58,6 +58,16 @@ def test_an_exit_we_asked_for_is_no_crash() -> None:
     assert record.count == 0
 
 
+def test_being_wedged_counts_once_however_many_tries_its_end_takes() -> None:
+    """The end of that run, asked for or by itself, is the same restart."""
+    record = restarts.wedged(restarts.wedged(RestartRecord(), "run-1", NOW), "run-1", NOW)
+    seen = [restarts.account(record, replace(CRASH, asked=asked), "always", NOW) for asked in (True, False)]
+
+    assert [(one.count, one.last_exit) for one in (record, *seen)] == [(1, "being wedged")] * 3
+    assert restarts.wait_left(record, NOW) == 0
+    assert restarts.wedged(record, "run-2", NOW).count == 2
+
+
 def test_a_reboot_is_no_crash_and_voids_the_wait() -> None:
     """Boot times of another boot mean nothing."""
     waiting = RestartRecord(streak=5, not_before=NOW.boot + 50, boot_id=NOW.boot_id)
