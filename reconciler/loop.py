@@ -93,6 +93,7 @@ class Loop:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._queue = WorkQueue(self._pass, tasks)
+                self._reconciler.on_look = self._queue.looking
                 helpers = [
                     tasks.create_task(self._read_specs(), name="specs"),
                     tasks.create_task(
@@ -253,7 +254,8 @@ class Loop:
     # -- names -----------------------------------------------------------------------------------------------------
 
     def _exited(self, name: str) -> None:
-        self._add(name, urgent=True)
+        if self._queue is not None and name in self.projects:
+            self._queue.event(name)
 
     def _notice_edits(self) -> None:
         """Files that people edit beside the spec: a change is a wish to be looked at now."""

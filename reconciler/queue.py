@@ -4,7 +4,8 @@ Belongs here: collapsing bursts, timers, cancelling a pass that works towards an
 Does not belong here: what a pass does.
 
 Rules (client-go's work queue, with asyncio): a name is in at most one pass; asking during a pass gives exactly one more
-pass; asking before a timer runs out replaces the timer. Passes that somebody waits for go first.
+pass, and so does an event, unless the pass looks again after it; asking before a timer runs out replaces the timer.
+Passes that somebody waits for go first.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class WorkQueue:
         self._running: dict[str, asyncio.Task[float | None]] = {}
         self._closed = False
         self._again: dict[str, bool] = {}
+        self._events: set[str] = set()
+        """Names of which something can be seen that the pass in work may not have seen."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def add(self, name: str, *, urgent: bool = False, restart: bool = False) -> None:
@@ -88,6 +91,17 @@ class WorkQueue:
         # Not in the task itself: one that is cancelled before its first step never gets there.
         task.add_done_callback(lambda done: self._finished(name, done))
 
+    def event(self, name: str) -> None:
+        """Something can be seen of this name: whoever looks at it from now on has served it."""
+        if name in self._running:
+            self._events.add(name)
+        else:
+            self.add(name, urgent=True)
+
+    def looking(self, name: str) -> None:
+        """The pass in work begins to look at everything anew: all that happened before is served with it."""
+        self._events.discard(name)
+
     def add_after(self, name: str, seconds: float) -> None:
         """Look at this name after a while, unless somebody asks earlier."""
         if name in self._running:
@@ -104,6 +118,7 @@ class WorkQueue:
             timer.cancel()
         self._timers.clear()
         self._again.clear()
+        self._events.clear()
         for task in self._running.values():
             task.cancel()
 
@@ -118,6 +133,9 @@ class WorkQueue:
         """A pass is over: its rerun, or its next time."""
         del self._running[name]
         again = self._again.pop(name, None)
+        if name in self._events:
+            self._events.discard(name)
+            again = True
         failed = not task.cancelled() and task.exception() is not None
         if self._closed or failed:
             return  # what a pass raised ends the whole group

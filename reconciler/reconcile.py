@@ -101,6 +101,8 @@ class Reconciler:
         self._changed = changed
         self._settings = settings
         self._looking = Slots(LOOKING)
+        self.on_look: Callable[[str], None] = lambda _name: None
+        """Called right before everything of a project is looked at."""
 
     async def run(self, project: Project) -> Next:
         """One pass. Raises nothing but what nobody foresaw."""
@@ -142,6 +144,7 @@ class Reconciler:
     async def _look(self, project: Project, spec: Spec) -> None:
         ledger = self._ledger(project)
         async with self._looking.hold(0 if project.urgent else 1):
+            self.on_look(project.name)
             facts = await self._engine.observe(project.name, spec, ledger)
         if spec.wanted is State.ABSENT:
             there, ours = await asyncio.to_thread(self._tombstones.look, project.name)
