@@ -124,7 +124,7 @@ async def test_want_of_memory_elsewhere_is_no_cause(bench: Bench, limited: Path)
 @pytest.mark.parametrize(
     ("group", "counter"),
     [
-        ("0::/app\n", "/sys/fs/cgroup/app/memory.events"),
+        ("0::/app\n", "/sys/fs/cgroup/app/memory.events.local"),
         ("4:memory:/app\n0::/\n", "/sys/fs/cgroup/memory/app/memory.oom_control"),
     ],
 )

@@ -164,7 +164,7 @@ def _memory_group(pid: int) -> str:
         if kinds == "memory":
             return f"/sys/fs/cgroup/memory{path}/memory.oom_control"
         if not kinds:
-            found = f"/sys/fs/cgroup{path}/memory.events"
+            found = f"/sys/fs/cgroup{path}/memory.events.local"  # without those of cgroups below it
     return found
 
 
