@@ -132,6 +132,8 @@ class Retry:
 
     reason: str
     message: str
+    run_id: str = ""
+    """Of the run of a service that was ended for it."""
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ class Probe:
     at_wall: float = 0.0
     misses: int = 0
     """Probes missed in a row."""
+    proved: bool = True
+    """Whether it ever proved itself to this controller; else one that comes back has to do that first."""
     answers: bool = False
     """Whether the last of them got an answer, though a wrong one: then it is not silent."""
     detail: str = ""

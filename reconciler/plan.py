@@ -295,9 +295,9 @@ def _lost_before_use(facts: ServiceFacts) -> bool:
 
 
 def _start_again(view: View, service: Service, ended: Exit | None) -> Plan:
-    if ended is None or ended.asked:
-        return _start(view, service, "running is wanted")
     record = view.ledger.restart(service)
+    if ended is None or (ended.asked and ended.run_id != record.counted):
+        return _start(view, service, "running is wanted")
     if record.waived == ended.run_id:
         return _start(view, service, "running is wanted again")
     if ended.boot_id != view.now.boot_id:
@@ -305,15 +305,16 @@ def _start_again(view: View, service: Service, ended: Exit | None) -> Plan:
     facts = view.facts.service(service)
     if facts.wanted_digest and facts.digest != facts.wanted_digest:
         return _start(view, service, "what it is started with has changed")
-    if not restarts.wants_restart(view.spec.restart.policy, ended):
+    how = f"was ended after {record.last_exit}" if ended.asked else f"ended with {ended.text}"
+    if not ended.asked and not restarts.wants_restart(view.spec.restart.policy, ended):
         message = f"the {service} ended with {ended.text} and restart.policy is {view.spec.restart.policy}"
         return Plan(hold=Hold(reason="Exited", message=f"{message}; start it with: opencode-manager restart"))
     left = restarts.wait_left(record, view.now)
     if left > 0:
         parked = record.streak >= restarts.PARKED_STREAK
-        message = f"the {service} ended with {ended.text}, {record.streak} times in a row; next start in {left:.0f} s"
+        message = f"the {service} {how}, {record.streak} times in a row; next start in {left:.0f} s"
         return Plan(hold=Hold(reason="CrashLoop", message=message, after=left, stalled=parked))
-    return _start(view, service, f"it ended with {ended.text}")
+    return _start(view, service, f"it {how}")
 
 
 def _ref(view: View) -> Plan:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from reconciler import crash, restarts, status
-from reconciler.actions import Blocked, Done, LookAgain, RemoveSpec, Retry, StopService
+from reconciler.actions import Blocked, Done, LookAgain, RemoveSpec, Retry, StartService, StopService
 from reconciler.facts import Phase, ProjectFacts, Service
 from reconciler.plan import SLOW_LOOK, Plan, View, make_plan
 from reconciler.queue import Slots
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Engine
-    from reconciler.facts import Ledger, ServiceFacts
+    from reconciler.facts import Ledger, RestartRecord, ServiceFacts
     from reconciler.ledger import Ledgers
     from reconciler.settings import Settings
     from reconciler.spec import Spec
@@ -183,14 +183,20 @@ class Reconciler:
     async def _perform(self, project: Project, spec: Spec, action: Action) -> Outcome:
         if isinstance(action, StopService) and action.wedged:
             # Before it: afterwards, perhaps to another controller, it looks like any stop that was asked for.
-            ledger, run_id = self._ledger(project), project.facts.service(action.service).run_id
-            seen = restarts.wedged(ledger.restart(action.service), run_id, self._engine.now())
-            self._ledgers.update(project.name, restarts={**ledger.restarts, action.service.value: seen})
+            self._count(project, action.service, restarts.wedged, project.facts.service(action.service).run_id)
         self._remember(project)
         crash.point(f"before:{type(action).__name__}")
         outcome = await self._do(project, spec, action)
+        if isinstance(action, StartService) and isinstance(outcome, Retry) and outcome.run_id:
+            self._count(project, action.service, restarts.never_ready, outcome.run_id)
         crash.point(f"after:{type(action).__name__}")
         return outcome
+
+    def _count(self, project: Project, service: Service, how: Callable[..., RestartRecord], run_id: str) -> None:
+        """A run that we end because it is of no use counts like one that ended by itself."""
+        ledger = self._ledger(project)
+        seen = how(ledger.restart(service), run_id, self._engine.now())
+        self._ledgers.update(project.name, restarts={**ledger.restarts, service.value: seen})
 
     async def _do(self, project: Project, spec: Spec, action: Action) -> Outcome:
         if isinstance(action, RemoveSpec):

@@ -77,6 +77,22 @@ def wedged(record: RestartRecord, run_id: str, now: Now) -> RestartRecord:
     return replace(record, count=record.count + 1, counted=run_id, last_exit="being wedged", last_exit_wall=now.wall)
 
 
+def never_ready(record: RestartRecord, run_id: str, now: Now) -> RestartRecord:
+    """The record of a service that was ended because this run did not get ready in its time: that counts as a crash."""
+    if record.counted == run_id:
+        return record
+    return replace(
+        record,
+        count=record.count + 1,
+        streak=record.streak + 1,
+        counted=run_id,
+        not_before=now.boot + delay(record.streak, run_id),
+        boot_id=now.boot_id,
+        last_exit="not getting ready",
+        last_exit_wall=now.wall,
+    )
+
+
 def waive(record: RestartRecord) -> RestartRecord:
     """The record once stopping is wanted: whoever wants it running after that wants it at once."""
     return replace(record, waived=record.counted) if record.waived != record.counted else record

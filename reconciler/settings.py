@@ -22,6 +22,7 @@ AGENT_PORTS_VARIABLE: Final = "OPENCODE_MANAGER_AGENT_PORTS"
 BRIDGE_PORTS_VARIABLE: Final = "OPENCODE_MANAGER_BRIDGE_PORTS"
 START_TIMEOUT_VARIABLE: Final = "OPENCODE_MANAGER_START_TIMEOUT"
 LIVENESS_VARIABLE: Final = "OPENCODE_MANAGER_LIVENESS"
+AGENT_STARTS_VARIABLE: Final = "OPENCODE_MANAGER_AGENT_STARTS"
 WEDGED_VARIABLE: Final = "OPENCODE_MANAGER_WEDGED"
 
 
@@ -189,6 +190,7 @@ def load(*, specs: Path | None = None, environment: Mapping[str, str] | None = N
         http_port=_port(env.get(PORT_VARIABLE, "4099")),
         agent_ports=_range(env, AGENT_PORTS_VARIABLE, "4100-4199"),
         bridge_ports=_range(env, BRIDGE_PORTS_VARIABLE, "5100-5199"),
+        agent_starts=_count(env, AGENT_STARTS_VARIABLE, 2),
         start_timeout=_seconds(env, START_TIMEOUT_VARIABLE, 60.0),
         liveness=_seconds(env, LIVENESS_VARIABLE, 10.0),
         wedged_after=_seconds(env, WEDGED_VARIABLE, 60.0),
@@ -218,6 +220,13 @@ def _seconds(env: Mapping[str, str], variable: str, default: float) -> float:
     if 0.1 <= value < 1e6:
         return value
     raise UserError(f"cannot use {variable}={env[variable]!r}: give a number of seconds like {default:.0f}")
+
+
+def _count(env: Mapping[str, str], variable: str, default: int) -> int:
+    text = env.get(variable) or str(default)
+    if text.isdecimal() and 1 <= int(text) <= 100:
+        return int(text)
+    raise UserError(f"cannot use {variable}={text!r}: give a number from 1 to 100, like {default}")
 
 
 def _range(env: Mapping[str, str], variable: str, default: str) -> tuple[int, int]:

@@ -43,9 +43,12 @@ _HTTPS: Final = re.compile(r"https://(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?::\d{1
 _REF: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@#=-]*")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED_ENV: Final = re.compile(
-    r"OPENCODE_SERVER_.*|MCP_TOOL_.*|OCM_.*|HOME|PATH|TMPDIR|XDG_.*|GIT_SSH_COMMAND|LD_.*|DYLD_.*|OPENCODE_CONFIG_CONTENT"
+    r"OPENCODE_(SERVER_.*|CONFIG_CONTENT|DB|DISABLE_AUTOUPDATE)|MCP_TOOL_.*|OCM_.*|HOME|PATH|TMPDIR|XDG_.*|"
+    r"GIT_SSH.*|LD_.*|DYLD_.*"
 )
-_SECRET_ENV: Final = re.compile(r".*(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL).*", re.IGNORECASE)
+_SECRET_ENV: Final = re.compile(
+    r".*(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL|AUTH_CONTENT).*", re.IGNORECASE
+)
 
 
 class State(StrEnum):

@@ -157,3 +157,43 @@ def test_an_agent_finds_credentials_a_name_and_an_empty_tmp(project: Project, tm
     identity = (project.sandbox.home / ".gitconfig").read_text()
     assert "Ada L" in identity
     assert "pager" not in identity
+
+
+@pytest.mark.parametrize("what", ["tmp itself", "a folder in it", "a file in it"])
+def test_nothing_is_deleted_through_a_link(project: Project, tmp_path: Path, what: str) -> None:
+    """Whoever put it there: the agent itself can."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("all of it")
+    project.sandbox.home.mkdir(parents=True)
+    (project.sandbox.xdg / "data").mkdir(parents=True)
+    if what == "tmp itself":
+        project.sandbox.tmp.symlink_to(precious)
+    else:
+        project.sandbox.tmp.mkdir()
+        (project.sandbox.tmp / "link").symlink_to(precious if "folder" in what else precious / "thesis.tex")
+
+    _prepare_agent(project)
+
+    assert (precious / "thesis.tex").read_text() == "all of it"
+    assert what == "tmp itself" or list(project.sandbox.tmp.iterdir()) == []
+
+
+def test_our_own_bridge_leaves_no_password_of_the_users_tool(project: Project) -> None:
+    """Which ran before it, and had it in a file."""
+    project.sandbox.run.mkdir(parents=True)
+    config = project.sandbox.run / "mcp-tool-servers.json"
+    config.write_text(PASSWORD)
+
+    launch.launch(project, Service.BRIDGE, "")
+
+    assert not config.exists()
+
+
+def test_a_spec_cannot_switch_off_what_the_manager_insists_on(project: Project) -> None:
+    """Updates of its own, above all."""
+    loud = project.spec.model_copy(update={"agent": project.spec.agent.model_copy(update={"env": {"OPENCODE_X": "1"}})})
+
+    env = launch.launch(replace(project, spec=loud), Service.AGENT, "/bin/opencode").env
+
+    assert (env["OPENCODE_X"], env["OPENCODE_DISABLE_AUTOUPDATE"]) == ("1", "1")

@@ -171,6 +171,7 @@ def test_duplicate_keys_name_both_lines() -> None:
         "git: {url: x}\nsk-HUSH0123456789: 1",
         "git: {url: x}\nghp_HUSH0123456789abcdefghijkl: 1",
         "git: {url: x}\nagent: {env: {API_KEY: HUSH}}",
+        "git: {url: x}\nagent: {env: {OPENCODE_AUTH_CONTENT: HUSH}}",
         "git: {url: x}\nagent: {port: HUSH}",
         "git: 'HUSH\n",
         "git: &HUSH x\n",
@@ -384,3 +385,10 @@ def test_patch_keeps_everything_else(
     assert ("\r\n" in patched) <= ("\r\n" in text) or "\n" not in text
     assert patched.count("\n") == patched.count("\r\n") or "\r\n" not in text
     assert patch_text(patched, changes) == patched
+
+
+@pytest.mark.parametrize("name", ["OPENCODE_DB", "OPENCODE_DISABLE_AUTOUPDATE", "GIT_SSH", "GIT_SSH_COMMAND", "HOME"])
+def test_what_keeps_projects_apart_is_not_a_specs_to_set(name: str) -> None:
+    """The manager sets it."""
+    with pytest.raises(SpecFileError, match=f"cannot set {name}: the manager sets it"):
+        parse_document(f"git: {{url: x}}\nagent: {{env: {{{name}: y}}}}\n", "app.yaml")

@@ -268,7 +268,7 @@ async def test_a_broken_configuration_and_a_dead_provider_are_shown(story: World
     story.start()
     broken = await asyncio.to_thread(story.wait, "app", lambda status: status["reason"] == "ConfigInvalid", PATIENCE)
     assert broken["stalled"]["status"]
-    assert "configuration" in broken["message"]
+    assert "opencode.json, at model (ConfigInvalidError): mend it" in broken["message"]
 
     story.home.sandbox("app").repo.joinpath("opencode.json").write_text("{}")
     await asyncio.to_thread(story.run, "restart", "app")

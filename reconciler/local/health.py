@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -118,7 +119,10 @@ async def live(target: Target, before: Probe, now: Now, *, written: int = 0, sta
         written: when an agent wrote its journal last: how its work ended is asked only after it worked.
         started: wall clock time of its start.
     """
-    sessions = await _sessions(target)
+    told = await _told(target)
+    if told is not None and (broken := _broken_config(told)):
+        return replace(before, health=Health.CONFIG_INVALID, at=now.boot, at_wall=now.wall, misses=0, detail=broken)
+    sessions = _sessions(told)
     if sessions is None:
         try:
             answer = await ask(target.live_call(), LIVENESS)
@@ -143,17 +147,19 @@ async def live(target: Target, before: Probe, now: Now, *, written: int = 0, sta
     )
 
 
-async def _sessions(target: Target) -> dict[str, Any] | None:
-    """What an agent works at: one call that shows life and tells whether more is to be asked.
+async def _told(target: Target) -> Answer | None:
+    """What an agent says it works at: one call that shows life and tells whether more is to be asked."""
+    if target.kind is not None:
+        with contextlib.suppress(CallError):
+            return await ask(target.call(target.kind.ready_path), LIVENESS)
+    return None
 
-    None where it cannot be told, as of an agent whose configuration was broken since it started.
-    """
-    if target.kind is None:
-        return None
+
+def _sessions(told: Answer | None) -> dict[str, Any] | None:
+    """The sessions that are at work, by name; None where that was not told."""
     try:
-        answer = await ask(target.call(target.kind.ready_path), LIVENESS)
-        sessions = answer.json() if answer.status == HTTPStatus.OK else None
-    except (CallError, ValueError):
+        sessions = told.json() if told is not None and told.status == HTTPStatus.OK else None
+    except ValueError:
         return None
     return sessions if isinstance(sessions, dict) else None
 
@@ -202,7 +208,7 @@ async def _newest(kind: AgentKind, target: Target, count: int, busy: dict[str, A
 
 
 async def dispose(target: Target) -> None:
-    """Ask an agent to end what it started it Best effort: its tree is emptied anyway."""
+    """Ask an agent to end what it started itself. Best effort: its tree is emptied anyway."""
     if target.kind is not None:
         with contextlib.suppress(CallError):
             await ask(target.call(target.kind.dispose_path, method="POST"), LIVENESS)
@@ -225,11 +231,30 @@ async def _answers(target: Target, probe: Probe, quick: float) -> Probe:
         return replace(probe, health=Health.READY)
     if answer.status == HTTPStatus.UNAUTHORIZED:
         return replace(probe, health=Health.REFUSING, detail=_wrong(target))
-    text = answer.body.decode(errors="replace")
-    if answer.status == HTTPStatus.BAD_REQUEST and "Config" in text[:200]:
-        detail = f"cannot load the agent's configuration: {text[:500]}"
-        return replace(probe, health=Health.CONFIG_INVALID, detail=detail)
+    if broken := _broken_config(answer):
+        return replace(probe, health=Health.CONFIG_INVALID, detail=broken)
     return replace(probe, detail=f"it answers {answer.status}")
+
+
+def _broken_config(answer: Answer) -> str:
+    """Which configuration the agent cannot load, and what to do; empty for any other answer.
+
+    Never what it quotes: its message may hold the whole file, keys of model providers included.
+    """
+    try:
+        told = answer.json() if answer.status == HTTPStatus.BAD_REQUEST else {}
+        name, data = str(told.get("name", "")), told.get("data") or {}
+        message, path = str(data.get("message", "")), str(data.get("path") or "")
+        keys = [".".join(map(str, issue["path"])) for issue in data.get("issues") or () if issue.get("path")]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return ""
+    if not name.startswith("Config"):
+        return ""
+    line = re.search(r"\bline (\d+)", message)
+    where = f" {path[:200]}" if path else ""
+    where += f", line {line[1]}" if line else ""
+    where += f", at {', '.join(keys[:3])[:200]}" if keys else ""
+    return f"cannot load the agent's configuration{where} ({name}): mend it; it is tried again by itself"
 
 
 def _is_json(answer: Answer) -> bool:

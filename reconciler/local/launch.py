@@ -121,8 +121,8 @@ def _agent(project: Project, program: str) -> tuple[tuple[str, ...], dict[str, s
     kind, sandbox = KINDS[project.spec.agent.kind], project.sandbox
     argv = (program, *(part.format(port=project.ports["agent"]) for part in kind.arguments))
     env = _inherited(project.settings, (*_PASSED_ON, *_PROXIES))
-    env |= dict(kind.variables)
     env |= project.spec.agent.env
+    env |= dict(kind.variables)
     env |= {
         "HOME": str(sandbox.home),
         "XDG_DATA_HOME": str(sandbox.xdg / "data"),
@@ -153,6 +153,7 @@ def _bridge(project: Project) -> tuple[tuple[str, ...], dict[str, str], Path, fl
         argv = _node_tool(project)
         return argv, env | {"MCP_BEARER_TOKEN": project.env.bearer_token}, project.sandbox.run, _BRIDGE_GRACE
     kind = KINDS[project.spec.agent.kind]
+    _node_config(project).unlink(missing_ok=True)  # of the user's tool, which ran before
     env |= {
         "MCP_TOOL_BEARER_TOKEN": project.env.bearer_token,
         "MCP_TOOL_PORT": str(project.ports["bridge"]),
@@ -184,12 +185,17 @@ def _node_tool(project: Project) -> tuple[str, ...]:
         "status": "active",
         "added_at": "1970-01-01T00:00:00Z",
     }
-    config = project.sandbox.run / "mcp-tool-servers.json"
+    config = _node_config(project)
     document = {"version": "1.0", "default_server": project.name, "servers": [server]}
     files.replace_file(config, json.dumps(document).encode(), durable=False)  # made anew at each start
     port = str(project.ports["bridge"])
     options = ("-m", "default", "--host", "127.0.0.1", "--port", port, "--servers-config", str(config))
     return (node, str(script), *options)
+
+
+def _node_config(project: Project) -> Path:
+    """Where the user's tool finds the agent and its password, 0600."""
+    return project.sandbox.run / "mcp-tool-servers.json"
 
 
 def _inherited(settings: Settings, names: tuple[str, ...]) -> dict[str, str]:

@@ -116,11 +116,13 @@ class Observer:
             return probe
         if not processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
             probe = health.missed(probe, now, "it does not listen")  # and whoever does is never sent the password
-        elif probe.health in {Health.READY, Health.UNRESPONSIVE}:
+        elif probe.health is Health.READY or (probe.health is Health.UNRESPONSIVE and probe.proved):
             written, started = _written(project, service), facts.started_wall or 0.0
             probe = await health.live(project.target(service), probe, now, written=written, started=started)
         else:
-            probe = await health.prove(project.target(service), now)
+            found = await health.prove(project.target(service), now)
+            silent = found.health is Health.UNKNOWN and probe.health is Health.UNRESPONSIVE
+            probe = health.missed(probe, now, found.detail) if silent else found
         probe = self._quiet.judge(facts, probe)
         self.remember(project.name, service, facts.run_id, probe)
         return probe

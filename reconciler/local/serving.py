@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler import actions, files
 from reconciler.actions import Done, LookAgain, Retry
 from reconciler.agents import KINDS
-from reconciler.facts import Health, Phase, Service
+from reconciler.facts import Health, Phase, Probe, Service
 from reconciler.local import health, launch, ports, processes, repo
 from reconciler.settings import UserError
 from reconciler.threads import to_the_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Report
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 PAUSES: Final = (0.002, 0.1)
 """Seconds before the second attempt to prove a starting service ready, and the longest between two: each is longer."""
+SLOT_TIME: Final = 20.0
+"""Seconds for which a start keeps others waiting: eight at once take 15 on two cores (measured), so what takes longer
+is stuck, and must not hold up those that are not."""
 ATTEMPTS: Final = (0.1, 1.0)
 """Seconds for a cheap call of the first attempt at a proof, and at most: each attempt gives more time. What OpenCode is
 asked between its listen and its first answer is never answered (measured), so to wait long would be in vain; so would
@@ -64,7 +70,7 @@ class Serving:
             case actions.StartService(service=service):
                 return await self._start(project, service, report)
             case actions.AwaitReady(service=service):
-                return await self._await_ready(project, service, report)
+                return await self._look_after(project, service, report)
             case actions.AdoptService(service=service):
                 return await self._adopt(project, service)
             case actions.StopService(service=service):
@@ -78,7 +84,7 @@ class Serving:
             event.set()
 
     async def _start(self, project: Project, service: Service, report: Report) -> Outcome:
-        slots = self._starting if service is Service.AGENT else contextlib.nullcontext()
+        slots = self._slot() if service is Service.AGENT else contextlib.nullcontext()
         if service is Service.AGENT and self._starting.locked():
             report("WaitingToStart", f"{self._settings.agent_starts} other agents are starting")
         async with slots:
@@ -102,7 +108,25 @@ class Serving:
                 return outcome
             # It never got ready since we started it: end it, so that the next try begins from nothing.
             await self._stop_run(project, service, run_id)
-            return outcome
+            return replace(outcome, run_id=run_id)
+
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of the few agents that start at a time, for as long as that takes, but no longer than it should."""
+        await self._starting.acquire()
+        held = [True]
+
+        def let_go() -> None:
+            if held:
+                held.clear()
+                self._starting.release()
+
+        timer = asyncio.get_running_loop().call_later(SLOT_TIME, let_go)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            let_go()
 
     def _program(self, project: Project) -> str:
         kind = KINDS[project.spec.agent.kind]
@@ -110,6 +134,18 @@ class Serving:
         if not found.path:
             raise UserError(f"cannot find the program of {kind.name} {found.version}; it will be provided again")
         return found.path
+
+    async def _look_after(self, project: Project, service: Service, report: Report) -> Outcome:
+        """Wait for one that another controller started: silent all the time, it is judged as one that fell silent."""
+        outcome = await self._await_ready(project, service, report)
+        if not isinstance(outcome, Retry):
+            return outcome
+        now = processes.now()
+        facts = processes.observe(project.sandbox.run, service.value, now)
+        probe = Probe(health=Health.UNRESPONSIVE, at=now.boot, misses=health.MISSES, proved=False)
+        probe = replace(probe, detail=outcome.message)
+        self._observer.remember(project.name, service, facts.run_id, probe)
+        return Done()
 
     async def _await_ready(self, project: Project, service: Service, report: Report) -> Outcome:
         """Attempts until it is proved ready, ended, or out of time."""
@@ -160,8 +196,30 @@ def _is_prepared(project: Project) -> bool:
     sandbox, theirs = project.sandbox, _credentials(project)
     link, identity = sandbox.xdg / "data" / "opencode" / "auth.json", sandbox.home / ".gitconfig"
     with contextlib.suppress(OSError):
-        return not any(sandbox.tmp.iterdir()) and (link.exists() or not theirs.is_file()) and identity.exists()
+        empty = sandbox.tmp.is_symlink() or not any(sandbox.tmp.iterdir())
+        return empty and (link.exists() or not theirs.is_file()) and identity.exists()
     return False
+
+
+def _empty(folder: Path) -> None:
+    """Each process that ran a prompt leaves a 5.4 MB library in TMPDIR for ever (measured). Best effort.
+
+    By descriptors, never through a link: a person who moved the folder elsewhere, or the agent itself, may have put one
+    there that leads to what is nobody's to delete.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        for name in os.listdir(handle):  # noqa: PTH208  a descriptor
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode):
+                    shutil.rmtree(name, ignore_errors=True, dir_fd=handle)  # a Go module cache is read-only
+                else:
+                    os.unlink(name, dir_fd=handle)
+    finally:
+        os.close(handle)
 
 
 def _credentials(project: Project) -> Path:
@@ -174,13 +232,7 @@ def _credentials(project: Project) -> Path:
 def _prepare_agent(project: Project) -> None:
     """What an agent must find: an empty TMPDIR, the user's provider credentials, a name to commit with."""
     sandbox = project.sandbox
-    # Each process that ran a prompt leaves a 5.4 MB library in TMPDIR for ever (facts: measured).
-    for entry in sandbox.tmp.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)  # a Go module cache is read-only; best effort
-        else:
-            with contextlib.suppress(OSError):
-                entry.unlink()
+    _empty(sandbox.tmp)
     theirs = _credentials(project)
     link = files.private_folder(sandbox.xdg / "data" / "opencode") / "auth.json"
     if theirs.is_file() and not link.exists():
