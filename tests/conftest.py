@@ -39,11 +39,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 SHARE = 11
 """Ports of each range that one test process gets: eight shares below 4188 and 5188."""
+SHARE_VARIABLE = "OCM_TEST_SHARE"
+"""Set for a test process that another one waits for: it uses the ports of that one."""
 
 
 @pytest.fixture(name="ports", scope="session")
 def _ports() -> Iterator[tuple[range, range]]:
     """A share of both port ranges that no other test process on this machine has, whoever runs it."""
+    if SHARE_VARIABLE in os.environ:
+        first = int(os.environ[SHARE_VARIABLE])
+        yield range(4100 + first, 4100 + first + SHARE), range(5100 + first, 5100 + first + SHARE)
+        return
     for first in range(0, 8 * SHARE, SHARE):
         mark = socket.socket(socket.AF_UNIX)
         with contextlib.suppress(OSError), mark:  # an abstract name: free again however its holder ends

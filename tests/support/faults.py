@@ -217,24 +217,31 @@ def copies(world: World, service: str) -> list[int]:
 
 
 class SmallDisk:
-    """A file system of a few megabytes, mounted over the home of a world."""
+    """A file system of a few megabytes, mounted over a folder."""
 
-    def __init__(self, home: Path, size: str = "48m") -> None:
-        self.path = home
-        self._filler = home / "filler"
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mount("-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(home))
+    def __init__(self, folder: Path, size: str = "48m", files: int = 0) -> None:
+        self.path = folder
+        self._filler = folder / "filler"
+        self._files = files
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        limit = f",nr_inodes={files}" if files else ""
+        mount("-t", "tmpfs", "-o", f"size={size}{limit},mode=700", "tmpfs", str(folder))
 
     def fill(self, left: int = 0) -> None:
-        """Leave room for so many pages."""
+        """Leave room for so many pages and, where files are counted, for no file."""
         about = os.statvfs(self.path)
         with self._filler.open("ab") as file, contextlib.suppress(OSError):
-            size = file.tell() + max(0, about.f_bavail - left) * about.f_bsize
+            size = max(0, file.tell() + (about.f_bavail - left) * about.f_bsize)
+            file.truncate(min(size, file.tell()))
             os.posix_fallocate(file.fileno(), 0, size)
+        with contextlib.suppress(OSError):
+            for number in range(self._files):
+                self.path.joinpath(f"filler-{number}").touch()
 
     def free(self) -> None:
         """Make room."""
-        self._filler.unlink(missing_ok=True)
+        for path in self.path.glob("filler*"):
+            path.unlink()
 
     def close(self) -> None:
         """As it was before."""
