@@ -211,8 +211,10 @@ def look(settings: Settings, wish: Wish) -> tuple[Result, bool]:
     if warning:
         result = replace(result, warning="; ".join(filter(None, (result.warning, warning))))
     if status["spec_version"] not in {wish.version, _version(wish)}:
-        waiting = replace(result, status="in_progress", converged=False, reason="Written", message=_written(index))
-        return waiting, not index.running
+        waiting = replace(result, status="in_progress", converged=False)
+        if index.running:
+            return waiting, False
+        return replace(waiting, reason="Written", message=_written(index)), True
     return result, results.settled(status)
 
 

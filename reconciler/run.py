@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import importlib
 import os
-import resource
 import signal
 import sys
 import time
@@ -72,8 +71,6 @@ def run(
     if not settings.specs.is_dir():
         _make_folder(settings.specs)
     lead = _lead(settings, standby=standby, quiet=quiet)
-    # No core file of ours or of a service, which inherit it: their memory holds secrets.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         log.configure(home.controller / "controller.log")
         asyncio.run(_serve(settings, lead, None if quiet else Console(), once=once, first=first))

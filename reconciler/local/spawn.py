@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -71,6 +72,8 @@ class Nursery:
         return handles[0]
 
     def _start(self) -> socket.socket:
+        # No core file of ours, of a keeper or of a service, which inherit it: their memory holds secrets.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-I", "-S", str(KEEPER), "--nursery", " " * ROOM]
