@@ -43,7 +43,8 @@ def _row(project: Mapping[str, Any], now: float) -> tuple[str, ...]:
 
 
 def _trouble(project: Mapping[str, Any]) -> Iterator[str]:
-    texts = [] if project["ready"]["status"] else [project["message"]]
+    well = project["ready"]["status"] and not project["stalled"]["status"]
+    texts = [] if well else [project["message"]]
     for text in filter(None, (*texts, *project["warnings"])):
         yield ""
         yield from textwrap.wrap(f"{project['name']}: {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
@@ -87,6 +88,8 @@ def render_result(result: Result) -> str:
                 ("Bearer token", f"(stored in {result.sandbox}/.env)"),
             ]
         )
+        if result.message:  # it runs, and waits for somebody
+            lines += ["", *textwrap.wrap(f"{result.reason}: {result.message}", WIDTH, break_on_hyphens=False)]
     elif result.message or result.reason:
         lines += ["", *textwrap.wrap(result.message or result.reason, WIDTH, break_on_hyphens=False)]
     if result.public_key:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 from typing import Any
 
 import pytest
 
 from reconciler.bridge import redact, turn
+from reconciler.bridge.opencode import _refusal
+from reconciler.bridge.tools_talk import _joined
 from reconciler.bridge.turn import Doubt, Sight, State, judge, read_message
 
 
@@ -109,3 +113,33 @@ def test_log_lines_hide_secrets_in_tracebacks_too() -> None:
 
     assert "hunter2" not in formatter.format(record)
     assert "ValueError" in formatter.format(record)
+
+
+@pytest.mark.parametrize(("age", "joins"), [(1.0, True), (600.0, False)])
+def test_a_prompt_that_was_never_answered_can_be_sent_again(age: float, joins: bool) -> None:
+    """While it is fresh the same words join it: their caller may have lost the answer."""
+    prompt = message(1, "user", time={"created": (time.time() - age) * 1000})
+
+    assert (_joined(Sight(status={}, messages=[prompt]), prompt.text) == prompt.id) is joins
+
+
+def test_a_secret_cut_in_two_is_not_shown() -> None:
+    """What may be the beginning of one waits for the next piece; anything else is shown at once."""
+    stream = redact.Stream(("hush-hush-0123",))
+    pieces = ["say hus", "h-hush-01", "23 and hu", "rry", " hush-hush-0123!"]
+
+    shown = [stream.clean(piece) for piece in pieces]
+
+    assert shown[0] == "say "
+    assert "".join(shown) == f"say {redact.HIDDEN} and hurry {redact.HIDDEN}!"
+
+
+def test_a_broken_configuration_is_named_and_never_quoted() -> None:
+    """OpenCode's own words may hold all of the file."""
+    body = {"name": "ConfigJsonError", "data": {"path": "/repo/opencode.json", "message": "--- JSONC Input ---\nHUSH"}}
+
+    text = str(_refusal(400, json.dumps(body).encode()))
+
+    assert "/repo/opencode.json" in text
+    assert "HUSH" not in text
+    assert redact.text('{"apiKey": "HUSH-0123"}') == f'{{"apiKey": "{redact.HIDDEN}"}}'

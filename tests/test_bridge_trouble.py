@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from reconciler.bridge.opencode import OpenCode as Api
 from tests.support import bridge as support
 from tests.support.bridge import Bridge, call, refusal
 from tests.support.fakemodel import STALLED, FakeModel
-from tests.support.live import PATIENCE, _bridge, _calm, _model, _opencode, cut_wire, say, saying, session
+from tests.support.live import PATIENCE, _bridge, _calm, _model, _opencode, cut_wire, say, saying, session, use
 
 if TYPE_CHECKING:
     from tests.support.opencode import OpenCode
@@ -185,3 +186,39 @@ async def test_after_a_lost_reply_the_prompt_is_looked_for_and_never_sent_again(
     stored = opencode.call("GET", f"{path}/message")[1]
 
     assert len([one for one in stored if one["info"]["role"] == "user"]) == (1 if deliver else 0)
+
+
+async def test_a_silent_agent_is_told_in_time(bridge: Bridge, opencode: OpenCode) -> None:
+    """One that takes every connection and answers none; it is at work again once it goes on."""
+    async with session(bridge) as (client, session_id):
+        assert opencode.process
+        opencode.process.send_signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            told = await say(client, session_id, "hello", waitSeconds=1)
+            took = time.monotonic() - began
+        finally:
+            opencode.process.send_signal(signal.SIGCONT)
+        again = await say(client, session_id, "hello")
+
+    assert (told["state"], told["messageId"]) == ("error", None)
+    assert "does not answer; nothing was sent to it; opencode_status" in told["detail"]
+    assert took < 1 + talk.LATE + 5  # far below the 30 s that the calls of one look could take together
+    assert (again["state"], again["text"]) == ("done", "You said: hello")
+
+
+async def test_the_prompt_of_a_long_turn_is_found(
+    bridge: Bridge, opencode: OpenCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn has a message for each step: more are looked at when the prompt is not among the newest few."""
+    async with session(bridge) as (client, session_id):
+        told = await say(client, session_id, use("glob", pattern="*"))
+        api = Api(from_environment(bridge.environment()))
+        agent = Agent(project="p", opencode=api, repo=opencode.repo, stopping=asyncio.Event(), secrets=())
+        monkeypatch.setattr(talk, "WINDOWS", (2, 200))
+        sight = await talk.look(agent, session_id)
+        await api.close()
+
+    assert sight.prompt is not None
+    assert [message.role for message in sight.messages] == ["user", "assistant", "assistant"]
+    assert sight.answers(sight.prompt.id)[-1].id == told["messageId"]

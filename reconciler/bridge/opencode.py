@@ -14,6 +14,7 @@ has it loaded already.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from dataclasses import dataclass
@@ -119,10 +120,12 @@ class OpenCode:
 
     async def _call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401  whatever JSON may hold
         try:
-            async with self._client.stream(method, path, **options) as response:
+            async with asyncio.timeout(CALL_LIMIT), self._client.stream(method, path, **options) as response:
                 body = await _read(response)
         except httpx2.TransportError as error:
             raise _unreachable(error) from None
+        except TimeoutError:  # each read has come in time, and there is no end of them
+            raise Unreachable("no end of the answer in time", sent=True) from None
         if not response.is_success:
             raise _refusal(response.status_code, body)
         try:
@@ -168,8 +171,11 @@ def _refusal(status: int, body: bytes) -> Refused:
     said = said if isinstance(said, dict) else {}
     data = said.get("data")
     data = data if isinstance(data, dict) else {}
+    name = str(said.get("name") or said.get("_tag") or "")
     message = data.get("message") or said.get("message") or ""
-    return Refused(status, str(said.get("name") or said.get("_tag") or ""), str(message)[:1000])
+    if name.startswith("Config"):  # its message may quote the whole file, keys of model providers included
+        message = data.get("path") or ""
+    return Refused(status, name, str(message)[:1000])
 
 
 def _explain(status: int, name: str, message: str) -> str:

@@ -24,6 +24,7 @@ _PATTERNS: Final = (
     (re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s@\"'<>]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
     (re.compile(rf"([?&]{_NAMES}=)[^&\s#\"'<>]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(rf"(--?{_NAMES}[= ])\S+", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(rf"(\"{_NAMES}\"\s*:\s*\")[^\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}"), HIDDEN),
     (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|AIza)[A-Za-z0-9_-]{10,}"), HIDDEN),
@@ -55,6 +56,21 @@ def without(value: Any, secrets: tuple[str, ...]) -> Any:  # noqa: ANN401  whate
     if isinstance(value, dict):
         return {without(key, secrets): without(item, secrets) for key, item in value.items()}
     return [without(item, secrets) for item in value] if isinstance(value, list) else value
+
+
+class Stream:
+    """Text that comes in pieces, without these secrets, though one may be cut in two."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = secrets
+        self._held = ""
+
+    def clean(self, piece: str) -> str:
+        """What can be shown now; an end that may be the beginning of a secret waits for the next piece."""
+        whole = str(without(self._held + piece, self._secrets))
+        ends = (whole[at:] for at in range(max(0, len(whole) - max(map(len, self._secrets), default=0)), len(whole)))
+        self._held = next((end for end in ends if any(secret.startswith(end) for secret in self._secrets)), "")
+        return whole[: len(whole) - len(self._held)]
 
 
 class Formatter(logging.Formatter):

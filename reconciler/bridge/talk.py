@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.bridge import turn
 from reconciler.bridge.opencode import AgentError, Event, Refused, TooLarge, Unreachable
-from reconciler.bridge.turn import Doubt, Sight, State, Verdict
+from reconciler.bridge.turn import Doubt, Message, Sight, State, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -42,8 +42,10 @@ RETRIES: Final = 3
 """Attempts at the model after which a caller is told."""
 REPORT_CHARS: Final = 2_000
 """Of streamed text in one report."""
-WINDOW: Final = 12
-"""Messages looked at."""
+WINDOWS: Final = (12, 200, 2000)
+"""Messages looked at: more where the prompt is not among fewer, as in a long turn, which has one for each step."""
+LATE: Final = 3.0
+"""Seconds beyond the caller's limit that asking the agent may take."""
 OPENING_LIMIT: Final = 10.0
 """Seconds for the event stream to open."""
 
@@ -71,6 +73,17 @@ class Turn:
     message_id: str | None
     waiting: tuple[tuple[str, str], ...]
     """Id and description of what waits for a person."""
+
+
+def silent(*, sending: bool) -> Turn:
+    """How it stands with an agent that did not answer in the caller's time.
+
+    Args:
+        sending: whether a message was on its way, and may have been taken.
+    """
+    lost = "the message may have been taken: call again without content to see" if sending else "nothing was sent to it"
+    why = f"the OpenCode server does not answer; {lost}; opencode_status of the manager shows how it is"
+    return Turn(state=State.ERROR, detail=why, text="", message_id=None, waiting=())
 
 
 @dataclass
@@ -149,16 +162,27 @@ async def _arrived(agent: Agent, session: str, message_id: str) -> bool:
 async def look(agent: Agent, session: str) -> Sight:
     """One look. The status comes first: what ends in between then shows as complete. Raises AgentError."""
     statuses = await agent.opencode.get("/session/status")
-    try:
-        raw = await agent.opencode.get(f"/session/{session}/message", limit=WINDOW)
-    except TooLarge:
-        raw = await agent.opencode.get(f"/session/{session}/message", limit=1)
     return Sight(
         status=statuses.get(session) or {},
-        messages=[turn.read_message(message) for message in raw],
+        messages=await _newest(agent, session),
         permissions=await pending(agent, "/permission", session),
         questions=await pending(agent, "/question", session),
     )
+
+
+async def _newest(agent: Agent, session: str) -> list[Message]:
+    """The newest messages, with the last prompt among them if it can be had."""
+    messages: list[Message] = []
+    for window in WINDOWS:
+        try:
+            raw = await agent.opencode.get(f"/session/{session}/message", limit=window)
+        except TooLarge:
+            raw = [] if messages else await agent.opencode.get(f"/session/{session}/message", limit=1)
+        if len(raw) > len(messages):
+            messages = [turn.read_message(message) for message in raw]
+        if len(raw) < window or any(message.role == "user" for message in messages):
+            break
+    return messages
 
 
 async def pending(agent: Agent, path: str, session: str) -> list[Mapping[str, Any]]:

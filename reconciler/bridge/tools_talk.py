@@ -6,6 +6,7 @@ Does not belong here: the following itself (`talk`).
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -51,20 +52,25 @@ async def session_message(  # noqa: PLR0913, PLR0917  the parameters of the tool
     new content is queued behind what it does. The same content again while it is being worked on is not sent twice.
     Cancelling this call leaves the agent at work; opencode-session-abort stops it.
     """
+    words = redact.Stream(agent.secrets)
 
     async def report(elapsed: float, text: str) -> None:
-        await ctx.report_progress(elapsed, max(wait_seconds, elapsed), redact.without(text, agent.secrets))
+        await ctx.report_progress(elapsed, max(wait_seconds, elapsed), words.clean(text))
 
     follower = talk.Follower(agent, session_id, report)
-    async with follower.listening():
-        before = await talk.look(agent, session_id)
-        since, queued = _joined(before, content), False
-        if since is None:
-            since, queued = turn.message_id(time.time()), bool(before.status)
-            body = {"parts": [{"type": "text", "text": content}], **model_field(model)}
-            await talk.send(agent, session_id, body | ({"agent": agent_name} if agent_name else {}), since)
-        await report(0.001, ("queued behind what it does; " if queued else "") + LEAVING)
-        ended = await follower.follow(since, wait_seconds)
+    sending = queued = False
+    try:
+        async with asyncio.timeout(wait_seconds + talk.LATE), follower.listening():
+            before = await talk.look(agent, session_id)
+            since = _joined(before, content)
+            if since is None:
+                since, sending, queued = turn.message_id(time.time()), True, bool(before.status)
+                body = {"parts": [{"type": "text", "text": content}], **model_field(model)}
+                await talk.send(agent, session_id, body | ({"agent": agent_name} if agent_name else {}), since)
+            await report(0.001, ("queued behind what it does; " if queued else "") + LEAVING)
+            ended = await follower.follow(since, wait_seconds)
+    except TimeoutError:
+        ended = talk.silent(sending=sending)
     return _say(session_id, ended, queued=queued)
 
 
@@ -82,7 +88,9 @@ def _joined(before: Sight, content: str) -> str | None:
                 raise ToolError("cannot wait: nothing was said in this session yet; give content")
             return newest.id
         return prompt.id
-    at_work = bool(before.status) or (before.newest is not None and before.newest is prompt)
+    # Nothing works at a prompt that stayed without an answer for long: it has to be sent again.
+    fresh = prompt is not None and before.newest is prompt and time.time() - prompt.created < talk.UNANSWERED_LIMIT
+    at_work = bool(before.status) or fresh
     # A caller that lost its answer says the same again: OpenCode would do it twice.
     return prompt.id if prompt is not None and at_work and prompt.text == content else None
 

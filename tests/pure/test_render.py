@@ -147,3 +147,16 @@ def test_a_first_restart_is_told_in_words() -> None:
 
     assert ["restarted" in times[0], "restarted once after signal 9" in times[1]] == [False, True]
     assert "restarted 2 times, last after signal 9" in times[2]
+
+
+def test_what_a_running_agent_waits_for_is_said_wherever_it_is_shown() -> None:
+    """What is asked and how to answer: it is ready all the same, and nobody would look further."""
+    asks = Condition(status=True, reason="WaitingForPermission", message="the agent asks leave for: rm; answer with X")
+    waiting = project("blog", stalled=asks, reason=asks.reason, message=asks.message)
+
+    for text in (
+        render.render_table([waiting], NOW),
+        render.render_status(waiting, NOW),
+        render.render_result(results.of_status(waiting)),
+    ):
+        assert "the agent asks leave for: rm; answer with X" in text
