@@ -49,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough.
         sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk, a folder that may not be used
+        where = f" {error.filename}" if error.filename else ""
+        print(f"cannot go on{where}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,7 +77,11 @@ def parser() -> argparse.ArgumentParser:
 def _add_serving(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     run = add("run", "serve", "run the controller: make every project as its spec says, and keep it so")
     run.add_argument("--standby", action="store_true", help="wait for a running controller to end, then take over")
-    run.add_argument("--once", action="store_true", help="end when every project is as wanted, or waits for a person")
+    run.add_argument(
+        "--once",
+        action="store_true",
+        help="end when every project is as wanted (exit code 0), or waits for a person (2)",
+    )
     run.add_argument("--quiet", action="store_true", help="print nothing; the log is in opencode-controller/")
     add("mcp", "mcp", "serve the MCP tools on stdin and stdout, for clients that start their servers")
     snippet = add("mcp-config", "mcp", "print what to put into an MCP client's configuration")
@@ -100,6 +108,7 @@ def _add_control(add: Callable[[str, str, str], argparse.ArgumentParser]) -> Non
     secrets = add("secrets", "secrets", "set or make the secrets of a project, outside any chat; never prints them")
     secrets.add_argument("name")
     secrets.add_argument("--generate", action="store_true", help="make strong random ones without asking")
+    secrets.add_argument("--rotate", action="store_true", help="new ones also in place of good ones")
 
 
 def _add_looking(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from reconciler.facts import Exit, Ledger, Now, ProjectFacts, ServiceFacts
     from reconciler.spec import Spec
 
+SECRETS: Final = ("OPENCODE_SERVER_PASSWORD", "MCP_TOOL_BEARER_TOKEN")
+"""Keys of a `.env` for which there is a command."""
 SLOW_LOOK: Final = 60.0
 """Seconds after which a project that waits for a person is looked at again unasked."""
 ENDING_LOOK: Final = 1.0
@@ -161,7 +163,9 @@ def _secrets(view: View) -> Plan:
         )
         return Plan(hold=Hold(reason="WaitingForSecrets", message=message))
     if env.problems:
-        message = f"{'; '.join(env.problems)}; mend it outside the chat with: opencode-manager secrets {name}"
+        secrets = all(any(key in problem for key in SECRETS) for problem in env.problems)
+        how = f"with: opencode-manager secrets {name}" if secrets else "in that file"
+        message = f"{'; '.join(env.problems)}; mend it outside the chat {how}"
         return Plan(hold=Hold(reason="WaitingForSecrets", message=message))
     return Plan()
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
     from reconciler.specscan import FirstLook
 
+NOT_SO: Final = 2
+"""Exit code when it ended at rest, and not every project is as wanted."""
 HTTP_PATIENCE: Final = 1.0
 """Seconds that the MCP endpoint waits for the first rest."""
 
@@ -73,10 +75,10 @@ def run(
     lead = _lead(settings, standby=standby, quiet=quiet)
     try:
         log.configure(home.controller / "controller.log")
-        asyncio.run(_serve(settings, lead, None if quiet else Console(), once=once, first=first))
+        well = asyncio.run(_serve(settings, lead, None if quiet else Console(), once=once, first=first))
     finally:
         lead.close()
-    return 0
+    return 0 if well or not once else NOT_SO
 
 
 def _make_folder(folder: Path) -> None:
@@ -102,7 +104,8 @@ def _lead(settings: Settings, *, standby: bool, quiet: bool) -> Leadership:
 
 async def _serve(
     settings: Settings, lead: Leadership, console: Console | None, *, once: bool, first: FirstLook | None
-) -> None:
+) -> bool:
+    """Until a signal, or the first rest; whether every project is as wanted then."""
     stop, calm, started, port, trouble = asyncio.Event(), asyncio.Event(), time.time(), 0, ""
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -147,6 +150,7 @@ async def _serve(
     logger.info("controller ended")
     if console:
         _farewell(console, loop)
+    return all(project.published["ready"]["status"] for project in loop.projects.values() if project.published)
 
 
 async def _http(settings: Settings, calm: asyncio.Event, stop: asyncio.Event, listening: Callable[..., None]) -> None:
@@ -179,7 +183,7 @@ def _farewell(console: Console, loop: Loop) -> None:
     if alive:
         console.say(f"Still running: {', '.join(sorted(alive))}.")
         program = sys.argv[0] if sys.argv[0].endswith("opencode-manager") else "opencode-manager"
-        console.say(f"To stop one: {program} stop NAME; {program} run --once")
+        console.say(f"To stop one: {program} stop NAME, which the next controller does: {program} run --once")
 
 
 def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:

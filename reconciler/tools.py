@@ -175,7 +175,10 @@ class Tools:
 
     async def list(self) -> Annotated[CallToolResult, Lines]:
         """All projects, a line each."""
-        listing = reader.list_projects(self._settings)
+        try:
+            listing = reader.list_projects(self._settings)
+        except UserError as error:
+            raise ToolError(str(error)) from None
         lines = [
             f"{one.project}: wanted {one.desired}, is {one.actual} ({one.reason})"
             + (f", OpenCode {one.opencode_url} (PID {one.opencode_pid})" if one.opencode_pid else "")
@@ -240,7 +243,10 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     @mcp.resource("opencode://projects", mime_type="application/json")
     def projects() -> dict[str, Any]:
         """All projects, a line each."""
-        return asdict(reader.list_projects(settings))
+        try:
+            return asdict(reader.list_projects(settings))
+        except UserError as error:
+            raise ResourceNotFoundError(str(error)) from None
 
     @mcp.resource("opencode://projects/{name}/status", mime_type="application/json")
     def status(name: str) -> dict[str, Any]:

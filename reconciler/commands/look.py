@@ -11,6 +11,7 @@ import watchfiles
 import yaml
 
 from reconciler import published, reader, render
+from reconciler.names import valid_name
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def _as_wanted(project: Mapping[str, Any]) -> bool:
 
 def logs(settings: Settings, options: Namespace) -> int:
     """The end of a log, and what is added to it."""
+    if not valid_name(options.name):
+        raise UserError("cannot show the log of this: it is no name of a project; see: opencode-manager list")
     path = settings.home.log_file(options.name, options.service)
     try:
         handle = path.open("rb")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import files, specfiles
 from reconciler.local import credentials
+from reconciler.names import valid_name
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
@@ -16,22 +17,25 @@ if TYPE_CHECKING:
 
     from reconciler.settings import Settings
 
-_ASKED = ("OPENCODE_SERVER_PASSWORD", "MCP_TOOL_BEARER_TOKEN")
-
 
 def secrets(settings: Settings, options: Namespace) -> int:
-    """Ask for each secret, or make it."""
+    """Ask for each secret that is missing or cannot be used, or make it; a good one stays unless all shall be new."""
     name, sandbox = options.name, settings.home.sandbox(options.name)
+    if not valid_name(name):
+        raise UserError("cannot set the secrets of this: it is no name of a project; see: opencode-manager list")
     if not specfiles.spec_path(settings.specs, name).is_file() and not sandbox.path.is_dir():
         raise UserError(f"cannot set the secrets of {name}: there is no such project; start it first")
     if not options.generate and not sys.stdin.isatty():
         raise UserError("cannot ask for secrets without a terminal: run it in one, or use --generate")
-    values = {key: "" if options.generate else getpass.getpass(f"{key} (empty: make one): ") for key in _ASKED}
+    wanted = credentials.SECRETS if options.rotate else credentials.bad_secrets(sandbox.env_file)
+    values = {key: "" if options.generate else getpass.getpass(f"{key} (empty: make one): ") for key in wanted}
     made = {key: value or randomness.token_urlsafe(32) for key, value in values.items()}
     files.private_folder(sandbox.path)
-    credentials.set_secrets(sandbox.env_file, made)
+    if made:
+        credentials.set_secrets(sandbox.env_file, made)
     problems = credentials.read_env(sandbox.env_file).problems
     for problem in problems:
         print(problem, file=sys.stderr)
-    print(f"The secrets of {name} are in {sandbox.env_file}; the controller takes them up by itself.")
+    news = "the controller takes them up by itself" if made else "they were good and stay; for new ones: --rotate"
+    print(f"The secrets of {name} are in {sandbox.env_file}; {news}.")
     return 1 if problems else 0

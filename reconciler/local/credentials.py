@@ -153,6 +153,16 @@ def write_env(sandbox: Sandbox, *, git_url: str, ssh_key: Path | None) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def bad_secrets(path: Path) -> tuple[str, ...]:
+    """The secrets that are missing in a `.env`, or cannot be used. All of them where it cannot be read."""
+    try:
+        values = _parsed(path, _read(path, any_mode=True)).values
+    except (FileNotFoundError, UserError):
+        return SECRETS
+    bad = {key for key, _ in _judge(values)}
+    return tuple(key for key in SECRETS if key in bad)
+
+
 def set_secrets(path: Path, values: Mapping[str, str]) -> None:
     """Set these keys, keeping every comment and every other key as it is; 0600 and atomic.
 
