@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 
+from reconciler import published
 from tests.support import bridge as support
 from tests.support.bridge import Bridge, call, refusal
 from tests.support.fakemodel import KEY
 from tests.support.live import PATIENCE, _bridge, _calm, _model, _opencode, say, session, use
 from tests.support.opencode import PASSWORD, OpenCode
 
+if TYPE_CHECKING:
+    from tests.support.world import World
+
 __all__ = ["_bridge", "_calm", "_model", "_opencode"]
 
 CLIENTS = Path(__file__).parent / "clients"
 
 pytestmark = pytest.mark.xdist_group("bridge-agent")  # one OpenCode for all of them
+
+
+@pytest.fixture(name="clients", scope="module")
+def _clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clients that are not Python, installed."""
+    clients = tmp_path_factory.mktemp("clients")
+    for name in ("package.json", "package-lock.json", "story.mjs"):
+        shutil.copy(CLIENTS / name, clients)
+    install = ("npm", "ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund")
+    subprocess.run(install, cwd=clients, check=True, capture_output=True, timeout=PATIENCE)
+    return clients
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -229,11 +246,8 @@ async def test_health_shows_the_agent(bridge: Bridge) -> None:
     assert opened["opencode"]["state"] == "reachable"
 
 
-def test_a_client_that_is_not_python_does_the_same(bridge: Bridge, opencode: OpenCode, tmp_path: Path) -> None:
+def test_a_client_that_is_not_python_does_the_same(bridge: Bridge, opencode: OpenCode, clients: Path) -> None:
     """The TypeScript SDK, which checks every answer against its schema."""
-    clients = shutil.copytree(CLIENTS, tmp_path / "clients")
-    install = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-    subprocess.run(install, cwd=clients, check=True, capture_output=True, timeout=PATIENCE)
     environment = os.environ | {
         "BRIDGE_URL": bridge.url,
         "BRIDGE_TOKEN": support.TOKEN,
@@ -250,3 +264,61 @@ def test_a_client_that_is_not_python_does_the_same(bridge: Bridge, opencode: Ope
     assert story["answer"]["state"] == "done"
     assert "+from TypeScript" in story["diff"]["patch"]
     assert any("write" in report for report in story["reports"])
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_the_mcp_inspector_finds_no_fault_and_works(bridge: Bridge, clients: Path, era: str) -> None:
+    """In both protocol eras: no schema that a client may stumble over, then a session and an answer."""
+    url = f"{bridge.url}/mcp"
+    inspect = functools.partial(inspected, clients, url, support.TOKEN, era)
+    tools = inspect("tools/list", "--strict")["tools"]
+    made = inspect("tools/call", "--tool-name", "opencode-session-create", "--tool-arg", "title=inspected")
+    session_id = made["structuredContent"]["sessionId"]
+    arguments = json.dumps({"sessionId": session_id, "content": "hello", "waitSeconds": PATIENCE})
+    said = inspect("tools/call", "--tool-name", "opencode-session-message", "--tool-args-json", arguments)
+
+    assert len(tools) == 21
+    assert said["structuredContent"]["state"] == "done"
+    assert said["structuredContent"]["text"] == "You said: hello"
+
+
+def test_the_mcp_inspector_is_refused_without_the_token(bridge: Bridge, clients: Path) -> None:
+    """It says that it is for want of authorization, and shows no tool."""
+    with pytest.raises(AssertionError, match="auth_required"):
+        inspected(clients, f"{bridge.url}/mcp", "wrong", "modern", "tools/list")
+
+
+def test_the_mcp_inspector_finds_no_fault_at_the_one_address(world: World, clients: Path) -> None:
+    """In both protocol eras: the manager's tools and the agents', before there is any project."""
+    world.start()
+
+    def port() -> int:
+        found = published.read(world.home)
+        return found.controller.http_port if found.running and found.controller else 0
+
+    url = f"http://127.0.0.1:{world.until(port, 'the MCP endpoint')}/mcp"
+    token = (world.home.controller / "token").read_text().strip()
+    listed = [inspected(clients, url, token, era, "tools/list", "--strict")["tools"] for era in ("legacy", "modern")]
+
+    assert len(listed[0]) == len(listed[1]) == 27
+    assert {"opencode_start", "opencode-session-message"} < {tool["name"] for tool in listed[0]}
+
+
+def inspected(clients: Path, url: str, token: str, era: str, method: str, *options: str) -> dict[str, Any]:
+    """The result that the inspector shows; any complaint, a warning about a schema too, fails the test."""
+    program = clients / "node_modules/@modelcontextprotocol/inspector/clients/cli/build/index.js"
+    server = ("--server-url", url, "--transport", "http", "--header", f"Authorization: Bearer {token}")
+    how = ("--stored-auth-only", "--protocol-era", era, "--format", "json", "--method", method)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(clients)}
+    done = subprocess.run(
+        ("node", str(program), *server, *how, *options),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = json.loads(done.stdout)
+    assert "schemaFindings" not in shown, done.stderr
+    return dict(shown["result"])
