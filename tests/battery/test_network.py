@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.support.faults import Stranger, start_impatient
+from reconciler import settings
+from tests.support.battery import SERVICES
+from tests.support.faults import Stranger, copies, start_impatient
 from tests.support.world import a_world, read_env
 
 if TYPE_CHECKING:
@@ -18,15 +20,13 @@ if TYPE_CHECKING:
     from tests.support.scoreboard import Score
     from tests.support.world import Status, World
 
+LONG = {False: 1, True: 20}
+"""Seconds, in the short form and in the long one."""
 ANSWERS = ("likeus", "healthy", "silent")
 
 
 def is_ready(status: Status) -> bool:
     return bool(status["ready"]["status"]) and status["reason"] == "Running"
-
-
-def agents(world: World) -> list[int]:
-    return [pid for pid, line in world.lines().items() if "lightagent.py" in line]
 
 
 def judge(world: World, score: Score, stranger: Stranger, when: str) -> None:
@@ -39,29 +39,31 @@ def judge(world: World, score: Score, stranger: Stranger, when: str) -> None:
     score.expect(stranger.process.poll() is None, f"{when}: the stranger was killed")
 
 
-def untrusted(world: World, score: Score, stranger: Stranger, when: str) -> None:
+def untrusted(world: World, score: Score, stranger: Stranger, when: str, service: str = "agent") -> None:
     """The project says who is in the way, and is not ready."""
     status = world.wait("app", lambda status: str(stranger.process.pid) in status["message"])
     score.expect(not status["ready"]["status"] and "cannot" in status["message"], f"{when}: {status['message']}")
-    score.expect(status["agent"]["state"] != "running", f"{when}: the agent is called running")
+    score.expect(status[service]["state"] != "running", f"{when}: the {service} is called running")
     judge(world, score, stranger, when)
 
 
 def test_taken_before(world: World, score: Score, ports: tuple[range, range]) -> None:
     """A port taken before the start: its holder is named, told nothing, left alone, and waited for."""
-    port = ports[0][0]
-    world.light("app", agent=f"{{port: {port}}}", state="stopped")
+    fixed = {"agent": ports[0][0], "bridge": ports[1][0]}
+    fields = {service: f"{{port: {port}}}" for service, port in fixed.items()}
+    world.light("app", **fields, state="stopped")
     world.start()
     world.ready("app")
-    for turn in score.times(2, 9):
+    for turn in score.times(2, 12):
         score.tried()
-        answer = ANSWERS[turn % 3]
-        with Stranger(port, answer, world.root / f"heard-{turn}") as stranger:
-            world.light("app", agent=f"{{port: {port}}}")
-            untrusted(world, score, stranger, f"taken before, {answer}")
-        world.light("app", agent=f"{{port: {port}}}")
-        score.expect(world.wait("app", is_ready)["agent"]["port"] == port, "the port was changed")
-        world.light("app", agent=f"{{port: {port}}}", state="stopped")
+        answer, service = ANSWERS[turn % 3], SERVICES[turn % 2]
+        with Stranger(fixed[service], answer, world.root / f"heard-{turn}") as stranger:
+            world.light("app", **fields)
+            untrusted(world, score, stranger, f"taken before, {answer}, port of the {service}", service)
+        world.light("app", **fields)
+        status = world.wait("app", is_ready)
+        score.expect({one: status[one]["port"] for one in SERVICES} == fixed, f"other ports: {status}")
+        world.light("app", **fields, state="stopped")
         world.wait("app", lambda status: status["reason"] == "Stopped")
 
 
@@ -78,7 +80,8 @@ def test_taken_between(world: World, score: Score) -> None:
             gate.touch()
             psutil.wait_procs([psutil.Process(status["agent"]["pid"])], timeout=60)
             untrusted(world, score, stranger, f"taken between, {answer}")
-            score.expect(len(agents(world)) <= 1, f"{len(agents(world))} agents")
+            agents = copies(world, "agent")
+            score.expect(len(agents) <= 1, f"agents: {agents}")
         world.light("app", f"wait={gate}")
         world.wait("app", is_ready)
         world.light("app", f"wait={gate}", state="stopped")
@@ -90,28 +93,29 @@ def test_taken_after_a_crash(world: World, score: Score) -> None:
     world.light("app")
     controller = world.start()
     before = world.ready("app")
-    for turn in score.times(2, 9):
+    for turn in score.times(2, 12):
         score.tried()
-        answer, dead = ANSWERS[turn % 3], turn % 2
+        answer, dead, service = ANSWERS[turn % 3], turn % 2, SERVICES[turn // 2 % 2]
         if dead:
             world.kill()
         else:
             controller.send_signal(signal.SIGSTOP)
-        victim = psutil.Process(world.status("app")["agent"]["pid"])
+        victim = psutil.Process(world.status("app")[service]["pid"])
         victim.kill()
         psutil.wait_procs([victim], timeout=60)
-        with Stranger(before["agent"]["port"], answer, world.root / f"heard-{turn}") as stranger:
+        with Stranger(before[service]["port"], answer, world.root / f"heard-{turn}") as stranger:
             if dead:
                 controller = world.start()
             else:
                 controller.send_signal(signal.SIGCONT)
-            untrusted(
-                world, score, stranger, f"taken after a crash, {answer}, controller {'dead' if dead else 'alive'}"
-            )
+            when = f"taken after a crash of the {service}, {answer}, controller {'dead' if dead else 'alive'}"
+            untrusted(world, score, stranger, when, service)
         world.light("app")
-        after = world.wait("app", lambda status: is_ready(status) and status["agent"]["pid"] != victim.pid)  # noqa: B023  called at once
-        score.expect(after["agent"]["port"] == before["agent"]["port"], "another port")
-        score.expect(len(agents(world)) == 1, f"{len(agents(world))} agents")
+        after = world.wait("app", lambda status: is_ready(status) and status[service]["pid"] != victim.pid)  # noqa: B023  called at once
+        for one in SERVICES:
+            score.expect(after[one]["port"] == before[one]["port"], f"another port of the {one}")
+        agents = copies(world, "agent")
+        score.expect(len(agents) == 1, f"agents: {agents}")
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
@@ -121,43 +125,46 @@ def test_taken_after_a_crash(world: World, score: Score) -> None:
 def _answers(
     tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range], pytestconfig: pytest.Config
 ) -> Iterator[World]:
-    """Six agents that answer in their own ways, under one controller with little patience."""
+    """Seven agents that answer in their own ways, under one controller with little patience."""
     full = pytestconfig.getoption("--full")
     with a_world(tmp_path_factory.mktemp("answers"), ports) as world:
         for name in ("hang", "html", "deaf", "login"):
             world.light(name, name)
-        world.light("slow", f"slow={20 if full else 1}")
-        world.light("busy", f"{'busy' if full else 'sick'}={world.root / 'busy'}")
-        start_impatient(world, start_timeout=30 if full else 2.5, liveness=0.5, agent_starts=6)
+        for name in ("slow", "late"):
+            world.light(name, f"{name}={LONG[full]}")
+        world.light("sick", f"sick={world.root / 'sick'}")
+        start_impatient(world, start_timeout=30 if full else 5, liveness=0.5, agent_starts=7)
         yield world
 
 
-def alive(world: World, name: str) -> list[int]:
-    """Agents on the port of a project."""
-    option = f"--port {world.status(name)['agent']['port']}"
-    return [pid for pid, line in world.lines().items() if option in line and "lightagent.py" in line]
-
-
-def test_a_busy_agent(answers: World, score: Score) -> None:
-    """A busy agent that misses probes is called unresponsive, lives, and is ready again by itself."""
-    before = answers.ready("busy")
+@pytest.mark.xdist_group("answers")
+def test_wrong_answers(answers: World, score: Score) -> None:
+    """An agent that answers wrongly is called unresponsive, lives, and is ready again by itself."""
+    before = answers.ready("sick")
     for _ in score.times(1, 5):
         score.tried()
-        answers.root.joinpath("busy").touch()
-        answers.wait("busy", lambda status: status["agent"]["state"] == "unresponsive")
-        answers.root.joinpath("busy").unlink()
-        after = answers.wait("busy", is_ready)
+        answers.root.joinpath("sick").touch()
+        answers.wait("sick", lambda status: status["agent"]["state"] == "unresponsive")
+        answers.root.joinpath("sick").unlink()
+        after = answers.wait("sick", is_ready)
         score.expect(after["agent"]["pid"] == before["agent"]["pid"], "it was restarted")
         score.expect(after["agent"]["restarts"] == 0, "a restart was counted")
 
 
-def test_a_slow_start(answers: World, score: Score) -> None:
-    """An agent that answers only after a long time (20 s in the long form) becomes ready without a restart."""
-    status = answers.ready("slow")
+@pytest.mark.xdist_group("answers")
+@pytest.mark.parametrize("name", ["slow", "late"])
+def test_a_slow_start(answers: World, score: Score, name: str) -> None:
+    """An agent that listens or answers late (after 20 s in the long form): ready only then, and not started twice."""
+    status = answers.ready(name)
     score.tried()
     score.expect(status["agent"]["restarts"] == 0 and not status["agent"]["last_exit"], "it was started twice")
+    took = status["ready"]["since"] - status["agent"]["started"]
+    score.expect(took >= LONG[score.full], f"it is called ready after {took:.1f} s")
+    agents = copies(answers, f"--port {status['agent']['port']}")
+    score.expect(agents == [status["agent"]["pid"]], f"agents: {agents}")
 
 
+@pytest.mark.xdist_group("answers")
 @pytest.mark.parametrize("name", ["hang", "deaf"])
 def test_never_healthy(answers: World, score: Score, name: str) -> None:
     """An agent that never answers, or never listens, is never ready, and never two of it."""
@@ -167,9 +174,11 @@ def test_never_healthy(answers: World, score: Score, name: str) -> None:
         status = answers.wait(name, lambda status: status["agent"]["pid"] not in {None, *seen})
         seen.add(status["agent"]["pid"])
         score.expect(not status["ready"]["status"], "it is called ready")
-        score.expect(len(alive(answers, name)) <= 1, f"{len(alive(answers, name))} agents")
+        agents = copies(answers, f"--port {status['agent']['port']}")
+        score.expect(len(agents) <= 1, f"agents: {agents}")
 
 
+@pytest.mark.xdist_group("answers")
 def test_a_page_for_everybody(answers: World, score: Score) -> None:
     """A server that answers a page to everybody is not trusted with anything."""
     status = answers.wait("html", lambda status: status["stalled"]["status"])
@@ -177,6 +186,7 @@ def test_a_page_for_everybody(answers: World, score: Score) -> None:
     score.expect("cannot trust" in status["message"] and not status["ready"]["status"], f"it says {status['message']}")
 
 
+@pytest.mark.xdist_group("answers")
 def test_a_page_behind_the_password(answers: World, score: Score) -> None:
     """A server that asks for the password but answers a page instead of an agent's answer is not called ready."""
     status = answers.wait("login", lambda status: is_ready(status) or status["reason"] in {"NotReady", "PortTaken"})
@@ -185,11 +195,41 @@ def test_a_page_behind_the_password(answers: World, score: Score) -> None:
     assert not score.violations
 
 
+@pytest.mark.xdist_group("answers")
 def test_they_all_end(answers: World, score: Score) -> None:
     """However an agent answers, stopped leaves nothing of it."""
-    for name in ("hang", "html", "deaf", "login", "slow", "busy"):
+    for name in ("hang", "html", "deaf", "login", "slow", "late", "sick"):
         answers.light(name, state="stopped")
-    for name in ("hang", "html", "deaf", "login", "slow", "busy"):
+    for name in ("hang", "html", "deaf", "login", "slow", "late", "sick"):
         score.tried()
         answers.wait(name, lambda status: status["reason"] == "Stopped")
     score.expect(not answers.processes(), f"left: {answers.lines()}")
+
+
+# -- silence -----------------------------------------------------------------------------------------------------------
+
+
+def test_silence(world: World, score: Score) -> None:
+    """A silent agent that works is called unresponsive and lives, however long it is; an idle one is started anew."""
+    world.environment[settings.WEDGED_VARIABLE] = "2"
+    for name in ("busy", "idle"):
+        world.light(name, f"{name}={world.root / name}")
+    _ = world.start() if score.full else start_impatient(world, liveness=0.5, probe=0.2)
+    before = world.ready("busy")["agent"]
+    world.ready("idle")
+    world.root.joinpath("busy").touch()
+    for turn in score.times(2, 10):
+        score.tried(2)
+        idle = world.wait("idle", is_ready)["agent"]
+        world.root.joinpath("idle").touch()
+        wedged = world.wait("idle", lambda status, turn=turn: status["agent"]["restarts"] > turn)["agent"]  # type: ignore[misc]
+        score.expect(wedged["last_exit"] == "being wedged", f"it is said to have ended by {wedged['last_exit']}")
+        world.root.joinpath("idle").unlink()
+        after = world.wait("idle", is_ready)["agent"]
+        score.expect(after["pid"] != idle["pid"] and after["restarts"] == turn + 1, f"{idle} became {after}")
+    busy = world.status("busy")["agent"]
+    score.expect(busy["state"] == "unresponsive", f"the busy one is {busy['state']}")
+    score.expect(psutil.Process(before["pid"]).cpu_times().user > 1, "the busy one was not busy")
+    world.root.joinpath("busy").unlink()
+    after = world.wait("busy", is_ready)["agent"]
+    score.expect((after["pid"], after["restarts"]) == (before["pid"], 0), f"{before} became {after}")

@@ -179,8 +179,9 @@ def _resolved(schema: Schema, top: Schema) -> Schema:
 # -- controllers and strangers -----------------------------------------------------------------------------------------
 
 IMPATIENT = (
-    "import dataclasses, json, sys; from reconciler import log, run, settings;"
-    "sys.exit(run.run(dataclasses.replace(settings.load(), **json.loads(sys.argv[1]))))"
+    "import dataclasses, json, sys; from reconciler import log, run, settings; from reconciler.local import health;"
+    "limits = json.loads(sys.argv[1]); health.LIVENESS = limits.pop('probe', health.LIVENESS);"
+    "sys.exit(run.run(dataclasses.replace(settings.load(), **limits)))"
 )
 
 OBEYING = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
@@ -192,7 +193,7 @@ def start_impatient(world: World, *, obeying: bool = False, **seconds: float) ->
     Args:
         world: where.
         obeying: permissions bind it even where the tests run as root.
-        seconds: the settings.
+        seconds: the settings, and `probe`: for one call of a liveness probe.
     """
     prefix = OBEYING if obeying and os.geteuid() == 0 else []
     with world.root.joinpath("controller.out").open("ab") as out:
@@ -211,9 +212,21 @@ def self_made(world: World) -> None:
 
 
 def copies(world: World, service: str) -> list[int]:
-    """The processes of one kind of service in a world."""
-    sign = "serve --hostname" if service == "agent" else "reconciler.bridge"
-    return [pid for pid, line in world.lines().items() if sign in line]
+    """The processes of one kind of service in a world, or with such a word in their arguments, that live at once."""
+    sign = {"agent": "serve --hostname", "bridge": "reconciler.bridge"}.get(service, service)
+    found = []
+    for process in world.processes():
+        with contextlib.suppress(psutil.Error):
+            if sign in " ".join(process.cmdline()):
+                found.append(process)
+    return [process.pid for process in found if lives(process)]  # the first may have ended before the last began
+
+
+def lives(process: psutil.Process) -> bool:
+    """Still, and not as a zombie."""
+    with contextlib.suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 class SmallDisk:

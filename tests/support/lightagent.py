@@ -6,8 +6,9 @@ the password, 200 with it. The variable LIGHT_AGENT (in the spec's agent.env) ch
 die, deaf (never healthy), stubborn (ignores TERM), offspring (leaves a daemonised grandchild), open (asks no password),
 deny (refuses the right password too),
 hang (takes requests and never answers), html (a page for everybody), login (a page for who has the password),
-slow=SECONDS (until it listens), wait=FILE (listens only once that is there), busy=FILE (while that is there, works and
-answers nobody), sick=FILE (while that is there, answers 503).
+slow=SECONDS (until it listens), late=SECONDS (listens at once, answers only then), wait=FILE (listens only once that
+is there), sick=FILE (while that is there, answers 503), busy=FILE (while that is there, works hard and answers nobody),
+idle=FILE (the same without working).
 The same stories run against the real OpenCode in test_story.py.
 """
 
@@ -18,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -25,9 +27,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
-        while MODE == "hang" or (MODE == "busy" and os.path.exists(ARGUMENT)):  # noqa: PTH110  pathlib starts slowly
-            NEVER.wait(None if MODE == "hang" else 0.01)
-            sum(range(20_000))
+        while is_silent():
+            NEVER.wait(None if MODE == "hang" else 0.05)
+            if MODE == "busy" and WORK.acquire(blocking=False):  # one thread at it is enough
+                sum(range(500_000))
+                WORK.release()
         password = os.environ["OPENCODE_SERVER_PASSWORD"]
         wanted = "Basic " + base64.b64encode(f"opencode:{password}".encode()).decode()
         allowed = MODE in {"open", "html"} or (MODE != "deny" and self.headers.get("authorization") == wanted)
@@ -45,6 +49,13 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def is_silent() -> bool:
+    """Whether nobody is answered now."""
+    if MODE in {"busy", "idle"}:
+        return os.path.exists(ARGUMENT)  # noqa: PTH110  pathlib starts slowly
+    return MODE == "hang" or (MODE == "late" and time.monotonic() < BORN + float(ARGUMENT))
+
+
 def daemonise() -> None:
     """Leave a grandchild in a session of its own, with nothing in its environment and no descriptor of ours."""
     if os.fork() == 0:
@@ -58,6 +69,8 @@ def daemonise() -> None:
 
 MODE, _, ARGUMENT = os.environ.get("LIGHT_AGENT", "").partition("=")
 NEVER = threading.Event()
+WORK = threading.Lock()
+BORN = time.monotonic()
 
 if __name__ == "__main__":
     if MODE == "die":
