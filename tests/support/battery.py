@@ -103,13 +103,28 @@ def kill(members: Iterable[Member]) -> set[int]:
 # -- what must never be seen -------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What may not get lost of a project."""
+
+    uid: str
+    ports: Mapping[str, int]
+    counters: Mapping[str, int]
+    """Restarts by service."""
+
+
 class Witness:
     """Looks at a world whenever it is asked to, and remembers what may not get lost."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._ledgers: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
-        """Ports and restart counters of each project that was, by its uid."""
+        self.kept: dict[str, Kept] = {}
+        """By name: a ledger that is lost is noticed."""
+        self._may_go: set[str] = set()
+
+    def allow(self, wanted: Mapping[str, Wanted]) -> None:
+        """Those of them that are to be gone may go."""
+        self._may_go.update(state.uid for state in wanted.values() if state.state == "gone")
 
     def look(self) -> list[str]:
         """What is wrong whenever it is seen."""
@@ -118,12 +133,17 @@ class Witness:
     def _stopped(self) -> Iterator[str]:
         """Something of what is said to be stopped or destroyed lives."""
         told, files_now = published.read(self._world.home).projects, specfiles.scan(self._world.specs).files
-        for name, status in told.items():
-            current = name in files_now and status["spec_version"] == files_now[name].text
-            if current and status["ready"]["status"] and status["reason"] in {"Stopped", "Destroyed"}:
-                living = [member.process for member in census(self._world) if member.project == name]
-                if living:
-                    yield f"{name} is {status['reason']}, and there live {living}"
+        over = {
+            name: status["reason"]
+            for name, status in told.items()
+            if name in files_now
+            and status["spec_version"] == files_now[name].text
+            and status["ready"]["status"]
+            and status["reason"] in {"Stopped", "Destroyed"}
+        }
+        for member in census(self._world) if over else ():
+            if member.project in over:
+                yield f"{member.project} is {over[member.project]}, and {member.process} lives"
 
     def _processes(self) -> Iterator[str]:
         """A leader that no record in force names; so also any second copy of a service."""
@@ -133,23 +153,35 @@ class Witness:
                 yield f"{member.process} of {member.project} lives, and these are recorded: {pids}"
 
     def _memory(self) -> Iterator[str]:
-        """A port that got lost or is another's too, a counter that went down."""
-        kept: dict[tuple[str, int], str] = {}
-        for path in self._world.home.sandboxes.glob("*/run/ledger.json"):
-            ledger, name = files.read_json(path), path.parents[1].name
+        """A ledger or a port that got lost, a port that is another's too, a counter that went down."""
+        taken: dict[tuple[str, int], str] = {}
+        found = {path.parents[1].name: path for path in self._world.home.sandboxes.glob("*/run/ledger.json")}
+        for name in self.kept.keys() | found.keys():
+            ledger = files.read_json(found[name]) if name in found else None
+            yield from self._lost(name, ledger)
             if ledger is None:
-                continue  # moved to the trash just now
-            ports, before = dict(ledger["ports"]), self._ledgers.get(ledger["uid"], ({}, {}))
+                self.kept.pop(name, None)  # moved to the trash, or said to be lost
+                continue
             counters = {service: history["count"] for service, history in ledger["restarts"].items()}
-            if ports != before[0] | ports or before[0] != {key: ports[key] for key in before[0] if key in ports}:
-                yield f"ports of {name} were {before[0]} and are {ports}"
-            if any(counters.get(service, 0) < count for service, count in before[1].items()):
-                yield f"counters of {name} were {before[1]} and are {counters}"
-            self._ledgers[ledger["uid"]] = ports, counters
-            for key in ports.items():
-                if key in kept:
-                    yield f"{kept[key]} and {name} both have the port {key}"
-                kept[key] = name
+            self.kept[name] = Kept(uid=ledger["uid"], ports=dict(ledger["ports"]), counters=counters)
+            for key in ledger["ports"].items():
+                if key in taken:
+                    yield f"{taken[key]} and {name} both have the port {key}"
+                taken[key] = name
+
+    def _lost(self, name: str, ledger: Mapping[str, Any] | None) -> Iterator[str]:
+        """What was remembered of a project and is so no more."""
+        before = self.kept.get(name)
+        if before is None or (before.uid in self._may_go and (ledger is None or ledger["uid"] != before.uid)):
+            return
+        if ledger is None or ledger["uid"] != before.uid:
+            yield f"the ledger of {name} with {before} is lost"
+            return
+        if not before.ports.items() <= ledger["ports"].items():
+            yield f"ports of {name} were {before.ports} and are {ledger['ports']}"
+        for service, count in before.counters.items():
+            if (now := ledger["restarts"].get(service, {}).get("count", 0)) < count:
+                yield f"{count} restarts of the {service} of {name} became {now}"
 
 
 # -- what must hold at rest --------------------------------------------------------------------------------------------
@@ -167,6 +199,8 @@ class Wanted:
     """Of the project that is to be gone: its sandbox is in the trash."""
     kept: Mapping[str, int] = field(default_factory=dict)
     """Pids that must stay, by service."""
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """Restarts that must be counted in the end, by service: no more, no fewer."""
     may_wait: bool = False
     """A service may wait for its next start after a crash."""
 
@@ -242,6 +276,7 @@ def settle(world: World, witness: Witness, wanted: Mapping[str, Wanted]) -> list
     """
     seen: list[str] = []
     rest: list[str] = []
+    witness.allow(wanted)
 
     def look() -> bool:
         seen.extend(witness.look())
@@ -256,7 +291,16 @@ def settle(world: World, witness: Witness, wanted: Mapping[str, Wanted]) -> list
         for service, pid in state.kept.items():
             if (now := record(world, name, service)["leader"]["pid"]) != pid:
                 seen.append(f"{name}: its {service} lived as {pid} and was replaced by {now}")
-    return seen
+    return [*seen, *_counted(witness, wanted)]
+
+
+def _counted(witness: Witness, wanted: Mapping[str, Wanted]) -> Iterator[str]:
+    """A restart that was counted though nothing crashed."""
+    for name, state in wanted.items():
+        for service, count in state.counters.items():
+            now = witness.kept[name].counters.get(service, 0) if name in witness.kept else count
+            if now != count:
+                yield f"{name}: nothing of it crashed, and {count} restarts of its {service} became {now}"
 
 
 def pids(world: World, name: str) -> dict[str, int]:
@@ -310,7 +354,7 @@ class Town:
 
     def change(self) -> None:
         """Write all specs of this turn."""
-        self.wanted[STEADY] = Wanted(state="running")
+        self.wanted[STEADY] = Wanted(state="running", kept=pids(self.world, STEADY))
         for name, role in self.roles().items():
             if role == "destroy":
                 self.wanted[name] = Wanted(state="gone", uid=uid(self.world, name))
@@ -325,16 +369,28 @@ class Town:
                 self.wanted[name] = Wanted(state="running")
                 self.world.light(name)
 
-    def keep(self, *, but: set[int], may_wait: bool) -> None:
-        """From now on whoever serves stays, except in what is to be stopped; `but` were killed."""
+    def keep(self, *, but: set[int], crash: bool) -> None:
+        """From now on whoever serves stays, except in what is to be stopped; `but` were killed.
+
+        Args:
+            but: who cannot stay.
+            crash: whether services are among them, which then may wait, and are counted.
+        """
         living = {member.process.pid for member in census(self.world) if member.role == "leader"} - but
         for name, wanted in self.wanted.items():
             kept = {}
-            for service in SERVICES if wanted.state == "running" else ():
+            for service in SERVICES if wanted.state == "running" and name != STEADY else ():
                 run = record(self.world, name, service)
                 if run and not run["stopping"] and run["run_id"] not in wanted.over and run["leader"]["pid"] in living:
                     kept[service] = run["leader"]["pid"]
-            self.wanted[name] = replace(wanted, kept=kept, may_wait=may_wait)
+            before = self.witness.kept[name].counters if name in self.witness.kept else {}
+            counters = {} if crash and name != STEADY else {service: before.get(service, 0) for service in SERVICES}
+            self.wanted[name] = replace(
+                wanted,
+                kept=wanted.kept if name == STEADY else kept,  # since the turn began
+                counters={} if wanted.state == "gone" else counters,
+                may_wait=crash and name != STEADY,
+            )
 
     def settle(self) -> list[str]:
         """Wait until everything is as wanted; what was seen meanwhile that must never be."""
