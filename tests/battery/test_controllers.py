@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import crash, published
+from reconciler import actions, crash, published
 from tests.support.battery import ROLES, STEADY, Town, Wanted, Witness, census, kill, nurseries, pids, runs, settle, uid
 from tests.support.world import LIGHT_AGENT, PATIENCE, World, a_world
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tests.support.scoreboard import Score
 
 pytestmark = pytest.mark.xdist_group("town")  # one for all rows
+PRODUCT = Path(crash.__file__).parent
 DICE = random.SystemRandom()
 ROUNDS = {"controller": 5, "keepers": 4, "controller and keepers": 4, "nursery": 2, "agents": 3, "bridges": 3}
 """Of each row in its short form, those that hit nobody not counted; a round is one try of each role that it hits."""
@@ -105,6 +107,8 @@ KEEPERS = ("before-fork", "after-fork", "after-record", "after-release", "after-
 """Where keepers die, in an order that comes to all of them."""
 FAILED = {"StartServiceFailed", "AdoptServiceFailed", "NotConverging"}
 """What a controller publishes whose keepers die."""
+KEY = both("GenerateKey")
+"""Where a controller dies that makes a key."""
 NPM = """#!/bin/sh
 for last; do :; done
 folder="$3/node_modules/${last%@*}/bin"
@@ -163,6 +167,23 @@ def parts(*, full: bool) -> Iterator[tuple[str, dict[str, str], tuple[str, ...]]
             yield story, fields, fresh
 
 
+def points(path: Path) -> Iterator[str]:
+    """The names of the crash points in a file of the product; of those around any action, one for each action."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"crash.point", "point"}:
+            name = ast.unparse(node.args[0]).removeprefix("f").strip("'")
+            for action in actions.Action.__subclasses__():
+                yield name.replace("{type(action).__name__}", action.__name__)
+
+
+def test_no_crash_point_is_forgotten(score: Score) -> None:
+    """Every crash point there is in the product is one that somebody is killed at here, and no other is."""
+    tried = {point for _, _, story in STORY for point in story} | set(KEEPERS) | set(KEY)
+    there = {point for path in PRODUCT.rglob("*.py") for point in points(path)}
+    score.tried(len(there))
+    score.expect(there == tried, f"forgotten: {there - tried}; not in the product: {tried - there}")
+
+
 def test_the_controller_killed_between_all_actions(world: World, score: Score) -> None:
     """Kill -9 of the controller at every named point."""
     prepare(world)
@@ -186,7 +207,7 @@ def test_the_controller_killed_between_all_actions(world: World, score: Score) -
 def test_a_key_that_is_made_when_the_controller_is_killed(world: World, score: Score) -> None:
     """Kill -9 of the controller before and after it makes a key."""
     world.write("app", "git: {url: 'ssh://git@127.0.0.1:1/x.git'}\n")
-    for point in both("GenerateKey"):
+    for point in KEY:
         die_at(world, point)
         score.tried()
     world.start()

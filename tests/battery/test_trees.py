@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import time
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 import watchfiles
 
 from reconciler.facts import Phase
-from tests.support.bench import Bench, a_bench, kill
+from tests.support.bench import PATIENCE, Bench, a_bench, kill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,11 +28,13 @@ TREES = {
     "daemon": "a daemonised grandchild ignores TERM",
     "marked": "the same, without our descriptors",
     "hidden": "the same, without environment and descriptors",
+    "crowd": "hundreds of children ignore TERM",
     "storm": "a storm of forks",
     "hang": "the leader is stopped",
 }
-OTHERS = {"family": "child", "daemon": "grandchild", "marked": "grandchild", "hidden": "grandchild"}
+OTHERS = {"family": "child", "crowd": "child", "daemon": "grandchild", "marked": "grandchild", "hidden": "grandchild"}
 """Who else must be there before the stop."""
+CROWD = 500
 FORKS = 20_000
 GRACE = 0.5
 
@@ -59,13 +64,23 @@ def judge(bench: Bench, score: Score, what: str) -> bool:
     return over
 
 
+def wait_stopped(leader: int) -> None:
+    """Until a process that is about to stop itself has done so: only its parent is told, so it is looked at."""
+    deadline = time.monotonic() + PATIENCE
+    while psutil.Process(leader).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline, f"{leader} does not stop itself"
+        os.sched_yield()
+
+
 async def end(bench: Bench, score: Score, mode: str, keeper: str) -> None:
     """Start it, let it become as bad as it means to be, and stop it."""
     what = f"{TREES[mode]}, held by {keeper}"
-    await bench.start(mode, FORKS if mode == "storm" else "", grace=GRACE)
-    await asyncio.to_thread(bench.hear, "leader")
+    await bench.start(mode, {"storm": FORKS, "crowd": CROWD}.get(mode, ""), grace=GRACE)
+    [leader] = await asyncio.to_thread(bench.hear, "leader")
     if mode in OTHERS:
-        await asyncio.to_thread(bench.hear, OTHERS[mode])
+        await asyncio.to_thread(bench.hear, OTHERS[mode], CROWD if mode == "crowd" else 1)
+    if mode == "hang":
+        await asyncio.to_thread(wait_stopped, leader)
     async with a_witness(bench, score, what):
         if keeper == "a second keeper":
             await kill(bench.facts().keeper_pid)

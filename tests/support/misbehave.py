@@ -144,6 +144,15 @@ def family() -> None:
     live("leader")
 
 
+def crowd() -> None:
+    """Live with this many children in the group that ignore TERM."""
+    for _ in range(int(ARGUMENT)):
+        if os.fork() == 0:
+            deaf()
+            live("child")
+    live("leader")
+
+
 def storm() -> None:
     """Walkers that fork and exit so fast that no list of them is ever right; bounded."""
     for _ in range(3):
@@ -253,6 +262,7 @@ MODES = {
         grandchild,
         group,
         family,
+        crowd,
         storm,
         orphans,
         noisy,
