@@ -9,6 +9,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from reconciler import settings as settings_module
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["tests.support.scoreboard"]
+
+hypothesis.settings.register_profile("busy machine", deadline=None)
+hypothesis.settings.load_profile("busy machine")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background: our children must know Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -113,7 +113,7 @@ def test_a_server_that_hangs(world: World, score: Score, server: SshServer) -> N
         score.expect("cannot" in status["message"], f"it says {status['message']}")
         by_ssh(world, server)
     world.write("app", f"state: stopped\ngit: {{url: {server.url(world.origin)}}}\n")
-    world.wait("app", lambda status: status["reason"] == "Stopped", 10)
+    world.wait("app", lambda status: status["reason"] == "Stopped")
     score.expect(not [line for line in world.lines().values() if "ssh" in line.split()[0]], "its ssh is left")
 
 

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from tests.support.scoreboard import Score
 
 
+CHANGES = 20_000
+"""More than the kernel keeps for a watch that is not read: 16,384 by default."""
+
+
+ENOUGH = 200
+"""Of a thousand that must still wait when a wish is made, or it overtakes nobody."""
+
+
 def is_ready(status: Status) -> bool:
     return bool(status["ready"]["status"]) and status["reason"] == "Running"
 
@@ -123,8 +131,8 @@ def test_a_thousand_at_once(world: World, score: Score) -> None:
     settings = load(environment=world.environment)
     world.start()
     world.until(lambda: settled(world, [*names, "mine"]), "the start")
-    for turn in score.times(1, 10):
-        score.tried()
+    wanted = len(score.times(1, 10))
+    for turn in range(10 * wanted):
         for name in names:
             stopped(world, name, f"turn-{turn}")
         world.until(lambda turn=turn: to_do(world, turn) < len(names), "the first of them")  # type: ignore[misc]
@@ -132,8 +140,12 @@ def test_a_thousand_at_once(world: World, score: Score) -> None:
         client.restart(settings, "mine")
         world.until(lambda: settled(world, ["mine"]), "the wish")
         left = to_do(world, turn)
-        score.expect(left > before / 2, f"it waited while {before - left} of {before} others were served")
+        if before >= ENOUGH:
+            score.tried()
+            score.expect(left > before / 2, f"it waited while {before - left} of {before} others were served")
         world.until(lambda: settled(world, [*names, "mine"]), "all of the thousand")
+        if score.tries == wanted:
+            break
     assert not score.violations
 
 
@@ -181,14 +193,14 @@ def test_events_lost(world: World, score: Score) -> None:
     before = world.ready("app")
     world.until(lambda: settled(world, names), "the start")
     controller.send_signal(signal.SIGSTOP)
-    for turn in score.times(40, 400):
+    turns = CHANGES // len(names)
+    for turn in range(turns):
         for name in names:
             stopped(world, name, f"turn-{turn}")
             score.tried()
     controller.send_signal(signal.SIGCONT)
     world.until(lambda: settled(world, names), "all to be looked at")
-    last = f"turn-{len(score.times(40, 400)) - 1}"
-    wrong = {name: ref for name, ref in refs(world).items() if name != "app" and ref != last}
+    wrong = {name: ref for name, ref in refs(world).items() if name != "app" and ref != f"turn-{turns - 1}"}
     score.expect(not wrong, f"not the last content: {wrong}")
     score.expect(world.status("app")["agent"]["pid"] == before["agent"]["pid"], "the agent was restarted")
 
