@@ -55,7 +55,7 @@ class Bench:
             for kind in CONTENDERS[1:]:
                 rows.killed(self._made(kind, self._effort.killed, "killed"), self._figures)
                 machine.end_all(self._root)
-        if wants(table.RESYNC, table.LOOKS):
+        if wants(table.RESYNC):
             ours = self._made(Ours, 1, "resync")
             assert isinstance(ours, Ours)
             special.resync(ours, self._figures)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 RESYNC = 5.0
 """Seconds between two looks at the spec files: the controller's own default."""
-LIVENESS = 10.0
-"""Seconds between two looks at a project: the controller's own default."""
+CALM = 10.0
+"""Seconds in which what a start brings with it is over."""
 
 
 def resync(ours: Ours, figures: Figures) -> None:
@@ -46,18 +46,15 @@ def resync(ours: Ours, figures: Figures) -> None:
         shutil.copyfile(spec, world.specs / f"{name}.yaml")
     for path in world.specs.iterdir():
         path.write_text(path.read_text().replace("running", "stopped"))
-    files = _cpu(ours, figures.effort.resync, NEVER)
-    looks = _cpu(ours, figures.effort.resync, LIVENESS)
-    figures.add(table.RESYNC, count, ours.name, files * RESYNC)
-    figures.add(table.LOOKS, count, ours.name, (looks - files) * LIVENESS)
+    figures.add(table.RESYNC, count, ours.name, _cpu(ours, figures.effort.resync) * RESYNC)
 
 
-def _cpu(ours: Ours, seconds: float, liveness: float) -> float:
+def _cpu(ours: Ours, seconds: float) -> float:
     """Milliseconds of CPU a second that the controller takes."""
-    start_controller(ours.world, liveness=liveness)
+    start_controller(ours.world, liveness=NEVER)
     names = [path.stem for path in ours.world.specs.iterdir()]
     ours.until(lambda each: each["reason"] == "Stopped", names)
-    ours.stage.starts.listen_for(LIVENESS)  # looks spread out
+    ours.stage.starts.listen_for(CALM)
     before = machine.cpu(ours.supervisor())
     ours.stage.starts.listen_for(seconds)
     used = machine.cpu(ours.supervisor()) - before

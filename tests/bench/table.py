@@ -51,13 +51,12 @@ FAILED: Final = Row("killed-failed", "  failed duplicate starts", "", 0, once=Tr
 MANAGED: Final = Row("killed-managed", "  all managed again after its start-up", want=50, once=True)
 MANAGED_ALL: Final = Row("killed-managed-exec", "  all managed again after its exec", once=True)
 RESYNC: Final = Row("resync", "no-op resync of the spec files, CPU", want=100, once=True)
-LOOKS: Final = Row("resync-looks", "no-op look at every (stopped) project, CPU", want=100, once=True)
 READY: Final = Row("ready", "OpenCode Ready after its first true answer", want=300, once=True)
 
 ROWS: Final = (
     *(CONVERGE, HAND, TOOL, KILL, STOP, STOP_TOOL, STATUS, ASK, IDLE, PROBES, MEMORY, ALONE),
     *(ADOPTED, COPIES, FAILED, MANAGED, MANAGED_ALL),
-    *(RESYNC, LOOKS, READY),
+    *(RESYNC, READY),
 )
 BASE: Final = "bare loop"
 CONTENDERS: Final = (BASE, "supervisord", "circus", "pm2", "ours")

@@ -15,7 +15,7 @@ import pytest
 from tests.bench import table
 
 ROOT = Path(__file__).parents[2]
-OURS_ALONE = {"stop-tool", "idle-probes", "killed-managed", "killed-managed-exec", "resync", "resync-looks", "ready"}
+OURS_ALONE = {"stop-tool", "idle-probes", "killed-managed", "killed-managed-exec", "resync", "ready"}
 NOT_OF_A_LOOP = {"status-client", "idle", "memory", "memory-supervisor"} | {
     "killed-adopted",
     "killed-copies",
