@@ -128,12 +128,19 @@ class Witness:
 
     def look(self) -> list[str]:
         """What is wrong whenever it is seen."""
-        return [*self._stopped(), *self._processes(), *self._memory()]
+        over = self._over()  # first: who is seen after it was said lives too long
+        living = census(self._world)
+        late = [member for member in living if member.project in over]
+        return [
+            *(f"{member.project} is {over[member.project]}, and {member.process} lives" for member in late),
+            *self._strays(living),
+            *self._memory(),
+        ]
 
-    def _stopped(self) -> Iterator[str]:
-        """Something of what is said to be stopped or destroyed lives."""
+    def _over(self) -> dict[str, str]:
+        """What is said to be stopped or destroyed, as its spec now wants."""
         told, files_now = published.read(self._world.home).projects, specfiles.scan(self._world.specs).files
-        over = {
+        return {
             name: status["reason"]
             for name, status in told.items()
             if name in files_now
@@ -141,13 +148,10 @@ class Witness:
             and status["ready"]["status"]
             and status["reason"] in {"Stopped", "Destroyed"}
         }
-        for member in census(self._world) if over else ():
-            if member.project in over:
-                yield f"{member.project} is {over[member.project]}, and {member.process} lives"
 
-    def _processes(self) -> Iterator[str]:
+    def _strays(self, living: list[Member]) -> Iterator[str]:
         """A leader that no record in force names; so also any second copy of a service."""
-        for member in census(self._world):
+        for member in living:
             if member.role == "leader" and not member.service and member.lives:
                 pids = [record(self._world, member.project, service).get("leader") for service in SERVICES]
                 yield f"{member.process} of {member.project} lives, and these are recorded: {pids}"
