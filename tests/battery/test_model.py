@@ -154,6 +154,29 @@ class World(RuleBasedStateMachine):
             assert not any(facts.alive for facts in both)
             assert wanted is State.STOPPED or not self.facts.sandbox
 
+    @rule()
+    def everything_is_mended(self) -> None:
+        """Without faults, wanted to run and given time, it is ready: no history makes it dead for ever."""
+        self.strangers.clear()
+        self.dirty = False
+        self.fields |= {"state": State.RUNNING.value, "restart": {"policy": "always"}}
+        for service in Service:
+            if self.seen(service).alive:
+                self.put(service, probe=Probe(health=Health.READY))
+        for _ in range(REST):
+            plan = self.plan()
+            self.do(plan)
+            if not plan.actions and plan.hold is None:
+                break
+            if plan.hold is not None:
+                self.now = replace(self.now, boot=self.now.boot + plan.hold.after + 0.1)
+        else:
+            raise AssertionError(f"never ready: {plan}")
+        assert all(self.seen(service).ready for service in Service), self.facts
+
+    def teardown(self) -> None:
+        self.everything_is_mended()
+
     def plan(self) -> Plan:
         """What a pass decides: as the reconciler looks, counts and plans."""
         spec = make_spec(**self.fields)
@@ -267,7 +290,7 @@ DEEDS: dict[type[actions.Action], Callable[[World, Any], None]] = {
 
 @pytest.mark.xdist_group("model")
 def test_the_plan_in_a_model_of_the_world(score: Score) -> None:
-    """The plan in a model of the world: any order of wishes, faults and time comes to rest as wanted."""
+    """The plan in a model of the world: any order of wishes, faults and time rests as wanted, and mended is ready."""
     examples = len(score.times(200, 5000))
     World.tries = 0
     run_state_machine_as_test(
