@@ -41,6 +41,17 @@ def status(settings: Settings, name: str) -> Result:
     Raises:
         UserError: there is no such project; names the nearest.
     """
+    return look(settings, name)[0]
+
+
+def look(settings: Settings, name: str) -> tuple[Result, Mapping[str, Any] | None, str]:
+    """One project as published last, as an answer and as it is published, and what to know before believing it.
+
+    Of a project that nobody has looked at yet nothing is published.
+
+    Raises:
+        UserError: there is no such project; names the nearest.
+    """
     index = published.read(settings.home)
     stale = "; ".join(warnings(index))
     found = index.projects.get(name)
@@ -48,9 +59,9 @@ def status(settings: Settings, name: str) -> Result:
         if not spec_path(specs_folder(index, settings), name).is_file():
             raise UserError(unknown(index, settings, name, "show"))
         message = "its spec is there, and the controller has not looked at it yet"
-        return Result(project=name, status="in_progress", reason="NotSeenYet", message=message, warning=stale)
-    result = results.of_status(found)
-    return _warned(result, stale)
+        unseen = Result(project=name, status="in_progress", reason="NotSeenYet", message=message, warning=stale)
+        return unseen, None, stale
+    return _warned(results.of_status(found), stale), found, stale
 
 
 def raw_status(settings: Settings, name: str) -> Mapping[str, Any]:

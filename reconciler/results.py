@@ -57,6 +57,7 @@ class Summary:
     desired: str
     actual: str
     reason: str
+    message: str = ""
     opencode_url: str | None = None
     opencode_pid: int | None = None
     mcp_tool_url: str | None = None
@@ -124,6 +125,7 @@ def summary(status: Mapping[str, Any]) -> Summary:
         desired=status["desired"],
         actual=status["actual"],
         reason=status["reason"],
+        message=status["message"],
         opencode_url=status["agent"]["url"],
         opencode_pid=status["agent"]["pid"],
         mcp_tool_url=status["bridge"]["url"],

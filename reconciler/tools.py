@@ -82,6 +82,7 @@ class Line(BaseModel):
     desired: str
     actual: str
     reason: str
+    message: str = ""
     opencode_url: str | None = None
     opencode_pid: int | None = None
     mcp_tool_url: str | None = None
@@ -134,11 +135,11 @@ class Tools:
     async def status(self, project_name: Name) -> Annotated[CallToolResult, Answer]:
         """How a project stands: wanted and actual, processes, ports, and the reason."""
         try:
-            result = reader.status(self._settings, project_name)
-            text = render.render_status(reader.raw_status(self._settings, project_name))
+            result, raw, stale = reader.look(self._settings, project_name)
         except UserError as error:
             raise ToolError(str(error)) from None
-        return _answer(result, text)
+        text = render.render_status(raw) if raw else render.render_result(result)
+        return _answer(result, f"{text}\n\nWarning: {stale}" if raw and stale else text)
 
     async def stop(
         self, project_name: Name, ctx: Context[Any, Any], wait_seconds: Wait = DEFAULT_WAIT
@@ -183,6 +184,7 @@ class Tools:
             f"{one.project}: wanted {one.desired}, is {one.actual} ({one.reason})"
             + (f", OpenCode {one.opencode_url} (PID {one.opencode_pid})" if one.opencode_pid else "")
             + (f", MCP {one.mcp_tool_url}" if one.mcp_tool_pid else "")
+            + (f"\n  {one.message}" if one.message else "")
             for one in listing.projects
         ]
         text = "\n".join(filter(None, (*(lines or ["There are no projects yet."]), listing.warning)))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.local import credentials
-from reconciler.local.credentials import Env, read_env, set_secrets, write_env
+from reconciler.local.credentials import SECRETS, Env, bad_secrets, read_env, set_secrets, write_env
 from reconciler.settings import Sandbox, UserError
 
 if TYPE_CHECKING:
@@ -234,6 +234,16 @@ def test_set_secrets_changes_values_and_nothing_else(tmp_path: Path) -> None:
         f"# OPENCODE_SERVER_PASSWORD=not this\nMCP_TOOL_BEARER_TOKEN={TOKEN} # later\nLAST=x\nOPENCODE_PORT=4101\n"
     )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_only_secrets_that_cannot_be_used_are_bad(tmp_path: Path) -> None:
+    """Missing, weak, or set twice; another bad line makes no secret bad, nor does a loose mode."""
+    good = f"OPENCODE_SERVER_PASSWORD={PASSWORD}\nMCP_TOOL_BEARER_TOKEN={TOKEN}\n"
+
+    assert bad_secrets(tmp_path / "none") == SECRETS
+    assert bad_secrets(env_file(tmp_path, f"{good}OPENCODE_PORT=80\n", 0o644)) == ()
+    assert bad_secrets(env_file(tmp_path, f"OPENCODE_SERVER_PASSWORD={PASSWORD}\n")) == SECRETS[1:]
+    assert bad_secrets(env_file(tmp_path, f"{good}OPENCODE_SERVER_PASSWORD={PASSWORD}x\n")) == SECRETS[:1]
 
 
 @pytest.mark.parametrize("text", ["EXTRA='open\nMCP_TOOL_PORT=5101\n", b"\xff"])

@@ -15,6 +15,7 @@ from mcp_types import ElicitResult, TextContent
 from reconciler import client as asking
 from reconciler import specfiles
 from reconciler.files import LockFile
+from reconciler.status import Condition
 from reconciler.tools import make_server
 from tests.support.fakecontroller import KEY, URL, FakeController, a_fake_controller, make_settings
 
@@ -348,3 +349,52 @@ async def test_a_lock_that_somebody_else_holds_stops_only_the_call(
 
     assert pending
     assert not looked.is_error
+
+
+async def test_what_a_running_agent_asks_reaches_the_model(
+    settings: Settings, controller: FakeController, stopping: asyncio.Event, mode: str
+) -> None:
+    """It is ready and waits for a person: the question, and how to answer it, are in every text."""
+    asked = "the agent asks leave for: rm -rf build; answer with opencode-permission-reply"
+    ready = Condition(status=True, reason="Running", since=1.0)
+    async with connected(settings, stopping, mode) as client:
+        call = asyncio.create_task(client.call_tool("opencode_start", {"project_name": "blog-api", "git_url": URL}))
+        written = await until_written(settings)
+        controller.stalled("blog-api", written, "WaitingForPermission", asked, ready=ready, actual="running")
+        answers = [
+            await call,
+            await client.call_tool("opencode_status", {"project_name": "blog-api"}),
+            await client.call_tool("opencode_list", {}),
+        ]
+
+    assert [asked in " ".join(said(answer).split()) for answer in answers] == [True, True, True]
+
+
+async def test_a_project_nobody_has_looked_at_yet_is_in_progress(
+    settings: Settings, controller: FakeController, stopping: asyncio.Event, mode: str
+) -> None:
+    """Its spec is there: that is no error. News of a controller that has ended is told to be old."""
+    asking.start(settings, "blog-api", URL)
+    async with connected(settings, stopping, mode) as client:
+        unseen = await client.call_tool("opencode_status", {"project_name": "blog-api"})
+        controller.ready("blog-api", "")
+        controller.close()
+        old = await client.call_tool("opencode_status", {"project_name": "blog-api"})
+
+    assert not unseen.is_error
+    assert unseen.structured_content
+    assert (unseen.structured_content["status"], unseen.structured_content["reason"]) == ("in_progress", "NotSeenYet")
+    assert "has not looked at it yet" in said(unseen)
+    assert "no controller is running" in said(old)
+
+
+async def test_an_index_of_a_newer_version_is_told(settings: Settings, stopping: asyncio.Event, mode: str) -> None:
+    """Through the list and the resource, as through every other door."""
+    settings.home.root.mkdir(parents=True)
+    settings.home.state_file.write_text('{"schema": 99}')
+    async with connected(settings, stopping, mode) as client:
+        listing = await client.call_tool("opencode_list", {})
+        with pytest.raises(MCPError, match="newer version; upgrade"):
+            await client.read_resource("opencode://projects")
+
+    assert "cannot read " in said(listing)

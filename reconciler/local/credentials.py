@@ -82,6 +82,7 @@ class _Parsed:
 
     values: Mapping[str, str] = field(repr=False)
     lines: Mapping[str, int]
+    twice: frozenset[str]
     problems: tuple[str, ...]
     unreviewed: bool
 
@@ -91,15 +92,19 @@ def _parsed(path: Path, text: str) -> _Parsed:
     """Every look at a project reads its `.env`, which seldom changes: parsing it took a quarter of a look."""
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
+    twice: set[str] = set()
     problems: list[str] = []
     for key, value, line in _bindings(text):
         if key is None or value is None:
             problems.append(f"cannot read {path}:{line}: write KEY=value")
         elif key in values:
+            twice.add(key)
             problems.append(f"cannot use {path}:{line}: {key} is set twice, first in line {lines[key]}; remove one")
         else:
             values[key], lines[key] = value, line
-    return _Parsed(values=values, lines=lines, problems=tuple(problems), unreviewed=_REVIEW in text)
+    return _Parsed(
+        values=values, lines=lines, twice=frozenset(twice), problems=tuple(problems), unreviewed=_REVIEW in text
+    )
 
 
 def read_env(path: Path) -> Env:
@@ -156,10 +161,10 @@ def write_env(sandbox: Sandbox, *, git_url: str, ssh_key: Path | None) -> None:
 def bad_secrets(path: Path) -> tuple[str, ...]:
     """The secrets that are missing in a `.env`, or cannot be used. All of them where it cannot be read."""
     try:
-        values = _parsed(path, _read(path, any_mode=True)).values
+        parsed = _parsed(path, _read(path, any_mode=True))
     except (FileNotFoundError, UserError):
         return SECRETS
-    bad = {key for key, _ in _judge(values)}
+    bad = parsed.twice | {key for key, _ in _judge(parsed.values)}
     return tuple(key for key in SECRETS if key in bad)
 
 

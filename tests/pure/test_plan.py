@@ -64,6 +64,22 @@ def test_running_services_survive_broken_secrets() -> None:
     assert make_plan(view(facts=facts)).actions == ()
 
 
+@pytest.mark.parametrize(
+    ("problems", "way"),
+    [
+        (("cannot use /e:3: OPENCODE_SERVER_PASSWORD is weak",), "with: opencode-manager secrets app"),
+        (("cannot use /e:5: OPENCODE_PORT must be a port",), "in that file"),
+        (("cannot use /e: MCP_TOOL_BEARER_TOKEN is missing", "cannot read /e:1: write KEY=value"), "in that file"),
+    ],
+)
+def test_the_command_that_makes_secrets_is_named_only_where_it_helps(problems: tuple[str, ...], way: str) -> None:
+    """Any other line is mended in the file."""
+    hold = make_plan(view(facts=converged(env=EnvFacts(exists=True, problems=problems)))).hold
+
+    assert hold is not None
+    assert hold.message == f"{'; '.join(problems)}; mend it outside the chat {way}"
+
+
 def test_stopped_stops_the_bridge_first() -> None:
     """Nobody talks to an agent that is about to go."""
     plan = make_plan(view(make_spec(state="stopped")))
