@@ -68,9 +68,11 @@ def build_light(folder: Path) -> tuple[Path, str]:
 def reserve_ports() -> Iterator[range]:
     """A share of ports that no other run of the benchmark on this machine has."""
     for first in range(30_000, 30_000 + 9 * _SHARE, _SHARE):
-        mark = socket.socket(socket.AF_UNIX)
-        with contextlib.suppress(OSError), mark:  # an abstract name: free again however its holder ends
-            mark.bind(f"\0opencode-manager-bench-{first}")
+        with socket.socket(socket.AF_UNIX) as mark:
+            try:  # an abstract name: free again however its holder ends
+                mark.bind(f"\0opencode-manager-bench-{first}")
+            except OSError:
+                continue
             yield range(first, first + _SHARE)
             return
     raise SystemExit("cannot find a share of ports: nine benchmarks run on this machine already")

