@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -48,5 +49,6 @@ def test_opencode_connects_to_the_bridge(bridge: Bridge, opencode_program: Path,
         check=False,
     )
 
-    assert "bridge" in listed.stdout
-    assert "connected" in listed.stdout, listed.stdout + listed.stderr
+    # Not "disconnected", and colours may stand between the two words.
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", listed.stdout)
+    assert re.search(r"\bbridge\W+connected\b", plain), listed.stdout + listed.stderr

@@ -115,31 +115,106 @@ def test_log_lines_hide_secrets_in_tracebacks_too() -> None:
     assert "ValueError" in formatter.format(record)
 
 
-@pytest.mark.parametrize(("age", "joins"), [(1.0, True), (600.0, False)])
-def test_a_prompt_that_was_never_answered_can_be_sent_again(age: float, joins: bool) -> None:
-    """While it is fresh the same words join it: their caller may have lost the answer."""
-    prompt = message(1, "user", time={"created": (time.time() - age) * 1000})
+@pytest.mark.parametrize(
+    ("age", "status", "model", "joins"),
+    [
+        (1, {}, None, True),
+        (600, {}, None, False),
+        (600, BUSY, None, True),
+        (1, {}, "good/one", True),
+        (1, {}, "another/one", False),
+    ],
+)
+def test_a_prompt_that_was_never_answered_can_be_sent_again(
+    age: float, status: dict[str, str], model: str | None, *, joins: bool
+) -> None:
+    """While it is fresh or worked on, the same words for the same model join it: a caller may have lost the answer."""
+    when = {"created": (time.time() - age) * 1000}
+    prompt = message(1, "user", time=when, model={"providerID": "good", "modelID": "one"})
 
-    assert (_joined(Sight(status={}, messages=[prompt]), prompt.text) == prompt.id) is joins
+    joined = _joined(Sight(status=status, messages=[prompt]), prompt.text, model)
+
+    assert joined == (prompt.id if joins else None)
+
+
+def test_what_answers_a_prompt_out_of_sight_names_it() -> None:
+    """The answers after it are found, where those after the newest answer would be none."""
+    sight = Sight(status={}, messages=[message(number, "assistant", parentID="msg_1") for number in range(3, 9)])
+
+    assert _joined(sight, "", None) == "msg_1"
+    assert len(sight.answers("msg_1")) == 6
 
 
 def test_a_secret_cut_in_two_is_not_shown() -> None:
-    """What may be the beginning of one waits for the next piece; anything else is shown at once."""
+    """What may be the beginning of one waits for the next piece, or for the end; anything else is shown at once."""
     stream = redact.Stream(("hush-hush-0123",))
-    pieces = ["say hus", "h-hush-01", "23 and hu", "rry", " hush-hush-0123!"]
+    pieces = ["say hus", "h-hush-01", "23 and hu", "rry", " hush-hush-0123! hush"]
 
     shown = [stream.clean(piece) for piece in pieces]
 
     assert shown[0] == "say "
-    assert "".join(shown) == f"say {redact.HIDDEN} and hurry {redact.HIDDEN}!"
+    assert "".join(shown) == f"say {redact.HIDDEN} and hurry {redact.HIDDEN}! "
+    assert (stream.rest(), stream.rest()) == ("hush", "")
 
 
-def test_a_broken_configuration_is_named_and_never_quoted() -> None:
+JSONC = """
+--- JSONC Input ---
+{
+ "provider": {"x": {"options": {"apiKey": "HUSH"}}},
+ "model": HUSH
+}
+--- Errors ---
+InvalidSymbol at line 3, column 11
+   Line 3:  "model": HUSH
+                    ^
+--- End ---"""
+"""As OpenCode 1.18 words it."""
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "expected"),
+    [
+        ("ConfigJsonError", {"message": JSONC}, "/repo/opencode.json, line 3)"),
+        (
+            "ConfigInvalidError",
+            {
+                "issues": [
+                    {"path": ["provider", "x", "options", "apiKey"], "message": 'Expected number, got "HUSH"'},
+                    {"path": ["mcp", "a"], "message": "Missing key"},
+                ]
+            },
+            "/repo/opencode.json; provider.x.options.apiKey: Expected number; mcp.a: Missing key)",
+        ),
+        ("ConfigInvalidError", {"message": "HUSH", "issues": "HUSH"}, "/repo/opencode.json)"),
+    ],
+)
+def test_a_broken_configuration_is_told_by_its_place_and_never_quoted(
+    name: str, told: dict[str, Any], expected: str
+) -> None:
     """OpenCode's own words may hold all of the file."""
-    body = {"name": "ConfigJsonError", "data": {"path": "/repo/opencode.json", "message": "--- JSONC Input ---\nHUSH"}}
+    body = {"name": name, "data": {"path": "/repo/opencode.json", **told}}
 
     text = str(_refusal(400, json.dumps(body).encode()))
 
-    assert "/repo/opencode.json" in text
+    assert f"({name}: {expected}" in text
     assert "HUSH" not in text
-    assert redact.text('{"apiKey": "HUSH-0123"}') == f'{{"apiKey": "{redact.HIDDEN}"}}'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"apiKey": "HUSH-0123", "model": "kept"}',
+        '{"api_key":"HUSH\\"HUSH","model":"kept"}',
+        json.dumps({"inner": json.dumps({"clientSecret": 'HUSH"HUSH', "model": "kept"})}),
+        "{'Authorization': 'HUSH', 'model': 'kept'}",
+        'kept {"password": "HUSH and then it was cut',
+        '{"token": "", "model": "kept"}',
+    ],
+)
+def test_a_key_in_json_text_is_hidden(said: str) -> None:
+    """Whatever its spelling, with quotes inside, in JSON within JSON, without an end; and nothing else is."""
+    shown = redact.text(said)
+
+    assert "HUSH" not in shown
+    assert redact.HIDDEN in shown
+    assert "kept" in shown

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import sys
 import time
+from subprocess import PIPE
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
-from reconciler.bridge import talk, turn
+from reconciler.bridge import redact, talk, turn
 from reconciler.bridge.agent import Agent
 from reconciler.bridge.config import from_environment
 from reconciler.bridge.opencode import AgentError
@@ -18,14 +22,36 @@ from reconciler.bridge.opencode import OpenCode as Api
 from tests.support import bridge as support
 from tests.support.bridge import Bridge, call, refusal
 from tests.support.fakemodel import STALLED, FakeModel
-from tests.support.live import PATIENCE, _bridge, _calm, _model, _opencode, cut_wire, say, saying, session, use
+from tests.support.live import PATIENCE, _bridge, _calm, _model, _opencode, cut_wire, nearby, say, saying, session, use
+from tests.support.opencode import PASSWORD
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.opencode import OpenCode
 
 __all__ = ["_bridge", "_calm", "_model", "_opencode"]
 
 pytestmark = pytest.mark.xdist_group("bridge-trouble")  # one OpenCode for all of them
+
+DOOMED = """
+import asyncio, os
+from pathlib import Path
+from tests.support.bridge import Bridge
+
+async def main():
+    async def listen(progress, total, message):
+        if "Thinking" in (message or ""):
+            print(message.strip(), flush=True)
+
+    bridge = Bridge(agent_url="", repo=Path(), log=Path(), port=int(os.environ["BRIDGE_PORT"]))
+    async with bridge.client() as client:
+        arguments = {"sessionId": os.environ["SESSION"], "content": "[[hold]] doomed", "waitSeconds": 120}
+        await client.call_tool("opencode-session-message", arguments, progress_callback=listen)
+
+asyncio.run(main())
+"""
+"""A client that says what it hears, until it is killed."""
 
 
 async def test_an_abort_ends_the_run_and_is_reported(bridge: Bridge) -> None:
@@ -97,7 +123,7 @@ async def test_the_same_again_is_not_sent_twice_and_more_is_queued(bridge: Bridg
     assert last["text"] == "You said: and then"
 
 
-async def test_a_client_that_leaves_loses_nothing(bridge: Bridge, model: FakeModel) -> None:
+async def test_a_client_that_cancels_loses_nothing(bridge: Bridge, model: FakeModel) -> None:
     """The agent works on, and another client hears the end."""
     async with session(bridge) as (leaver, session_id), saying(leaver, session_id, "[[hold]] d", model) as talking:
         talking.cancel()
@@ -109,6 +135,32 @@ async def test_a_client_that_leaves_loses_nothing(bridge: Bridge, model: FakeMod
 
     assert status["status"] == "busy"
     assert (done["state"], done["text"]) == ("done", f"{STALLED}, and that is it.")
+
+
+async def test_a_client_that_is_killed_loses_nothing(bridge: Bridge, model: FakeModel) -> None:
+    """Its connections are cut in the middle of an answer: the agent works on, and another client hears the end."""
+    async with session(bridge) as (client, session_id):
+        environment = os.environ | {"BRIDGE_PORT": str(bridge.port), "SESSION": session_id}
+        doomed = await asyncio.create_subprocess_exec(sys.executable, "-c", DOOMED, env=environment, stdout=PIPE)
+        try:
+            assert doomed.stdout
+            heard = await doomed.stdout.readline()
+            connected = [
+                one for one in psutil.Process(doomed.pid).net_connections("tcp") if one.status == "ESTABLISHED"
+            ]
+        finally:
+            doomed.kill()
+            await doomed.wait()
+        status = await call(client, "session-get", sessionId=session_id)
+        model.release()
+        done = await say(client, session_id)
+        messages = await call(client, "session-messages", sessionId=session_id)
+
+    assert heard.decode().strip() == STALLED
+    assert connected
+    assert status["status"] == "busy"
+    assert (done["state"], done["text"]) == ("done", f"{STALLED}, and that is it.")
+    assert [one["role"] for one in messages["messages"]] == ["user", "assistant"]
 
 
 async def test_an_unreachable_model_is_told_and_can_be_aborted(bridge: Bridge) -> None:
@@ -124,12 +176,14 @@ async def test_an_unreachable_model_is_told_and_can_be_aborted(bridge: Bridge) -
 
 
 async def test_an_unknown_model_is_an_error(bridge: Bridge) -> None:
-    """OpenCode takes such a prompt and then stays silent; the reason is only in its event stream."""
+    """OpenCode takes such a prompt and then stays silent; the same with another model helps at once."""
     async with session(bridge) as (client, session_id):
         failed = await say(client, session_id, "hello", model="nobody/nothing")
+        mended = await say(client, session_id, "hello", model="fake/m1")
 
     assert failed["state"] == "error"
     assert "nobody" in failed["detail"]
+    assert (mended["state"], mended["text"]) == ("done", "You said: hello")
 
 
 async def test_a_killed_agent_is_waited_for_and_the_interruption_reported(
@@ -188,37 +242,120 @@ async def test_after_a_lost_reply_the_prompt_is_looked_for_and_never_sent_again(
     assert len([one for one in stored if one["info"]["role"] == "user"]) == (1 if deliver else 0)
 
 
-async def test_a_silent_agent_is_told_in_time(bridge: Bridge, opencode: OpenCode) -> None:
-    """One that takes every connection and answers none; it is at work again once it goes on."""
+@contextlib.contextmanager
+def stopped(opencode: OpenCode) -> Iterator[None]:
+    """The agent takes every connection within, and answers none."""
+    assert opencode.process
+    opencode.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        opencode.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("seconds", [1, talk.HEARTBEAT + 1])
+async def test_a_silent_agent_is_told_in_time(bridge: Bridge, opencode: OpenCode, seconds: float) -> None:
+    """No call is later than a second, none is silent, and nothing was sent; it is at work again once it goes on."""
+    heard: list[str] = []
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:
+        assert progress <= (total or 0)
+        heard.append(message or "")
+
     async with session(bridge) as (client, session_id):
-        assert opencode.process
-        opencode.process.send_signal(signal.SIGSTOP)
-        try:
+        arguments = {"sessionId": session_id, "content": "hello", "waitSeconds": seconds}
+        with stopped(opencode):
             began = time.monotonic()
-            told = await say(client, session_id, "hello", waitSeconds=1)
+            result = await client.call_tool("opencode-session-message", arguments, progress_callback=listen)
             took = time.monotonic() - began
-        finally:
-            opencode.process.send_signal(signal.SIGCONT)
+        told = result.structured_content or {}
         again = await say(client, session_id, "hello")
 
     assert (told["state"], told["messageId"]) == ("error", None)
-    assert "does not answer; nothing was sent to it; opencode_status" in told["detail"]
-    assert took < 1 + talk.LATE + 5  # far below the 30 s that the calls of one look could take together
+    assert "does not answer; nothing was sent to it; opencode-server-health" in told["detail"]
+    assert "opencode_status" in told["detail"]
+    assert heard == (["waiting for the OpenCode server to answer"] if seconds > talk.HEARTBEAT else [])
+    assert took < seconds + talk.LATE + 0.7  # the rest is for the call itself, on a loaded machine
     assert (again["state"], again["text"]) == ("done", "You said: hello")
 
 
-async def test_the_prompt_of_a_long_turn_is_found(
+async def test_an_agent_that_falls_silent_at_work_is_told_in_time(
+    bridge: Bridge, opencode: OpenCode, model: FakeModel
+) -> None:
+    """Whoever waits hears that it does not answer; nothing is lost once it goes on."""
+    async with session(bridge) as (client, session_id):
+        model.stalled.clear()
+        talking = asyncio.create_task(say(client, session_id, "[[hold]] g", waitSeconds=8))
+        assert await asyncio.to_thread(model.stalled.wait, PATIENCE)
+        with stopped(opencode):
+            began = time.monotonic()
+            told = await talking
+            took = time.monotonic() - began
+        model.release()
+        rest = await say(client, session_id)
+
+    assert told["state"] == "error"
+    assert "does not answer" in told["detail"]
+    assert took < 8 + talk.LATE + 0.7
+    assert (rest["state"], rest["text"]) == ("done", f"{STALLED}, and that is it.")
+
+
+async def test_a_turn_of_many_steps_is_followed_and_not_begun_twice(bridge: Bridge, model: FakeModel) -> None:
+    """A turn has a message for each step: its prompt is known though it is far behind."""
+    steps = "".join(use("glob", pattern=f"*.{number}") for number in range(talk.WINDOW + 3))
+    content = f"{steps} [[hold]]"
+    async with session(bridge) as (client, session_id), saying(client, session_id, content, model) as first:
+        again = await say(client, session_id, content, waitSeconds=0)
+        model.release()
+        done = await first
+        after = await say(client, session_id)
+        messages = await call(client, "session-messages", sessionId=session_id, limit=100)
+
+    assert [one["role"] for one in messages["messages"]] == ["user", *["assistant"] * (talk.WINDOW + 4)]
+    assert (again["state"], again["queued"]) == ("running", False)
+    assert (done["state"], done["text"]) == ("done", f"{STALLED}, and that is it.")
+    assert (after["state"], after["text"], after["messageId"]) == ("done", done["text"], done["messageId"])
+
+
+async def test_a_prompt_without_an_answer_is_sent_again(
     bridge: Bridge, opencode: OpenCode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A turn has a message for each step: more are looked at when the prompt is not among the newest few."""
-    async with session(bridge) as (client, session_id):
-        told = await say(client, session_id, use("glob", pattern="*"))
-        api = Api(from_environment(bridge.environment()))
-        agent = Agent(project="p", opencode=api, repo=opencode.repo, stopping=asyncio.Event(), secrets=())
-        monkeypatch.setattr(talk, "WINDOWS", (2, 200))
-        sight = await talk.look(agent, session_id)
-        await api.close()
+    """As after a crash just when it was taken: the error says to send it again, and doing so helps."""
+    monkeypatch.setattr(talk, "UNANSWERED_LIMIT", 3.0)
+    _, made = opencode.call("POST", "/session", {"title": "unanswered"})
+    body = {"parts": [{"type": "text", "text": "hello"}], "noReply": True}
+    opencode.call("POST", f"/session/{made['id']}/message", body)
+    async with nearby(bridge) as client:
+        joined = await say(client, made["id"], "hello")
+        again = await say(client, made["id"], "hello")
 
-    assert sight.prompt is not None
-    assert [message.role for message in sight.messages] == ["user", "assistant", "assistant"]
-    assert sight.answers(sight.prompt.id)[-1].id == told["messageId"]
+    assert joined["state"] == "error"
+    assert "send it again" in joined["detail"]
+    assert (again["state"], again["text"]) == ("done", "You said: hello")
+
+
+async def test_no_half_of_a_secret_is_streamed(bridge: Bridge, model: FakeModel) -> None:
+    """The agent says its password in two pieces, with a silence between them long enough for a heartbeat."""
+    heard: list[str] = []
+    beat = asyncio.Event()
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:
+        assert progress <= (total or 0)
+        heard.append(message or "")
+        if message == "still working":
+            beat.set()
+
+    async with session(bridge) as (client, session_id):
+        arguments = {"sessionId": session_id, "content": f"[[halves:{PASSWORD}]]", "waitSeconds": PATIENCE}
+        tool = "opencode-session-message"
+        talking = asyncio.create_task(client.call_tool(tool, arguments, progress_callback=listen))
+        await asyncio.wait_for(beat.wait(), PATIENCE)
+        half = await say(client, session_id, waitSeconds=0)
+        model.release()
+        done = (await talking).structured_content or {}
+
+    shown = "".join(heard) + half["text"]
+    assert PASSWORD[: len(PASSWORD) // 2] not in shown
+    assert PASSWORD[len(PASSWORD) // 2 :] not in shown
+    assert redact.HIDDEN in heard
+    assert done["text"] == redact.HIDDEN

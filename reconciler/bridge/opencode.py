@@ -5,6 +5,7 @@ Does not belong here: what calls mean for MCP, and any knowledge of a particular
 
     AgentError
       Unreachable   no answer; `sent` says whether the request may have been taken
+        Silent      it took the request and says nothing
       Refused       an answer that says no: status, name and message
       TooLarge      an answer beyond the limit
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,6 +52,13 @@ class Unreachable(AgentError):  # noqa: N818  what it is, not that it is an erro
         hint = "opencode_status of the manager shows why, and it restarts a dead agent by itself: try again shortly"
         super().__init__(f"cannot reach the OpenCode server ({reason}): {hint}")
         self.sent = sent
+
+
+class Silent(Unreachable):
+    """It takes connections, and does not answer in time."""
+
+    def __init__(self) -> None:
+        super().__init__("no answer in time", sent=True)
 
 
 class Refused(AgentError):  # noqa: N818  as above
@@ -124,8 +133,8 @@ class OpenCode:
                 body = await _read(response)
         except httpx2.TransportError as error:
             raise _unreachable(error) from None
-        except TimeoutError:  # each read has come in time, and there is no end of them
-            raise Unreachable("no end of the answer in time", sent=True) from None
+        except TimeoutError:
+            raise Silent from None
         if not response.is_success:
             raise _refusal(response.status_code, body)
         try:
@@ -158,6 +167,8 @@ async def _events(response: httpx2.Response) -> AsyncIterator[Event]:
 
 def _unreachable(error: httpx2.TransportError) -> Unreachable:
     sent = not isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout))
+    if sent and isinstance(error, httpx2.TimeoutException):
+        return Silent()
     reason = "no answer in time" if isinstance(error, httpx2.TimeoutException) else type(error).__name__
     return Unreachable(reason, sent=sent)
 
@@ -173,9 +184,25 @@ def _refusal(status: int, body: bytes) -> Refused:
     data = data if isinstance(data, dict) else {}
     name = str(said.get("name") or said.get("_tag") or "")
     message = data.get("message") or said.get("message") or ""
-    if name.startswith("Config"):  # its message may quote the whole file, keys of model providers included
-        message = data.get("path") or ""
+    if name.startswith("Config"):
+        message = _broken(data)
     return Refused(status, name, str(message)[:1000])
+
+
+def _broken(data: Mapping[str, Any]) -> str:
+    """Which configuration is broken, where and why; none of its text, which may hold keys of model providers."""
+    where = str(data.get("path") or "")
+    if line := re.search(r"^\w+ at line (\d+), column \d+$", str(data.get("message") or ""), re.MULTILINE):
+        where += f", line {line[1]}"
+    issues = data.get("issues")
+    return "; ".join([where, *(_issue(one) for one in (issues if isinstance(issues, list) else ())[:5])])
+
+
+def _issue(raw: object) -> str:
+    issue = raw if isinstance(raw, dict) else {}
+    path = issue.get("path")
+    why, _, _ = str(issue.get("message") or "").partition(", got ")  # what it got is a value of the file
+    return f"{'.'.join(map(str, path if isinstance(path, list) else ()))}: {why[:200]}"
 
 
 def _explain(status: int, name: str, message: str) -> str:

@@ -19,12 +19,14 @@ _SECRET_PARTS: Final = ("apikey", "token", "secret", "password", "passwd", "pass
 _SECRET_ENDINGS: Final = ("accesskey", "accesskeyid", "privatekey", "signingkey", "encryptionkey", "cookie")
 _SECRET_MAPS: Final = frozenset({"headers", "env", "environment", "header"})
 _FLAG: Final = re.compile(r"--?[\w-]*(?:key|token|secret|password|passwd|authorization|header)", re.IGNORECASE)
-_NAMES: Final = r"(?:[\w-]*(?:api[-_]?key|token|secret|password|passwd|signature)|key|auth|sig)"
+_WORDS: Final = "api[-_]?key|token|secret|password|passwd|passphrase|credential|authorization|signature"
+_NAMES: Final = rf"(?:[\w-]*(?:{_WORDS})|key|auth|sig)"
 _PATTERNS: Final = (
     (re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s@\"'<>]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
     (re.compile(rf"([?&]{_NAMES}=)[^&\s#\"'<>]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(rf"(--?{_NAMES}[= ])\S+", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(rf"(\"{_NAMES}\"\s*:\s*\")[^\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
+    # In JSON, also in JSON inside a string of JSON; without its end where the text was cut.
+    (re.compile(rf"((\\*[\"']){_NAMES}\2\s*:\s*\2)(?s:.*?)((?<!\\)\2|\Z)", re.IGNORECASE), rf"\1{HIDDEN}\3"),
     (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}"), HIDDEN),
     (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|AIza)[A-Za-z0-9_-]{10,}"), HIDDEN),
@@ -71,6 +73,11 @@ class Stream:
         ends = (whole[at:] for at in range(max(0, len(whole) - max(map(len, self._secrets), default=0)), len(whole)))
         self._held = next((end for end in ends if any(secret.startswith(end) for secret in self._secrets)), "")
         return whole[: len(whole) - len(self._held)]
+
+    def rest(self) -> str:
+        """What waits, when no more pieces come."""
+        held, self._held = self._held, ""
+        return held
 
 
 class Formatter(logging.Formatter):

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.bridge import turn
+from reconciler.bridge import redact, turn
 from reconciler.bridge.opencode import AgentError, Event, Refused, TooLarge, Unreachable
+from reconciler.bridge.streamed import Streamed
 from reconciler.bridge.turn import Doubt, Message, Sight, State, Verdict
 
 if TYPE_CHECKING:
@@ -42,25 +44,16 @@ RETRIES: Final = 3
 """Attempts at the model after which a caller is told."""
 REPORT_CHARS: Final = 2_000
 """Of streamed text in one report."""
-WINDOWS: Final = (12, 200, 2000)
-"""Messages looked at: more where the prompt is not among fewer, as in a long turn, which has one for each step."""
-LATE: Final = 3.0
-"""Seconds beyond the caller's limit that asking the agent may take."""
+WINDOW: Final = 12
+"""Messages looked at; a turn has one for each of its steps."""
+LONG_WINDOW: Final = 200
+"""The same for the answer to the caller, where that was too few."""
+LATE: Final = 1.0
+"""Seconds beyond the caller's limit that the agent may take to answer one look."""
+LEAST: Final = 1.0
+"""Seconds that sending has, with LATE, for a caller who does not want to wait at all."""
 OPENING_LIMIT: Final = 10.0
 """Seconds for the event stream to open."""
-
-_LOOK_NOW: Final = frozenset(
-    {
-        "session.idle",
-        "session.status",
-        "session.error",
-        "permission.asked",
-        "permission.replied",
-        "question.asked",
-        "question.replied",
-        "question.rejected",
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,49 +75,9 @@ def silent(*, sending: bool) -> Turn:
         sending: whether a message was on its way, and may have been taken.
     """
     lost = "the message may have been taken: call again without content to see" if sending else "nothing was sent to it"
-    why = f"the OpenCode server does not answer; {lost}; opencode_status of the manager shows how it is"
+    why = f"the OpenCode server does not answer; {lost}; opencode-server-health shows whether it does again, and"
+    why += " opencode_status of the manager why not"
     return Turn(state=State.ERROR, detail=why, text="", message_id=None, waiting=())
-
-
-@dataclass
-class _Streamed:
-    """What the event stream said about the agent's text."""
-
-    parts: dict[str, str] = field(default_factory=dict)
-    kinds: dict[str, str] = field(default_factory=dict)
-    fresh: str = ""
-    """Not reported yet."""
-    error: str = ""
-    """The last error that has no message of its own, such as an unknown model."""
-
-    def take(self, event: Event, session: str) -> bool:
-        """Note the event; True when it is time to look."""
-        said = event.properties
-        if event.type.startswith(("permission.", "question.")):
-            return event.type in _LOOK_NOW  # it may be a subagent's
-        if said.get("sessionID") != session and _part(said).get("sessionID") != session:
-            return False
-        if event.type == "message.part.updated":
-            self._updated(_part(said))
-        elif event.type == "message.part.delta" and said.get("field") == "text":
-            self._delta(str(said.get("partID")), str(said.get("delta") or ""))
-        elif event.type == "session.error":
-            self.error = turn.read_error(said.get("error"))
-        return event.type in _LOOK_NOW
-
-    def _updated(self, part: Mapping[str, Any]) -> None:
-        key, kind = str(part.get("id")), str(part.get("type"))
-        known = self.kinds.get(key)
-        self.kinds[key] = kind
-        if kind == "tool":
-            status = (part.get("state") or {}).get("status")
-            if known is None or status in {"completed", "error"}:
-                self.fresh += f"\n[{part.get('tool')}: {status}]\n"
-
-    def _delta(self, key: str, delta: str) -> None:
-        if self.kinds.get(key) == "text":  # and not its reasoning
-            self.parts[key] = self.parts.get(key, "") + delta
-            self.fresh += delta
 
 
 async def send(agent: Agent, session: str, body: Mapping[str, Any], message_id: str) -> None:
@@ -171,17 +124,16 @@ async def look(agent: Agent, session: str) -> Sight:
 
 
 async def _newest(agent: Agent, session: str) -> list[Message]:
-    """The newest messages, with the last prompt among them if it can be had."""
-    messages: list[Message] = []
-    for window in WINDOWS:
-        try:
-            raw = await agent.opencode.get(f"/session/{session}/message", limit=window)
-        except TooLarge:
-            raw = [] if messages else await agent.opencode.get(f"/session/{session}/message", limit=1)
-        if len(raw) > len(messages):
-            messages = [turn.read_message(message) for message in raw]
-        if len(raw) < window or any(message.role == "user" for message in messages):
-            break
+    """The newest messages; before them, where there is none among them, the prompt that they answer."""
+    path = f"/session/{session}/message"
+    try:
+        raw = await agent.opencode.get(path, limit=WINDOW)
+    except TooLarge:
+        raw = await agent.opencode.get(path, limit=1)
+    messages = [turn.read_message(message) for message in raw]
+    if messages and messages[-1].parent and not any(message.role == "user" for message in messages):
+        with contextlib.suppress(Refused, TooLarge):  # then its id must do
+            messages.insert(0, turn.read_message(await agent.opencode.get(f"{path}/{messages[-1].parent}")))
     return messages
 
 
@@ -211,7 +163,9 @@ class Follower:
         self._agent = agent
         self._session = session
         self._report = report
-        self._streamed = _Streamed()
+        self._streamed = Streamed()
+        self._words = redact.Stream(agent.secrets)
+        self._doing = "waiting for the OpenCode server to answer"
         self._news: asyncio.Queue[Event | None] = asyncio.Queue()
         self._opened = asyncio.Event()
         self._doubted = ("", Doubt.NONE)
@@ -221,11 +175,15 @@ class Follower:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """The event stream is open within; it is opened again when it breaks."""
-        async with _companion(self._listen()), _companion(self._await_stop()):
+        """The event stream is open within, and opened again when it breaks; no caller is left in silence."""
+        async with _companion(self._listen()), _companion(self._await_stop()), _companion(self._beat()):
             with contextlib.suppress(TimeoutError):  # then looking now and then must do
                 await asyncio.wait_for(self._opened.wait(), OPENING_LIMIT)
             yield
+
+    async def announce(self, text: str) -> None:
+        """Tell the caller something that no secret can be in."""
+        await self._report(max(time.monotonic() - self._started, 0.001), text)
 
     async def follow(self, since: str, seconds: float) -> Turn:
         """Wait until the session needs somebody, at most this long after the follower was made.
@@ -236,26 +194,41 @@ class Follower:
         """
         deadline = self._started + seconds
         looked = next_look = time.monotonic()
+        self._doing = "still working"
         while True:
             now = time.monotonic()
             last = now >= deadline or self._agent.stopping.is_set()
             if now >= next_look or last:
-                sight, verdict = await self._judge(since)
+                sight, verdict = await self._judge(since, max(deadline - now, 0) + LATE)
+                last = last or time.monotonic() >= deadline  # this look was the last one, if it took that long
                 if last or self._counts(sight, verdict):
-                    return self._turn(sight, verdict, since)
+                    if verdict.state is not State.RUNNING:
+                        await self._tell_rest()
+                    return self._turn(await self._whole(sight), verdict, since)
                 looked = time.monotonic()
                 next_look = looked + (DOUBT_LOOK if verdict.doubt else LOOK)
             await self._tell()
             if await self._wait(min(next_look, deadline)):
                 next_look = min(next_look, looked + BURST)
 
-    async def _judge(self, since: str) -> tuple[Sight, Verdict]:
+    async def _judge(self, since: str, seconds: float) -> tuple[Sight, Verdict]:
         try:
-            sight = await look(self._agent, self._session)
-        except Unreachable:
+            async with asyncio.timeout(seconds):
+                sight = await look(self._agent, self._session)
+        except (TimeoutError, Unreachable):
             detail = "the OpenCode server does not answer; it may be restarting: call again without content to see"
             return Sight(status={}, messages=()), Verdict(state=State.ERROR, detail=detail, doubt=Doubt.UNREACHABLE)
         return sight, self._certain(sight, turn.judge(sight, since))
+
+    async def _whole(self, sight: Sight) -> Sight:
+        """The same with more of a long turn's messages, for its text."""
+        if len(sight.messages) <= WINDOW:
+            return sight
+        with contextlib.suppress(AgentError, TimeoutError):  # the newest ones are what matters
+            async with asyncio.timeout(LATE):
+                raw = await self._agent.opencode.get(f"/session/{self._session}/message", limit=LONG_WINDOW)
+                return dataclasses.replace(sight, messages=[turn.read_message(message) for message in raw])
+        return sight
 
     def _certain(self, sight: Sight, verdict: Verdict) -> Verdict:
         """A doubtful verdict becomes an error once it has lasted."""
@@ -301,12 +274,27 @@ class Follower:
     async def _tell(self) -> None:
         """Report, when it is time to."""
         now = time.monotonic()
-        fresh = self._streamed.fresh
-        if now - self._reported < (BURST if fresh else HEARTBEAT):
+        if now - self._reported < (BURST if self._streamed.fresh else HEARTBEAT):
             return
-        self._reported = now
+        # Cut after it was cleaned: half a secret is not recognised.
+        shown = self._words.clean(self._streamed.fresh)[-REPORT_CHARS:]
         self._streamed.fresh = ""
-        await self._report(now - self._started, fresh[-REPORT_CHARS:] or "still working")
+        if shown or now - self._reported >= HEARTBEAT:
+            self._reported = now
+            await self._report(now - self._started, shown or self._doing)
+
+    async def _tell_rest(self) -> None:
+        """Report what was streamed and not told yet, an end that was held back included: nothing follows it."""
+        rest = self._words.clean(self._streamed.fresh) + self._words.rest()
+        self._streamed.fresh = ""
+        if rest:
+            await self._report(time.monotonic() - self._started, rest[-REPORT_CHARS:])
+
+    async def _beat(self) -> None:
+        """Report when nobody else does, as while an answer of the agent is waited for."""
+        while True:
+            await asyncio.sleep(max(self._reported + HEARTBEAT - time.monotonic(), BURST))
+            await self._tell()
 
     def _turn(self, sight: Sight, verdict: Verdict, since: str) -> Turn:
         answers = sight.answers(since)
@@ -349,11 +337,6 @@ def describe(request: Mapping[str, Any]) -> str:
         )[:500]
     patterns = ", ".join(str(pattern) for pattern in request.get("patterns") or ())
     return f"{request.get('permission')}: {patterns}"[:500]
-
-
-def _part(said: Mapping[str, Any]) -> Mapping[str, Any]:
-    part = said.get("part")
-    return part if isinstance(part, dict) else {}
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,7 @@ from reconciler.bridge import redact, talk, turn
 from reconciler.bridge.agent import Agent  # noqa: TC001  read at run time, as the signature is
 from reconciler.bridge.binding import Tool
 from reconciler.bridge.ids import SessionId  # noqa: TC001  read at run time, as the signature is
+from reconciler.bridge.opencode import Silent
 from reconciler.bridge.results import Answer, Waiting, said, tail
 from reconciler.bridge.tools_session import AgentName, Model, model_field
 from reconciler.bridge.turn import State
@@ -52,30 +53,36 @@ async def session_message(  # noqa: PLR0913, PLR0917  the parameters of the tool
     new content is queued behind what it does. The same content again while it is being worked on is not sent twice.
     Cancelling this call leaves the agent at work; opencode-session-abort stops it.
     """
-    words = redact.Stream(agent.secrets)
 
     async def report(elapsed: float, text: str) -> None:
-        await ctx.report_progress(elapsed, max(wait_seconds, elapsed), words.clean(text))
+        await ctx.report_progress(elapsed, max(wait_seconds, elapsed), text)
 
     follower = talk.Follower(agent, session_id, report)
     sending = queued = False
     try:
-        async with asyncio.timeout(wait_seconds + talk.LATE), follower.listening():
+        async with asyncio.timeout(max(wait_seconds, talk.LEAST) + talk.LATE) as limit, follower.listening():
             before = await talk.look(agent, session_id)
-            since = _joined(before, content)
+            since = _joined(before, content, model)
             if since is None:
+                _extend(limit)
                 since, sending, queued = turn.message_id(time.time()), True, bool(before.status)
                 body = {"parts": [{"type": "text", "text": content}], **model_field(model)}
                 await talk.send(agent, session_id, body | ({"agent": agent_name} if agent_name else {}), since)
-            await report(0.001, ("queued behind what it does; " if queued else "") + LEAVING)
+            limit.reschedule(None)  # following keeps the time by itself
+            await follower.announce(("queued behind what it does; " if queued else "") + LEAVING)
             ended = await follower.follow(since, wait_seconds)
-    except TimeoutError:
+    except (TimeoutError, Silent):
         ended = talk.silent(sending=sending)
-    return _say(session_id, ended, queued=queued)
+    return _say(agent, session_id, ended, queued=queued)
 
 
-def _joined(before: Sight, content: str) -> str | None:
-    """The prompt to wait for instead of sending a new one.
+def _extend(limit: asyncio.Timeout) -> None:
+    """An agent that has just answered is not silent: it may be late with the next answer too."""
+    limit.reschedule(max(limit.when() or 0, asyncio.get_running_loop().time() + talk.LATE))
+
+
+def _joined(before: Sight, content: str, model: str | None) -> str | None:
+    """The id of the prompt to wait for instead of sending a new one.
 
     Raises:
         ToolError: there is nothing to wait for.
@@ -86,17 +93,20 @@ def _joined(before: Sight, content: str) -> str | None:
             newest = before.newest
             if newest is None:
                 raise ToolError("cannot wait: nothing was said in this session yet; give content")
-            return newest.id
+            return newest.parent or newest.id
         return prompt.id
     # Nothing works at a prompt that stayed without an answer for long: it has to be sent again.
     fresh = prompt is not None and before.newest is prompt and time.time() - prompt.created < talk.UNANSWERED_LIMIT
     at_work = bool(before.status) or fresh
     # A caller that lost its answer says the same again: OpenCode would do it twice.
-    return prompt.id if prompt is not None and at_work and prompt.text == content else None
+    same = prompt is not None and prompt.text == content and (not model or prompt.model in {"", model})
+    return prompt.id if prompt is not None and same and at_work else None
 
 
-def _say(session_id: str, ended: talk.Turn, *, queued: bool) -> CallToolResult:
-    text, cut = tail(ended.text)
+def _say(agent: Agent, session_id: str, ended: talk.Turn, *, queued: bool) -> CallToolResult:
+    # Here and not only on the way out: cutting may leave half a secret. What may be the beginning of one waits.
+    words = redact.Stream(agent.secrets)
+    text, cut = tail(words.clean(ended.text) + ("" if ended.state is State.RUNNING else words.rest()))
     hints = [ended.detail, _NEXT.get(ended.state, "")]
     hints.append("the beginning was cut; opencode-session-messages has all of it" if cut else "")
     detail = "; ".join(hint for hint in hints if hint)

@@ -62,6 +62,10 @@ class Message:
     """Empty without one: a completed message without it was aborted before it began."""
     error: str
     """Name and text; empty without one."""
+    parent: str
+    """Of an answer: the prompt it answers."""
+    model: str
+    """Of a prompt: provider/model it is meant for; empty where OpenCode does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +142,7 @@ def read_message(raw: Mapping[str, Any]) -> Message:
         if part.get("type") == "text" and not part.get("synthetic")
     }
     times = info.get("time") or {}
+    model = info.get("model") or {}
     return Message(
         id=str(info.get("id") or ""),
         role=str(info.get("role") or ""),
@@ -148,6 +153,8 @@ def read_message(raw: Mapping[str, Any]) -> Message:
         complete=bool(times.get("completed")),
         finish=str(info.get("finish") or ""),
         error=read_error(info.get("error")),
+        parent=str(info.get("parentID") or ""),
+        model=f"{model.get('providerID')}/{model.get('modelID')}" if model else "",
     )
 
 

@@ -6,6 +6,7 @@ Belongs here: the protocol as OpenCode speaks it, and the directives. Directives
     [[hold]]               say a few words, then stall until `release()` (or the client leaves)
     [[sleep:8]]            the same, for at most that many seconds
     [[error:500]]          refuse with this HTTP status
+    [[halves:WORD]]        say half of the word, stall until `release()`, then say the other half
     [[words:40]]           an answer of that many words, each in a frame of its own
 
 Anything else is echoed. Run it by hand with `python -m tests.support.fakemodel [PORT]`.
@@ -27,6 +28,7 @@ STALLED: Final = "Thinking about it"
 _TOOL: Final = re.compile(r"\[\[tool:(\w+) (\{.*?\})\]\]", re.DOTALL)
 _STALL: Final = re.compile(r"\[\[(?:hold|sleep:(\d+))\]\]")
 _ERROR: Final = re.compile(r"\[\[error:(\d{3})\]\]")
+_HALVES: Final = re.compile(r"\[\[halves:(\S+)\]\]")
 _WORDS: Final = re.compile(r"\[\[words:(\d+)\]\]")
 
 
@@ -123,6 +125,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._frame({"content": STALLED})
             self.server.model.stall(float(stall[1]) if stall[1] else None)
             self._end([{"content": ", and that is it."}], "stop")
+            return
+        if halves := _HALVES.search(prompt):
+            word = halves[1]
+            self._begin()
+            self._frame({"content": word[: len(word) // 2]})
+            self.server.model.stall(None)
+            self._end([{"content": word[len(word) // 2 :]}], "stop")
             return
         if words := _WORDS.search(prompt):
             self._stream([{"content": f"word{number} "} for number in range(int(words[1]))], "stop")

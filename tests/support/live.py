@@ -12,7 +12,14 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from mcp import Client
+from mcp.server import MCPServer
 
+from reconciler.bridge.agent import Agent
+from reconciler.bridge.binding import bound
+from reconciler.bridge.config import from_environment
+from reconciler.bridge.opencode import OpenCode as Api
+from reconciler.bridge.server import TOOLS
 from tests.support import bridge as support
 from tests.support.bridge import Bridge, call
 from tests.support.fakemodel import FakeModel, provider
@@ -21,8 +28,6 @@ from tests.support.opencode import OpenCode
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
-
-    from mcp import Client
 
 PERMISSIONS: Final = {"bash": {"*": "allow", "touch asked*": "ask"}, "question": "allow"}
 PATIENCE: Final = 120.0
@@ -61,6 +66,23 @@ async def session(bridge: Bridge, mode: str = "auto") -> AsyncIterator[tuple[Cli
     async with bridge.client(mode) as client:
         made = await call(client, "session-create", title="test")
         yield client, made["sessionId"]
+
+
+@contextlib.asynccontextmanager
+async def nearby(bridge: Bridge) -> AsyncIterator[Client]:
+    """A client of the same tools in this process, where a test can change their limits."""
+    config = from_environment(bridge.environment())
+    agent = Agent(project="demo", opencode=Api(config), repo=bridge.repo, stopping=asyncio.Event(), secrets=())
+
+    async def resolve(_: str) -> Agent:
+        return agent
+
+    server: MCPServer[Any] = MCPServer("nearby", subscriptions=False, log_level="WARNING", tools=bound(TOOLS, resolve))
+    try:
+        async with Client(server) as client:
+            yield client
+    finally:
+        await agent.opencode.close()
 
 
 async def say(client: Client, session_id: str, content: str = "", **options: Any) -> dict[str, Any]:
