@@ -4,12 +4,14 @@ Belongs here: the grammar of `opencode-manager`, and the last catch of what went
 command does (`commands`).
 
 Exit codes: 0 it is so; 1 an error, told in one sentence; 2 not so (yet): changes are planned, it is still in progress,
-or it waits for a person; 64 the command line makes no sense; 130 interrupted.
+or it waits for a person (also of `run --once`, unless every project is ready); 64 the command line makes no sense; 130
+interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from pathlib import Path
@@ -24,6 +26,22 @@ if TYPE_CHECKING:
 
 USAGE: Final = 64
 INTERRUPTED: Final = 130
+CODES: Final = """\
+exit codes:
+  0    it is so
+  1    an error, told in one sentence
+  2    not so (yet): changes are planned, it is in progress, or somebody has to act
+  64   the command line makes no sense
+  130  interrupted
+"""
+_CURES: Final = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EACCES: "let this user use it",
+    errno.EPERM: "let this user use it",
+    errno.EROFS: "use a place that can be written to",
+}
+"""What to do about an error of the machine."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,21 +61,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except settings.UserError as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D where something was asked
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
         sys.stderr.close()
         return 0
     except OSError as error:  # a full disk, a folder that may not be used
-        where = f" {error.filename}" if error.filename else ""
-        print(f"cannot go on{where}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        where = f" with {error.filename}" if error.filename else ""
+        cure = _CURES.get(error.errno or 0, "see what is wrong there")
+        print(f"cannot go on{where}: {(error.strerror or str(error)).lower()}; {cure}, then try again", file=sys.stderr)
         return 1
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole grammar."""
-    top = _Parser(prog="opencode-manager", description="Keep an OpenCode coding agent ready in each of your projects.")
+    top = _Parser(
+        prog="opencode-manager",
+        description="Keep an OpenCode coding agent ready in each of your projects.",
+        epilog=CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     top.add_argument("--specs", type=Path, metavar="DIR", help="the specs folder (default: ./specs where there is one)")
     commands = top.add_subparsers(metavar="COMMAND", required=True)

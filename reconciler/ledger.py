@@ -49,7 +49,7 @@ class Ledgers:
     def get(self, name: str) -> Ledger | None:
         """The ledger of one project, None when it has none."""
         if name not in self._cache:
-            ledger = _load(self._home.sandbox(name).ledger)
+            ledger = _load(self._home.sandbox(name).ledger, aside=not self._dry)
             if ledger is None:
                 return None
             self._cache[name] = ledger
@@ -130,14 +130,15 @@ class Ledgers:
         }
 
 
-def _load(path: Path) -> Ledger | None:
+def _load(path: Path, *, aside: bool) -> Ledger | None:
     try:
         return _read(json.loads(path.read_bytes()))
     except OSError:
         return None
     except (ValueError, TypeError, AttributeError, RecursionError):
         with contextlib.suppress(OSError):
-            path.replace(path.with_name(f"ledger.broken-{time.time_ns()}.json"))
+            if aside:
+                path.replace(path.with_name(f"ledger.broken-{time.time_ns()}.json"))
         return None
 
 

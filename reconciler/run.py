@@ -10,22 +10,26 @@ import asyncio
 import contextlib
 import importlib
 import os
+import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from reconciler import __version__, files, log, published, specfiles
+from reconciler import __version__, files, log, published, reader, spec, specfiles, tombstones
 from reconciler.console import Console
 from reconciler.files import LockHeld
 from reconciler.leadership import Leadership
 from reconciler.ledger import Ledgers
 from reconciler.local.engine import LocalEngine
 from reconciler.loop import Loop
+from reconciler.plan import Hold
 from reconciler.reconcile import Project, Reconciler
-from reconciler.settings import PORT_VARIABLE, UserError
+from reconciler.settings import PORT_VARIABLE, UserError, default_specs
+from reconciler.spec import State
 from reconciler.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
     from reconciler.plan import Plan
     from reconciler.settings import Settings
+    from reconciler.spec import Spec
     from reconciler.specscan import FirstLook
 
 NOT_SO: Final = 2
@@ -62,7 +67,7 @@ def run(
         first: an earlier look at the spec files.
 
     Returns:
-        The exit code.
+        The exit code: with `once`, 0 only if every project is as wanted.
 
     Raises:
         UserError: another controller runs, or a folder cannot be used.
@@ -149,8 +154,12 @@ async def _serve(
         await loop.run(stop)
     logger.info("controller ended")
     if console:
-        _farewell(console, loop)
-    return all(project.published["ready"]["status"] for project in loop.projects.values() if project.published)
+        _farewell(settings, console, loop)
+    return calm.is_set() and all(_is_ready(project) for project in loop.projects.values())
+
+
+def _is_ready(project: Project) -> bool:
+    return bool(project.published) and bool(project.published["ready"]["status"])
 
 
 async def _http(settings: Settings, calm: asyncio.Event, stop: asyncio.Event, listening: Callable[..., None]) -> None:
@@ -177,32 +186,83 @@ def _greet(settings: Settings, console: Console) -> None:
         console.say("There are no specs yet. Write one, or in another terminal: opencode-manager start NAME GIT_URL")
 
 
-def _farewell(console: Console, loop: Loop) -> None:
+def _farewell(settings: Settings, console: Console, loop: Loop) -> None:
     alive = [name for name, project in loop.projects.items() if project.facts.agent.alive]
     console.say("\nThe controller has ended.")
     if alive:
         console.say(f"Still running: {', '.join(sorted(alive))}.")
         program = sys.argv[0] if sys.argv[0].endswith("opencode-manager") else "opencode-manager"
-        console.say(f"To stop one: {program} stop NAME, which the next controller does: {program} run --once")
+        if settings.specs != default_specs(settings.home, settings.environment).expanduser().absolute():
+            program += f" --specs {shlex.quote(str(settings.specs))}"
+        console.say(f"To stop one: {program} stop NAME, which the next {program} run (or run --once) carries out.")
 
 
 def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
-    """What a controller would do now, project by project; a string where a spec is broken."""
+    """What a controller would do now, project by project; a string where a spec is broken.
+
+    Args:
+        settings: of that controller.
+        names: which projects; all when empty, also those whose spec file is gone.
+
+    Raises:
+        UserError: the specs folder cannot be read, or there is no such project.
+    """
     return asyncio.run(_dry_run(settings, names))
 
 
 async def _dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
+    scan = specfiles.scan(settings.specs)
+    if not scan.readable:
+        raise UserError(f"{scan.problem}; name another with --specs")
     ledgers = Ledgers(settings.home, dry=True)
+    index = published.read(settings.home)
+    gone = _gone(settings, ledgers, scan, index)
+    there = scan.files.keys() | scan.unusable.keys()
+    for name in names:
+        if name not in there | gone.keys():
+            raise UserError(reader.unknown(index, settings, name, "plan"))
     engine = LocalEngine(settings, ledgers, lambda _name: None, dry=True)
     reconciler = Reconciler(engine, ledgers, Tombstones(settings), lambda _project, _news: None, settings)
     plans: dict[str, Plan | str] = {}
     try:
-        for name in names or sorted(specfiles.scan(settings.specs).files):
+        for name in names or sorted(there | gone.keys()):
+            if name in gone:
+                wanted, hold = gone[name]
+                planned = await reconciler.dry_run(Project(name=name, spec=wanted), wanted)
+                plans[name] = replace(planned, hold=hold or planned.hold)
+                continue
             match specfiles.read_now(settings.specs, name):
-                case specfiles.Accepted(spec=spec):
-                    plans[name] = await reconciler.dry_run(Project(name=name, spec=spec), spec)
+                case specfiles.Accepted(spec=found):
+                    plans[name] = await reconciler.dry_run(Project(name=name, spec=found), found)
                 case specfiles.Rejected(message=message):
                     plans[name] = message
     finally:
         await engine.close()
     return plans
+
+
+def _gone(
+    settings: Settings, ledgers: Ledgers, scan: specfiles.Scan, index: published.Index
+) -> dict[str, tuple[Spec, Hold | None]]:
+    """What is wanted of each project whose spec file is gone: stopped, or as it was where a person has to confirm."""
+    there = scan.files.keys() | scan.unusable.keys()
+    last: dict[str, Spec] = {}
+    new = []
+    for name in sorted(ledgers.names() - there):
+        ledger = ledgers.get(name)
+        with contextlib.suppress(spec.SpecError):
+            if ledger is not None and ledger.spec:
+                last[name] = spec.parse(dict(ledger.spec))
+                new += [] if ledger.vanished else [name]
+    unconfirmed = [name for name in new if not tombstones.missing_confirmed(settings.home, name)]
+    if not specfiles.mass_vanish(len(there) + len(new), len(unconfirmed)):
+        reasons = {name: status["stalled"]["reason"] for name, status in index.projects.items() if index.running}
+        unconfirmed = [name for name in unconfirmed if reasons.get(name) == "SpecMissing"]
+    message = "cannot find its spec file, nor most others, so it is not stopped; put {}.yaml back, or confirm with: {}"
+    how = "opencode-manager confirm-missing"
+    held = {name: Hold(reason="SpecMissing", message=message.format(name, how)) for name in unconfirmed}
+    stopped = {"state": State.STOPPED.value}
+    return {
+        name: (found if name in held else found.model_copy(update=stopped), held.get(name))
+        for name, found in last.items()
+    }

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 
 from reconciler import __version__, files
-from reconciler.bridge.guard import allowed_hosts, allowed_origins, reply
+from reconciler.bridge.guard import allowed_hosts, allowed_origins, header, reply
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
@@ -77,17 +77,16 @@ class Guard:
         """Answer, or let in."""
         if scope["type"] != "http":
             return
-        headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
         # Against DNS rebinding: a page on evil.example that resolves to 127.0.0.1 still sends its own Host.
-        if headers.get(b"host") not in self._hosts:
+        if header(scope, b"host") not in self._hosts:
             await reply(send, 421, {"error": "cannot serve this Host: use 127.0.0.1"})
-        elif headers.get(b"origin") not in {None, *self._origins}:
+        elif header(scope, b"origin") not in {None, *self._origins}:
             await reply(send, 403, {"error": "cannot serve pages of another origin"})
         elif scope["path"] == "/healthz":
             await reply(send, 200, {"status": "ok", "version": __version__, "pid": os.getpid()})
         elif scope["path"] not in {"/mcp", "/mcp/"}:
             await reply(send, 404, {"error": "cannot find this path: MCP is at /mcp"})
-        elif refusal := self._refusal(headers.get(b"authorization", "")):
+        elif refusal := self._refusal(header(scope, b"authorization") or ""):
             # No `resource_metadata` here: it would send clients looking for an OAuth server.
             await reply(send, 401, {"error": refusal}, {"www-authenticate": "Bearer"})
         elif scope["method"] != "POST":
@@ -95,14 +94,14 @@ class Guard:
         else:
             await self._mcp({**scope, "path": "/mcp", "raw_path": b"/mcp"}, receive, send)
 
-    def _refusal(self, header: str) -> str:
+    def _refusal(self, sent: str) -> str:
         """Why this one may not come in, empty when it may. Reads the token anew, so that a new one counts at once."""
-        scheme, _, sent = header.partition(" ")
+        scheme, _, secret = sent.partition(" ")
         try:
             known = token(self._home)
         except (OSError, UserError) as error:
             return str(error)
-        if scheme.lower() == "bearer" and hmac.compare_digest(sent.encode("latin-1"), known.encode()):
+        if scheme.lower() == "bearer" and hmac.compare_digest(secret.encode("latin-1"), known.encode()):
             return ""
         return f"cannot let you in: send the token in {token_file(self._home)} as a bearer token"
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler import cli
+from reconciler.commands import look
 from tests.support.world import read_env
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.world import World
 
 
@@ -66,7 +71,7 @@ def test_one_run_ends_with_whether_all_is_as_wanted(world: World) -> None:
     world.specs.joinpath("other.yaml").unlink()
 
 
-def test_a_folder_that_cannot_be_used_is_one_sentence(world: World) -> None:
+def test_what_the_machine_refuses_is_one_sentence(world: World) -> None:
     """And no traceback."""
     world.light("app")
     world.home.logs.mkdir(parents=True)
@@ -74,5 +79,54 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(world: World) -> None:
 
     told = world.run("logs", "app", code=1)
 
-    assert told.startswith("cannot ")
-    assert "Traceback" not in told
+    assert told == (
+        f"cannot go on with {world.home.log_file('app', 'agent')}: is a directory; "
+        "see what is wrong there, then try again\n"
+    )
+
+
+def test_a_full_disk_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/there/file")
+
+    monkeypatch.setenv("OPENCODE_MANAGER_HOME", str(tmp_path))
+    monkeypatch.setattr(look, "list", full)
+
+    assert cli.main(["list"]) == 1
+    assert capsys.readouterr().err == (
+        "cannot go on with /there/file: no space left on device; make room there, then try again\n"
+    )
+
+
+def test_only_what_is_known_can_be_confirmed(world: World) -> None:
+    """A mistyped name is an error; one that is not held back is told to be so."""
+    world.light("app", state="stopped")
+    world.run("run", "--once")
+
+    assert "cannot confirm ap: there is no such project; did you mean app?" in world.run(
+        "confirm-missing", "ap", code=1
+    )
+    assert "there is nothing to confirm for app" in world.run("confirm-missing", "app")
+    assert world.run("confirm-missing") == "there is nothing to confirm\n"
+
+
+def test_the_farewell_says_how_to_stop_what_goes_on(world: World) -> None:
+    """With the specs folder, where it was given."""
+    world.light("app")
+    there = world.root / "given specs"
+    world.specs.rename(there)
+
+    told = world.run("--specs", str(there), "run", "--once")
+
+    assert "Still running: app." in told
+    program = f"opencode-manager --specs '{there}'"
+    assert f"To stop one: {program} stop NAME, which the next {program} run (or run --once) carries out." in told
+
+
+def test_the_help_tells_the_exit_codes(world: World) -> None:
+    """For scripts."""
+    assert "exit codes:\n  0    it is so\n  1    an error" in world.run("--help")

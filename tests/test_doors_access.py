@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import psutil
+import pytest
 
-from reconciler import published
+from reconciler import published, server
+from reconciler.settings import Home
 from tests.support.doors import _served, assert_nowhere, connect, serving, token
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from pathlib import Path
+
     from tests.support.world import World
 
 __all__ = ["_served"]
@@ -115,6 +120,34 @@ async def test_a_token_that_is_changed_counts_at_once(world: World) -> None:
         path.unlink()
         assert await knock(new) == 401
     os.kill(world.controllers[0].pid, 0)
+
+
+@pytest.mark.parametrize("name", ["host", "origin", "authorization"])
+async def test_a_header_that_is_sent_twice_is_no_value_anybody_allows(tmp_path: Path, name: str) -> None:
+    """Whichever of the two a library would take: neither counts, here as at the bridge."""
+    home = Home(tmp_path)
+    right = {
+        "host": b"127.0.0.1:4099",
+        "origin": b"http://127.0.0.1:4099",
+        "authorization": f"Bearer {server.token(home)}".encode(),
+    }
+    codes: list[int] = []
+
+    async def app(*_: object) -> None:
+        codes.append(200)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        codes.extend([message["status"]] if "status" in message else [])
+
+    async def receive() -> MutableMapping[str, Any]:
+        raise AssertionError("the body was read")
+
+    guard = server.Guard(home, 4099, app)
+    once = [(key.encode(), value) for key, value in right.items()]
+    for headers in (once, [(name.encode(), b"evil"), *once]):
+        await guard({"type": "http", "method": "POST", "path": "/mcp", "headers": headers}, receive, send)
+
+    assert codes == [200, {"host": 421, "origin": 403, "authorization": 401}[name]]
 
 
 def warnings_of(world: World) -> tuple[str, ...]:

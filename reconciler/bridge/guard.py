@@ -89,9 +89,9 @@ class Guard:
         if scope["type"] != "http":
             return
         # Against DNS rebinding: a page on evil.example that resolves to 127.0.0.1 still sends its own Host.
-        if _header(scope, b"host") not in self._hosts:
+        if header(scope, b"host") not in self._hosts:
             await reply(send, 421, {"error": "cannot serve this Host: use 127.0.0.1"})
-        elif _header(scope, b"origin") not in {None, *self._origins}:
+        elif header(scope, b"origin") not in {None, *self._origins}:
             await reply(send, 403, {"error": "cannot serve pages of another origin"})
         elif scope["path"] == "/health":
             await self._health(scope, send)
@@ -111,7 +111,7 @@ class Guard:
             await self._mcp({**scope, "path": "/mcp", "raw_path": b"/mcp"}, receive, send)
 
     def _authorized(self, scope: Scope) -> bool:
-        sent = _header(scope, b"authorization") or ""
+        sent = header(scope, b"authorization") or ""
         scheme, _, token = sent.partition(" ")
         canonical = f"{scheme.capitalize()} {token}".encode("latin-1", "replace")
         return hmac.compare_digest(canonical, self._token)
@@ -145,7 +145,7 @@ async def reply(send: Send, status: int, body: object, headers: Mapping[str, str
     await send({"type": "http.response.body", "body": data})
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
+def header(scope: Scope, name: bytes) -> str | None:
     """The header's value; None without one. One that is sent twice is no value anybody allows."""
     values = [value for key, value in scope["headers"] if key == name]
     return None if not values else values[0].decode("latin-1") if len(values) == 1 else "\0"

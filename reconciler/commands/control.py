@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler import client, render
+from reconciler import client, published, reader, render
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
@@ -45,8 +45,17 @@ def destroy(settings: Settings, options: Namespace) -> int:
 
 def confirm_missing(settings: Settings, options: Namespace) -> int:
     """They are missing on purpose."""
+    index = published.read(settings.home)
+    for name in options.names:
+        if name not in index.projects:
+            raise UserError(reader.unknown(index, settings, name, "confirm"))
     chosen = client.confirm_missing(settings, options.names)
-    print(f"confirmed: {', '.join(chosen)}" if chosen else "there is nothing to confirm")
+    if chosen:
+        print(f"confirmed: {', '.join(chosen)}")
+    if idle := [name for name in options.names if name not in chosen]:
+        print(f"there is nothing to confirm for {', '.join(idle)}: see opencode-manager status")
+    elif not chosen:
+        print("there is nothing to confirm")
     return 0
 
 

@@ -90,7 +90,7 @@ def logs(settings: Settings, options: Namespace) -> int:
     path = settings.home.log_file(options.name, options.service)
     try:
         handle = path.open("rb")
-    except OSError:
+    except FileNotFoundError:
         raise UserError(f"cannot show the log of {options.name}: there is no {path}") from None
     with handle:
         sys.stdout.buffer.write(_tail(handle.read(), options.lines))

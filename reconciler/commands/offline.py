@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reconciler import names, run, spec, specfiles
+from reconciler import names, published, reader, run, spec, specfiles
 from reconciler.plan import Plan
 from reconciler.settings import UserError
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 def plan(settings: Settings, options: Namespace) -> int:
     """Actions with their causes, project by project."""
-    for name in options.names:
-        if not specfiles.spec_path(settings.specs, name).is_file():
-            raise UserError(f"cannot plan {name}: there is no {specfiles.spec_path(settings.specs, name)}")
-    plans = run.dry_run(settings, options.names)
+    folder = reader.specs_folder(published.read(settings.home), settings)
+    if folder != settings.specs:
+        print(f"note: these are the specs of the running controller, in {folder}", file=sys.stderr)
+    plans = run.dry_run(replace(settings, specs=folder), options.names)
     for name, planned in plans.items():
         print(name)
         for line in _lines(planned):

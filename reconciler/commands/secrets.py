@@ -7,7 +7,7 @@ import secrets as randomness
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler import files, specfiles
+from reconciler import files, published, reader, specfiles
 from reconciler.local import credentials
 from reconciler.names import valid_name
 from reconciler.settings import UserError
@@ -23,7 +23,8 @@ def secrets(settings: Settings, options: Namespace) -> int:
     name, sandbox = options.name, settings.home.sandbox(options.name)
     if not valid_name(name):
         raise UserError("cannot set the secrets of this: it is no name of a project; see: opencode-manager list")
-    if not specfiles.spec_path(settings.specs, name).is_file() and not sandbox.path.is_dir():
+    folder = reader.specs_folder(published.read(settings.home), settings)
+    if not specfiles.spec_path(folder, name).is_file() and not sandbox.path.is_dir():
         raise UserError(f"cannot set the secrets of {name}: there is no such project; start it first")
     if not options.generate and not sys.stdin.isatty():
         raise UserError("cannot ask for secrets without a terminal: run it in one, or use --generate")

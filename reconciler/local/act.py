@@ -41,6 +41,15 @@ _GIT_OUTCOMES: Final[dict[GitProblemKind, tuple[type[Retry | Blocked], str]]] = 
     GitProblemKind.DIRTY: (Blocked, "RefChangeBlocked"),
     GitProblemKind.OTHER: (Retry, "GitFailed"),
 }
+_CURES: Final = {
+    GitProblemKind.NO_SUCH_REF: "; set git.ref in the spec to one that is there, or to null for the default branch",
+    GitProblemKind.DISK_FULL: "; make room, then it goes on by itself",
+}
+"""What to do, where git does not say it."""
+_NO_ACCESS: Final = {
+    specs.Transport.HTTPS: "mend git.url in the spec; a private repository needs its ssh url (git@host:owner/name.git)",
+    specs.Transport.LOCAL: "mend git.url in the spec, or let this user read that folder: it must hold a git repository",
+}
 
 
 class Actor:
@@ -149,11 +158,12 @@ class Actor:
 
     def _git_outcome(self, name: str, spec: Spec, problem: GitProblem) -> Outcome:
         if problem.kind is GitProblemKind.NO_ACCESS:
-            if specs.transport(spec.git.url) is not specs.Transport.SSH:
-                return Blocked(reason="NoAccess", message=str(problem))
+            transport = specs.transport(spec.git.url)
+            if transport is not specs.Transport.SSH:
+                return Blocked(reason="NoAccess", message=f"{problem}; {_NO_ACCESS[transport]}")
             return Blocked(reason="WaitingForKey", message=f"{problem}; {self._where_to_add(name, spec)}")
         outcome, reason = _GIT_OUTCOMES[problem.kind]
-        return outcome(reason=reason, message=str(problem))
+        return outcome(reason=reason, message=f"{problem}{_CURES.get(problem.kind, '')}")
 
     def _where_to_add(self, name: str, spec: Spec) -> str:
         key = self._observer.key_path(name, spec, credentials.read_env(self._home.sandbox(name).env_file))
