@@ -1,7 +1,8 @@
 """What must be remembered of each project, on disk: one small file in its sandbox.
 
 Belongs here: reading and replacing ledgers. Does not belong here: deciding what to remember (`reconcile`, `restarts`).
-One file a project, so that a broken one harms nobody else. A broken one is set aside, never overwritten.
+One file a project, so that a broken one harms nobody else. A broken one is set aside, never overwritten; what was
+published of it is taken up again, and the loss is told.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import uuid
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from reconciler import files
+from reconciler import files, published, settings
 from reconciler.facts import Ledger, RestartRecord
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from reconciler.settings import Home
     from reconciler.spec import Spec
@@ -37,6 +38,7 @@ class Ledgers:
         self._cache: dict[str, Ledger] = {}
         self._unsaved: set[str] = set()
         self._failed: dict[str, str] = {}
+        self._losses: dict[str, str] = {}
 
     def names(self) -> set[str]:
         """Every project that has one on disk."""
@@ -49,11 +51,38 @@ class Ledgers:
     def get(self, name: str) -> Ledger | None:
         """The ledger of one project, None when it has none."""
         if name not in self._cache:
-            ledger = _load(self._home.sandbox(name).ledger, aside=not self._dry)
-            if ledger is None:
+            path = self._home.sandbox(name).ledger
+            try:
+                self._cache[name] = _read(json.loads(path.read_bytes()))
+            except OSError:
                 return None
-            self._cache[name] = ledger
+            except (ValueError, TypeError, AttributeError, RecursionError):
+                aside = path.with_name(f"ledger.broken-{time.time_ns()}.json")
+                if not self._dry:
+                    with contextlib.suppress(OSError):
+                        path.replace(aside)
+                self._salvage(name, f"{path} was broken, and is set aside as {aside.name}")
         return self._cache[name]
+
+    def loss(self, name: str) -> str:
+        """A sentence about what of a ledger was lost since this process began; empty when nothing was."""
+        return self._losses.get(name, "")
+
+    def _salvage(self, name: str, what: str) -> Ledger:
+        """A new ledger from what was published last: ports, and how often services were restarted."""
+        services = _published(self._home, name)
+        ledger = Ledger(
+            uid=uuid.uuid4().hex,
+            ports={service: told["port"] for service, told in services.items() if told["port"]},
+            restarts={
+                service: RestartRecord(count=told["restarts"], last_exit=told["last_exit"])
+                for service, told in services.items()
+            },
+        )
+        kept = "its ports and restart counts are those published last" if services else "restarts are counted anew"
+        self._losses[name] = f"{what}: {kept}"
+        self.put(name, ledger)
+        return ledger
 
     def put(self, name: str, ledger: Ledger) -> None:
         """Remember. The same again costs nothing."""
@@ -102,7 +131,9 @@ class Ledgers:
 
     def accept(self, name: str, spec: Spec) -> Ledger:
         """Remember this spec as the one in force; a changed one gets the next generation."""
-        ledger = self.get(name)
+        ledger, sandbox = self.get(name), self._home.sandbox(name)
+        if ledger is None and os.path.isdir(sandbox.run) and _published(self._home, name):
+            ledger = self._salvage(name, f"{sandbox.ledger} was missing")
         digest = spec.digest()
         if ledger is not None and ledger.digest == digest and not ledger.vanished:
             return ledger
@@ -118,6 +149,7 @@ class Ledgers:
         self._cache.pop(name, None)
         self._unsaved.discard(name)
         self._failed.pop(name, None)
+        self._losses.pop(name, None)
 
     def taken_ports(self, *, but: str) -> set[int]:
         """Every port that another project keeps and does not ask to give up for another."""
@@ -130,16 +162,14 @@ class Ledgers:
         }
 
 
-def _load(path: Path, *, aside: bool) -> Ledger | None:
+def _published(home: Home, name: str) -> dict[str, Mapping[str, Any]]:
+    """The services of a project of which something worth remembering was published last."""
     try:
-        return _read(json.loads(path.read_bytes()))
-    except OSError:
-        return None
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        with contextlib.suppress(OSError):
-            if aside:
-                path.replace(path.with_name(f"ledger.broken-{time.time_ns()}.json"))
-        return None
+        status = published.read(home).projects.get(name, {})
+    except settings.UserError:  # by a newer version
+        return {}
+    services = {service: status.get(service) or {} for service in ("agent", "bridge")}
+    return {service: told for service, told in services.items() if told.get("port") or told.get("restarts")}
 
 
 def _read(data: dict[str, Any]) -> Ledger:

@@ -2,7 +2,7 @@
 
 Belongs here: its shape on disk, who may write it, how a reader waits for it to change.
 Does not belong here: computing a status (`status`). The file is derived: deleting it loses nothing, and nothing decides
-by it.
+by it; only a ledger that broke is made anew from it (`ledger`).
 """
 
 from __future__ import annotations

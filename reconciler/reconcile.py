@@ -260,7 +260,7 @@ class Reconciler:
             spec_version=project.seen_version,
             sandbox=self._engine.describe(project.name),
             wall=self._engine.now().wall,
-            warnings=project.warnings,
+            warnings=project.warnings + ((loss,) if (loss := self._ledgers.loss(project.name)) else ()),
         )
         before, now = project.published, status.compute(sources, project.published).to_dict()
         project.published = now

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib
 import os
 import shlex
@@ -45,6 +46,8 @@ NOT_SO: Final = 2
 """Exit code when it ended at rest, and not every project is as wanted."""
 HTTP_PATIENCE: Final = 1.0
 """Seconds that the MCP endpoint waits for the first rest."""
+HTTP_AGAIN: Final = 5.0
+"""Seconds between two tries to serve it, where something is in the way."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -163,19 +166,32 @@ def _is_ready(project: Project) -> bool:
 
 
 async def _http(settings: Settings, calm: asyncio.Event, stop: asyncio.Event, listening: Callable[..., None]) -> None:
-    """The MCP endpoint; without it (the port is taken) everything else goes on."""
+    """The MCP endpoint; where it cannot be served, everything else goes on, and it is tried again."""
     # To load it takes a tenth of a second, which those who wait for their agents need not wait for too.
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(calm.wait(), HTTP_PATIENCE)
-    try:
-        server = await asyncio.to_thread(importlib.import_module, "reconciler.server")
-        await server.serve(settings, stop, listening)
-    except (OSError, UserError) as error:
-        why = f"cannot serve MCP on port {settings.http_port}: {error}"
-        problem = str(error) if isinstance(error, UserError) else f"{why}; set {PORT_VARIABLE} to another port"
-        logger.warning("no MCP endpoint", error=problem)
-        listening(0, problem)
-        await stop.wait()
+    server = await asyncio.to_thread(importlib.import_module, "reconciler.server")
+    told = ""
+    while not stop.is_set():
+        try:
+            await server.serve(settings, stop, listening)
+        except (OSError, UserError) as error:
+            problem = _no_http(settings, error)
+            if problem != told:
+                logger.warning("no MCP endpoint", error=problem)
+                listening(0, problem)
+            told = problem
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), HTTP_AGAIN)
+
+
+def _no_http(settings: Settings, error: OSError | UserError) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if error.errno in {errno.EADDRINUSE, errno.EACCES} and not error.filename:
+        return f"cannot serve MCP on port {settings.http_port}: {error}; set {PORT_VARIABLE} to another port"
+    where = f" with {error.filename}" if error.filename else ""
+    return f"cannot serve MCP{where}: {(error.strerror or str(error)).lower()}; it is tried again"
 
 
 def _greet(settings: Settings, console: Console) -> None:

@@ -85,6 +85,8 @@ def test_quiet_is_who_neither_answers_nor_works(
     probe = Probe(health=Health.UNRESPONSIVE)
 
     for at in (100.0, 101.0, 102.0):
-        probe = quiet.judge(running(), replace(probe, at=at, misses=1, answers=answers))
+        monkeypatch.setattr("reconciler.local.activity.time.clock_gettime", lambda _clock, at=at: at)
+        # It was asked five seconds before, and is judged by what it did until its work was looked at.
+        probe = quiet.judge(running(), replace(probe, at=at - 5, misses=1, answers=answers))
 
     assert probe.quiet_since == since

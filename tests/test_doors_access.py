@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -66,6 +67,30 @@ async def test_the_endpoint_is_of_this_machine_alone(served: tuple[World, int]) 
     ]
 
     assert [(address.ip, address.port) for address in listening] == [("127.0.0.1", port)]
+
+
+def test_what_is_in_the_way_of_the_endpoint_is_told_and_waited_for(world: World) -> None:
+    """A taken port with the way out of that; a token that cannot be made, without that. Both are tried again."""
+
+    def told() -> tuple[str, int]:
+        controller = published.read(world.home).controller
+        return (" ".join(controller.warnings), controller.http_port) if controller else ("", 0)
+
+    token_file = world.home.controller / "token"
+    token_file.mkdir(parents=True)
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        world.environment["OPENCODE_MANAGER_PORT"] = str(port)
+        world.start()
+        world.until(lambda: str(token_file) in told()[0], "a token that cannot be made")
+        assert "OPENCODE_MANAGER_PORT" not in told()[0]
+        token_file.rmdir()
+        world.until(lambda: f"port {port}" in told()[0], "a taken port")
+        assert "set OPENCODE_MANAGER_PORT to another" in told()[0]
+
+    world.until(lambda: told() == ("", port), "an endpoint")
 
 
 async def test_the_token_is_in_its_file_and_nowhere_else(served: tuple[World, int]) -> None:

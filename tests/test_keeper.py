@@ -17,7 +17,7 @@ from reconciler import crash
 from reconciler.facts import Phase
 from reconciler.local import processes, proofs, spawn
 from reconciler.local.processes import KeeperError
-from tests.support.bench import HOSTILE, OFFSPRING, SECRET, SERVICE, Bench, a_bench, children, gone
+from tests.support.bench import HOSTILE, OFFSPRING, SECRET, SERVICE, Bench, a_bench, children, gone, kill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -129,7 +129,7 @@ class TestCrashes:
     async def test_a_keeper_killed_before_the_gate_opens(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, point: str
     ) -> None:
-        """The service never runs, nothing is left, and the next start works."""
+        """The service never runs, nothing is left, its end is no crash, and the next start works."""
         monkeypatch.setenv(crash.VARIABLE, point)
         with pytest.raises(KeeperError, match="its keeper died before it answered"):
             await bench.start("ignore")
@@ -139,6 +139,8 @@ class TestCrashes:
 
         await bench.until(lambda: bench.living() == [])
         assert bench.silent()
+        ended = bench.facts().exit
+        assert ended is None if point != "after-record" else ended and ended.asked
         await bench.start("ignore")
         assert bench.hear("leader") == [bench.facts().pid]
 
@@ -161,6 +163,14 @@ class TestCrashes:
             await bench.start("ignore")
         await processes.adopt(bench.run, SERVICE)
         assert (bench.facts().phase, bench.facts().pid) == (Phase.RUNNING, pid)
+        assert bench.pid_file.read_text() == f"{pid}\n"
+
+        await kill(bench.facts().keeper_pid)
+        await kill(pid)
+        await processes.adopt(bench.run, SERVICE)
+        facts = await bench.exited()
+        assert facts.exit is not None
+        assert (facts.exit.asked, facts.exit.failed) == (False, True)
 
     async def test_a_controller_that_dies_while_it_hands_over_the_job(self, bench: Bench) -> None:
         """A job that is not whole is no job."""

@@ -129,6 +129,27 @@ def test_a_ledger_of_other_types_is_set_aside_and_made_again(world: World) -> No
     assert list(ledger.parent.glob("ledger.broken-*.json"))
 
 
+def test_a_deleted_ledger_is_made_again_from_what_was_published(world: World) -> None:
+    """Ports of a stopped project and its restart counts are kept, and the loss is told."""
+    world.light("app")
+    world.start()
+    os.kill(world.ready("app")["agent"]["pid"], signal.SIGKILL)
+    before = world.wait("app", lambda status: is_ready(status) and status["agent"]["restarts"] == 1)
+    world.light("app", state="stopped")
+    world.wait("app", lambda status: status["reason"] == "Stopped")
+    world.kill()
+    ledger = world.home.sandbox("app").ledger
+    ledger.unlink()
+
+    world.start()
+
+    after = world.wait("app", lambda status: status["reason"] == "Stopped" and status["warnings"])
+    assert f"{ledger} was missing" in after["warnings"][0]
+    for service in ("agent", "bridge"):
+        assert after[service]["port"] == before[service]["port"]
+        assert after[service]["restarts"] == before[service]["restarts"]
+
+
 def test_a_sandbox_that_is_put_back_switches_nothing_off(world: World) -> None:
     """A ledger without a spec, that nobody knew, and then a spec that goes: stopped as ever."""
     for name in ("app", "shop", "blog"):

@@ -7,6 +7,7 @@ Does not belong here: asking it (`health`), or ending it (`plan`).
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -45,14 +46,18 @@ class Quiet:
         self._seen: dict[str, tuple[float, float]] = {}
 
     def judge(self, facts: ServiceFacts, probe: Probe) -> Probe:
-        """The probe with `quiet_since` set while it misses answers and works at nothing."""
+        """The probe with `quiet_since` set while it misses answers and works at nothing.
+
+        It counts from this look at its work, not from the question: a question without an answer takes seconds.
+        """
         if not probe.misses or probe.answers or facts.pid is None:
             self._seen.pop(facts.run_id, None)
             return replace(probe, quiet_since=None)
         used = processor_time(facts.pid, facts.keeper_pid)
-        at, before = self._seen.get(facts.run_id, (probe.at, used))
-        self._seen[facts.run_id] = probe.at, used
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        at, before = self._seen.get(facts.run_id, (now, used))
+        self._seen[facts.run_id] = now, used
         # Less than before: something of it ended whose time nobody was left to count.
-        idle = 0 <= used - before <= IDLE * max(0.0, probe.at - at) + 1 / _TICKS
-        since = probe.quiet_since if idle and probe.quiet_since is not None else probe.at
+        idle = 0 <= used - before <= IDLE * max(0.0, now - at) + 1 / _TICKS
+        since = probe.quiet_since if idle and probe.quiet_since is not None else now
         return replace(probe, quiet_since=since)

@@ -123,7 +123,7 @@ class Holder:
                 "run_id": self._run["run_id"],
                 "code": code if code is not None and code >= 0 else None,
                 "signal": -code if code is not None and code < 0 else None,
-                "asked": self._asked,
+                "asked": self._asked or not (self._ancestor or proofs.began(self._run, self._place.exit)),
                 "out_of_memory": code == -signal.SIGKILL and self._kills.happened(),
                 "at": at,
                 "at_wall": time.time(),
@@ -207,10 +207,9 @@ class Holder:
 
     def _finish(self) -> None:
         """The pid file goes first: who sees `emptied` may start the next run."""
-        pid_file = self._run["pid_file"]
-        if proofs.read_bytes(pid_file).strip() == str(self._run["leader"]["pid"]).encode():
+        if proofs.is_named(self._run):
             with contextlib.suppress(OSError):
-                os.unlink(pid_file)
+                os.unlink(self._run["pid_file"])
         self._exit["emptied"] = True
         self._record_exit()
 

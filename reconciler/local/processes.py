@@ -97,7 +97,7 @@ def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
         digest=run["digest"],
         started=run["started"],
         started_wall=run["started_wall"],
-        exit=_exit(run, ended, over=phase is Phase.EXITED),
+        exit=_exit(place, run, ended, over=phase is Phase.EXITED),
     )
 
 
@@ -107,7 +107,7 @@ def _phase(*, leader: bool, kept: bool, stopping: bool) -> Phase:
     return Phase.ORPHANED if leader else Phase.EXITED
 
 
-def _exit(run: dict[str, Any], ended: dict[str, Any], *, over: bool) -> Exit | None:
+def _exit(place: Place, run: dict[str, Any], ended: dict[str, Any], *, over: bool) -> Exit | None:
     """How the run ended; of an unknown cause when it is over and nobody recorded it."""
     try:
         if ended.get("run_id") == run["run_id"]:
@@ -123,7 +123,11 @@ def _exit(run: dict[str, Any], ended: dict[str, Any], *, over: bool) -> Exit | N
             )
     except (LookupError, TypeError, ValueError):
         pass  # a record that is not whole says nothing
-    return Exit(run_id=run["run_id"], boot_id=run["boot_id"], asked=run["stopping"]) if over else None
+    if not over:
+        return None
+    return Exit(
+        run_id=run["run_id"], boot_id=run["boot_id"], asked=run["stopping"] or not proofs.began(run, place.exit)
+    )
 
 
 def _cause(run: dict[str, Any], ended: dict[str, Any]) -> str:

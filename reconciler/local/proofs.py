@@ -5,7 +5,7 @@ it, so it is standard library only, imports nothing of ours, and keeps to the fe
 Does not belong here: signals, or any decision.
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH104, PTH115, PTH116, PTH123, PTH208
+# ruff: noqa: PTH104, PTH113, PTH115, PTH116, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -278,6 +278,19 @@ def nobodys_run() -> Record:
 def finished(run: Record, ended: Record) -> bool:
     """Whether nothing of a recorded run can be left."""
     return run["boot_id"] != boot_id() or (ended.get("run_id") == run["run_id"] and ended.get("emptied") is True)
+
+
+def is_named(run: Record) -> bool:
+    """Whether this run's pid file names its leader: it does from when the leader was let go until nothing is left."""
+    return read_bytes(run["pid_file"]).strip() == str(run["leader"]["pid"]).encode()
+
+
+def began(run: Record, exit_record: str) -> bool:
+    """Whether a run without an exit record of its own was ever let go: a keeper may have been killed before it did.
+
+    A broken exit record may be the one of its end, when its pid file went.
+    """
+    return is_named(run) or (os.path.isfile(exit_record) and not read_record(exit_record))
 
 
 def replace(path: str, data: bytes, *, durable: bool = True) -> None:

@@ -79,13 +79,18 @@ def start(place: Place) -> Holder | None:
     crash.point("after-release")
     with open(failure, "rb") as pipe:  # closed by the exec
         problem = pipe.read().decode()
-    with contextlib.suppress(OSError):  # for people only
-        proofs.replace(run["pid_file"], b"%d\n" % pid, durable=False)
+    write_pid_file(run)
     answer(problem or "started")
     holder = Holder(place, run, signals, None, ancestor=True)
     holder.locks = locks
     holder.guards = [keeper_guard, guard]
     return holder
+
+
+def write_pid_file(run: Record) -> None:
+    """For people, and for `proofs.is_named`."""
+    with contextlib.suppress(OSError):
+        proofs.replace(run["pid_file"], b"%d\n" % run["leader"]["pid"], durable=False)
 
 
 def take_guard(folder: str, part: str) -> _socket.socket:
@@ -213,6 +218,9 @@ def adopt(place: Place) -> Holder:
         leader = proofs.open_proved(run["leader"], run["marker"])
         run["keeper"] = proofs.identify(os.getpid())
         proofs.write_record(place.run, run)
+        # The keeper before us may have died before it wrote it. One still at the gate, which ends now, has no marker.
+        if leader is not None and not proofs.is_named(run) and proofs.has_variable(run["leader"]["pid"], run["marker"]):
+            write_pid_file(run)
         with contextlib.suppress(OSError):  # the service goes on without its log being capped
             open_log(log_of(run))
     else:

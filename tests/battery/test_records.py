@@ -124,10 +124,13 @@ class Row:
                 found[member.project][service] = member.process.pid
         return found
 
-    def ports(self) -> dict[str, list[int]]:
-        """Those published, of what runs."""
-        running = [name for name, reason in self.wanted.items() if reason == "Running"]
-        return {name: [self.world.status(name)[service]["port"] for service in SERVICES] for name in running}
+    def kept(self) -> dict[str, list[tuple[int, int]]]:
+        """Ports and restarts as published, also of what is stopped."""
+        told = {name: self.world.status(name) for name in self.names}
+        return {
+            name: [(told[name][service]["port"], told[name][service]["restarts"]) for service in SERVICES]
+            for name in self.names
+        }
 
 
 @pytest.fixture(name="row", scope="module")
@@ -147,8 +150,8 @@ def cuts(size: int, rounds: range) -> Iterator[list[int]]:
 
 @pytest.mark.xdist_group("records")
 def test_a_broken_ledger(row: Row, score: Score) -> None:
-    """A ledger cut at any byte while no controller lives: nobody is restarted, and what runs keeps its port."""
-    world, living, ports = row.world, row.services(), row.ports()
+    """A ledger cut at any byte while no controller lives: no restart, ports and counts are kept, and it is told."""
+    world, living, kept = row.world, row.services(), row.kept()
     size = min(len(world.home.sandbox(name).ledger.read_bytes()) for name in row.names)
     for places in cuts(size, score.times(2, 150)):
         world.kill()
@@ -158,9 +161,11 @@ def test_a_broken_ledger(row: Row, score: Score) -> None:
             score.tried()
         row.start_over()
         score.expect(row.services() == living, f"cut at {places}: {living} became {row.services()}")
-        score.expect(row.ports() == ports, f"cut at {places}: ports were {ports} and are {row.ports()}")
+        score.expect(row.kept() == kept, f"cut at {places}: kept was {kept} and is {row.kept()}")
         for name, reason in row.wanted.items():
-            score.expect(world.status(name)["reason"] == reason, f"{name} is {world.status(name)['reason']}")
+            status = world.status(name)
+            score.expect(status["reason"] == reason, f"{name} is {status['reason']}")
+            score.expect("ledger.json was broken" in str(status["warnings"]), f"the loss of {name} is not told")
 
 
 @pytest.mark.xdist_group("records")
@@ -211,9 +216,12 @@ def test_no_part_of_a_record_is_taken_for_all_of_it(row: Row, score: Score) -> N
         score.tried()
         sandbox.ledger.write_bytes(whole[:length])
         before = set(sandbox.run.glob("ledger.broken-*.json"))
-        score.expect(Ledgers(row.world.home).get("p0") is None, f"cut at {length} a ledger is taken for whole")
+        ledgers = Ledgers(row.world.home)
+        ledgers.get("p0")
+        score.expect("was broken" in ledgers.loss("p0"), f"cut at {length} a ledger is taken for whole")
         [aside] = set(sandbox.run.glob("ledger.broken-*.json")) - before
         score.expect(aside.read_bytes() == whole[:length], f"cut at {length} the ledger was not set aside")
         aside.unlink()
     sandbox.ledger.write_bytes(whole)
-    score.expect(Ledgers(row.world.home).get("p0") is not None, "the whole ledger is not read")
+    ledgers = Ledgers(row.world.home)
+    score.expect(ledgers.get("p0") is not None and not ledgers.loss("p0"), "the whole ledger is not read")
