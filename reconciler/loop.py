@@ -336,6 +336,7 @@ class Loop:
             self._index.write(self._identity(self._warnings), projects)
         except OSError as error:
             log.warning("cannot publish", error=str(error))
+            self._aged = True  # again soon, news or not
 
     async def _tidy(self) -> None:
         while True:

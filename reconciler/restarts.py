@@ -47,7 +47,9 @@ def account(record: RestartRecord, ended: Exit | None, policy: str, now: Now) ->
     """The record after this exit was seen. Seeing the same exit again changes nothing."""
     if ended is None or ended.run_id == record.counted:
         return record
-    if ended.asked or ended.boot_id != now.boot_id:
+    if ended.asked:
+        return replace(record, not_before=0.0)
+    if ended.boot_id != now.boot_id:
         return replace(record, counted=ended.run_id, not_before=0.0)
     seen = replace(
         record,

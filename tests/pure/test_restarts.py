@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from reconciler import restarts
 from reconciler.facts import Exit, RestartRecord
-from tests.pure.worlds import NOW
+from reconciler.plan import make_plan
+from tests.pure.worlds import NOW, converged, exited, ledger, view
 
 CRASH = Exit(run_id="run-1", code=1, at=NOW.boot, boot_id=NOW.boot_id, lived=3.0)
 
@@ -52,10 +53,14 @@ def test_the_same_exit_counts_once() -> None:
 
 
 def test_an_exit_we_asked_for_is_no_crash() -> None:
-    """A stop is not counted."""
-    record = restarts.account(RestartRecord(), replace(CRASH, asked=True), "always", NOW)
+    """A stop is not counted, and waited for by nobody; what is started after it is told to be wanted."""
+    ended = replace(CRASH, asked=True)
+    record = restarts.account(RestartRecord(not_before=NOW.boot + 9), ended, "always", NOW)
+    facts = converged(agent=replace(exited(), exit=ended))
+    plan = make_plan(view(facts=facts, ledger=ledger(restarts={"agent": record})))
 
-    assert record.count == 0
+    assert record == RestartRecord()
+    assert [action.cause for action in plan.actions] == ["running is wanted"]
 
 
 def test_being_wedged_counts_once_however_many_tries_its_end_takes() -> None:
