@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -20,7 +23,6 @@ from tests.support.world import World, a_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytest_plugins = ["tests.support.scoreboard"]
 
@@ -85,6 +87,17 @@ def _opencode_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return asyncio.run(toolchains.provide(OPENCODE, OPENCODE.default_version))
     finally:
         lock.close()
+
+
+@pytest.fixture(name="clients", scope="session")
+def _clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The MCP clients that are not Python, installed."""
+    clients = tmp_path_factory.mktemp("clients")
+    for name in ("package.json", "package-lock.json", "story.mjs"):
+        shutil.copy(Path(__file__).parent / "clients" / name, clients)
+    install = ("npm", "ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund")
+    subprocess.run(install, cwd=clients, check=True, capture_output=True, timeout=120)
+    return clients
 
 
 @pytest.fixture(name="real_world")

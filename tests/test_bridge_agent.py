@@ -6,9 +6,7 @@ import asyncio
 import functools
 import json
 import os
-import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -22,24 +20,13 @@ from tests.support.live import PATIENCE, _bridge, _calm, _model, _opencode, say,
 from tests.support.opencode import PASSWORD, OpenCode
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.world import World
 
 __all__ = ["_bridge", "_calm", "_model", "_opencode"]
 
-CLIENTS = Path(__file__).parent / "clients"
-
 pytestmark = pytest.mark.xdist_group("bridge-agent")  # one OpenCode for all of them
-
-
-@pytest.fixture(name="clients", scope="module")
-def _clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clients that are not Python, installed."""
-    clients = tmp_path_factory.mktemp("clients")
-    for name in ("package.json", "package-lock.json", "story.mjs"):
-        shutil.copy(CLIENTS / name, clients)
-    install = ("npm", "ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund")
-    subprocess.run(install, cwd=clients, check=True, capture_output=True, timeout=PATIENCE)
-    return clients
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -249,9 +236,9 @@ async def test_health_shows_the_agent(bridge: Bridge) -> None:
 def test_a_client_that_is_not_python_does_the_same(bridge: Bridge, opencode: OpenCode, clients: Path) -> None:
     """The TypeScript SDK, which checks every answer against its schema."""
     environment = os.environ | {
-        "BRIDGE_URL": bridge.url,
-        "BRIDGE_TOKEN": support.TOKEN,
-        "TARGET": str(opencode.repo / "from-typescript.txt"),
+        "MCP_URL": f"{bridge.url}/mcp",
+        "TOKEN": support.TOKEN,
+        "TARGETS": json.dumps({"": str(opencode.repo / "from-typescript.txt")}),
     }
     command = ("node", "story.mjs")
     done = subprocess.run(
@@ -261,8 +248,8 @@ def test_a_client_that_is_not_python_does_the_same(bridge: Bridge, opencode: Ope
     assert done.returncode == 0, done.stderr
     story = json.loads(done.stdout)
     assert story["tools"] == 21
-    assert story["answer"]["state"] == "done"
-    assert "+from TypeScript" in story["diff"]["patch"]
+    assert story["stories"][""]["answer"]["state"] == "done"
+    assert "+from TypeScript" in story["stories"][""]["diff"]["patch"]
     assert any("write" in report for report in story["reports"])
 
 

@@ -151,6 +151,32 @@ async def test_two_projects_work_at_once(pair: World, model: FakeModel) -> None:
     assert pair.home.sandbox("red").repo.joinpath("meanwhile.txt").exists()
 
 
+def test_a_client_that_is_not_python_works_in_both(pair: World, clients: Path) -> None:
+    """The TypeScript SDK, in two projects at once through the one address: each agent changes its own clone."""
+    targets = {name: str(pair.home.sandbox(name).repo / f"from-typescript-{name}.txt") for name in ("blue", "red")}
+    token = (pair.home.controller / "token").read_text().strip()
+    environment = os.environ | {"MCP_URL": url(pair), "TOKEN": token, "TARGETS": json.dumps(targets)}
+    done = subprocess.run(
+        ("node", "story.mjs"),
+        cwd=clients,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["tools"] == len(TOOLS) + 6
+    for name, other in (("blue", "red"), ("red", "blue")):
+        story = told["stories"][name]
+        assert story["answer"]["state"] == "done"
+        assert f"+from TypeScript to {name}" in story["diff"]["patch"]
+        assert f"from TypeScript to {other}" not in story["diff"]["patch"]
+    assert any("write" in report for report in told["reports"])
+
+
 async def test_a_killed_agent_is_reached_again_by_the_same_client(pair: World) -> None:
     """Its session is still there; the other project noticed nothing."""
     async with one_address(pair) as client:

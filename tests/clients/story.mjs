@@ -1,12 +1,13 @@
-// A client that is not Python: connects to a bridge (BRIDGE_URL, BRIDGE_TOKEN), has a file written (TARGET) and prints
-// what it saw as one JSON document. Run by tests/test_bridge_agent.py.
+// A client that is not Python: connects to a bridge, or to the one address of all projects (MCP_URL, TOKEN), has a file
+// written in each of the targets (TARGETS: JSON of project to path; the project "" for a bridge) and prints what it saw
+// as one JSON document. Run by tests/test_bridge_agent.py and tests/test_router.py.
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 
-const { BRIDGE_URL, BRIDGE_TOKEN, TARGET } = process.env;
+const { MCP_URL, TOKEN, TARGETS } = process.env;
 const client = new Client({ name: "story", version: "1.0.0" });
-const headers = { Authorization: `Bearer ${BRIDGE_TOKEN}` };
-await client.connect(new StreamableHTTPClientTransport(new URL(`${BRIDGE_URL}/mcp`), { requestInit: { headers } }));
+const headers = { Authorization: `Bearer ${TOKEN}` };
+await client.connect(new StreamableHTTPClientTransport(new URL(MCP_URL), { requestInit: { headers } }));
 
 const reports = [];
 async function call(tool, args = {}) {
@@ -17,9 +18,14 @@ async function call(tool, args = {}) {
 }
 
 const tools = (await client.listTools()).tools.length; // also makes the SDK check every answer against its schema
-const { sessionId } = await call("session-create", { title: "story" });
-const directive = JSON.stringify({ filePath: TARGET, content: "from TypeScript\n" });
-const answer = await call("session-message", { sessionId, content: `[[tool:write ${directive}]]` });
-const diff = await call("vcs-diff");
+async function story([project, filePath]) {
+  const where = project ? { project } : {};
+  const { sessionId } = await call("session-create", { ...where, title: "story" });
+  const directive = JSON.stringify({ filePath, content: `from TypeScript to ${project}\n` });
+  const answer = await call("session-message", { ...where, sessionId, content: `[[tool:write ${directive}]]` });
+  return [project, { answer, diff: await call("vcs-diff", where) }];
+}
+
+const stories = await Promise.all(Object.entries(JSON.parse(TARGETS)).map(story)); // at once
 await client.close();
-console.log(JSON.stringify({ tools, answer, diff, reports }));
+console.log(JSON.stringify({ tools, reports, stories: Object.fromEntries(stories) }));
