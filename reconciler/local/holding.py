@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from reconciler.local.proofs import Place, Record
 
 PATROL = 15.0
-"""Seconds between looks at the log and at our own files, when nothing else happens."""
+"""Seconds between looks at the log and at our own files, when nothing else happens but that the log grows."""
+CALM_PATROL = 60.0
+"""The same while it does not: with 100 services each look a minute costs 0.025 s of processor time (measured)."""
 LINGER = 2.0
 """Seconds that what the leader left behind gets between TERM and KILL."""
 ALONE = 0.2
@@ -84,6 +86,7 @@ class Holder:
         self._kill_at = float("inf")
         self._again = AGAIN
         self._patrol_at = 0.0
+        self._log_size = -1
         self.locks: dict[str, int] = {}
         """Paths and descriptors of what we hold, to be taken again should somebody delete them."""
         self.guards: list[object] = []
@@ -175,7 +178,8 @@ class Holder:
             self._terms.pop(0)
             self._tree.ask_to_end()
         if now >= self._patrol_at:
-            self._patrol_at = now + PATROL
+            before, self._log_size = self._log_size, os.fstat(2).st_size
+            self._patrol_at = now + (CALM_PATROL if self._log_size == before else PATROL)
             if not self._ancestor:
                 self._tree.look()  # to know them should their parents go
             if not os.path.isdir(self._place.folder):
