@@ -46,7 +46,7 @@ class Engine(Protocol):
         """Where the project lives, for people."""
 
     def tidy(self) -> None:
-        """Housekeeping that nobody waits for. Blocking: called in a thread."""
+        """Housekeeping that may be broken off. Blocking: called in a thread."""
 
     async def close(self) -> None:
         """Let go of everything watched; what runs goes on."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from reconciler import published, spec, specfiles, tombstones, watching
+from reconciler import published, spec, specfiles, threads, tombstones, watching
 from reconciler.plan import Plan
 from reconciler.queue import WorkQueue
 from reconciler.reconcile import Project, Reconciler
@@ -340,10 +340,7 @@ class Loop:
 
     async def _tidy(self) -> None:
         while True:
-            try:
-                await asyncio.to_thread(self._engine.tidy)
-            except OSError as error:
-                log.warning("cannot tidy", error=str(error))
+            await threads.until_the_exit(self._engine.tidy)
             await asyncio.sleep(TIDY)
 
 

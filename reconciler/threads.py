@@ -1,12 +1,13 @@
-"""Work that must be finished once it is begun.
+"""Work in threads: what must be finished once it is begun, and what may be broken off.
 
-Belongs here: waiting for a thread that a cancelled pass cannot call back, so that nothing goes on unseen.
+Belongs here: waiting for a thread that nobody can call back. Does not belong here: the work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -31,3 +32,18 @@ async def to_the_end(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
         if not work.cancelled():
             work.exception()  # nobody will ask for it any more
         raise
+
+
+async def until_the_exit(function: Callable[[], object]) -> None:
+    """Run a function in a thread that nobody waits for when this process ends."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def run() -> None:
+        try:
+            function()
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done.wait()

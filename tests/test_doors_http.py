@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -14,9 +10,8 @@ import mcp_types
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from reconciler import client as asking
 from reconciler import specfiles
-from tests.support.doors import ERAS, _served, assert_nowhere, connect, fields, fix_port, said, serving, token
+from tests.support.doors import ERAS, _served, assert_nowhere, connect, fields, said, start_arguments, token
 from tests.support.world import PATIENCE, World
 
 if TYPE_CHECKING:
@@ -47,27 +42,6 @@ ANNOTATIONS = {
     "opencode_list": (True, False, True, False),
 }
 """Read only, destructive, idempotent, open world."""
-
-
-class Notices:
-    """Progress as a client hears it."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[float, float, str]] = []
-        self.first = asyncio.Event()
-
-    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
-        self.heard.append((time.monotonic(), progress, message or ""))
-        assert total is not None
-        self.first.set()
-
-    @property
-    def numbers(self) -> list[float]:
-        return [number for _, number, _ in self.heard]
-
-
-def start_arguments(world: World, name: str, seconds: float = PATIENCE) -> dict[str, Any]:
-    return {"project_name": name, "git_url": str(world.origin), "wait_seconds": seconds}
 
 
 # -- the story --------------------------------------------------------------------------------------------------------
@@ -218,68 +192,6 @@ async def test_a_wait_that_makes_no_sense_is_refused_before_anything_is_written(
     assert not specfiles.spec_path(world.specs, "patient").exists()
 
 
-# -- waiting ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", ERAS)
-async def test_a_long_wait_is_never_silent_and_ends_with_how_far_it_is(world: World, mode: str) -> None:
-    """An agent that is never healthy: progress often enough for any client, and no error at the end."""
-    world.light("slow", mode="deaf", state="stopped")
-    port = serving(world)
-    notices = Notices()
-    wait = 2 * asking.HEARTBEAT + 2
-    async with connect(world, port, mode) as client:
-        began = time.monotonic()
-        answer = await client.call_tool(
-            "opencode_start", start_arguments(world, "slow", wait), progress_callback=notices
-        )
-        ended = time.monotonic()
-
-    assert not answer.is_error
-    assert (fields(answer)["status"], fields(answer)["converged"]) == ("in_progress", False)
-    assert ended - began >= wait
-    assert notices.numbers == sorted(set(notices.numbers))
-    times = [began, *(at for at, _, _ in notices.heard), ended]
-    # The heartbeat is 5 s; a client gives up after 60: ten times the one is far below the other.
-    assert max(b - a for a, b in itertools.pairwise(times)) < 30
-    assert len(notices.heard) >= 3
-    assert any("agent" in message for _, _, message in notices.heard)
-
-
-async def test_no_wait_answers_at_once(world: World) -> None:
-    """Zero seconds: the spec is written, and the answer says that it is under way."""
-    world.light("quick", mode="deaf", state="stopped")
-    port = serving(world)
-    async with connect(world, port) as client:
-        answer = fields(await client.call_tool("opencode_start", start_arguments(world, "quick", 0)))
-
-    assert answer["status"] == "in_progress"
-    assert "running" in specfiles.spec_path(world.specs, "quick").read_text()
-
-
-@pytest.mark.parametrize("mode", ERAS)
-async def test_a_client_that_goes_away_loses_only_the_answer(world: World, mode: str) -> None:
-    """The spec was written before the wait, and is acted on."""
-    world.light("left", mode="deaf", state="stopped")
-    port = serving(world)
-    notices = Notices()
-
-    async def impatient() -> None:
-        async with connect(world, port, mode) as client:
-            await client.call_tool("opencode_start", start_arguments(world, "left", 300), progress_callback=notices)
-
-    task = asyncio.create_task(impatient())
-    await asyncio.wait_for(notices.first.wait(), PATIENCE)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-    assert "running" in specfiles.spec_path(world.specs, "left").read_text()
-    await asyncio.to_thread(world.wait, "left", lambda status: status["reason"] == "Starting")
-    async with connect(world, port, mode) as client:
-        assert fields(await client.call_tool("opencode_list", {}))["controller_running"]
-
-
 # -- destroy ----------------------------------------------------------------------------------------------------------
 
 
@@ -353,46 +265,3 @@ async def test_unpushed_work_blocks_a_destroy_with_the_list_of_it(served: tuple[
 
     assert fields(done)["status"] == "success", said(done)
     assert not world.home.sandbox("worked").path.exists()
-
-
-# -- the life of the controller ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", ERAS)
-async def test_a_client_goes_on_after_the_controller_was_killed_and_restarted(world: World, mode: str) -> None:
-    """The same client object; nothing is kept in the controller that it would miss."""
-    fix_port(world)
-    world.light("app")
-    port = serving(world)
-    world.ready("app")
-    async with connect(world, port, mode) as client:
-        before = fields(await client.call_tool("opencode_status", {"project_name": "app"}))
-        world.kill()
-        assert serving(world) == port
-        after = fields(await client.call_tool("opencode_start", start_arguments(world, "app")))
-
-    assert after["status"] == "success"
-    assert after["opencode_pid"] == before["opencode_pid"]
-
-
-@pytest.mark.parametrize("mode", ERAS)
-async def test_a_controller_that_is_ended_answers_who_waits_and_exits_soon(world: World, mode: str) -> None:
-    """Three seconds is the promise; the limit here is for a loaded machine."""
-    world.light("slow", mode="deaf", state="stopped")
-    port = serving(world)
-    notices = Notices()
-    async with connect(world, port, mode) as client:
-        await client.list_tools()  # which the client would else ask for after the answer, to check it
-        call = asyncio.create_task(
-            client.call_tool("opencode_start", start_arguments(world, "slow", 300), progress_callback=notices)
-        )
-        await asyncio.wait_for(notices.first.wait(), PATIENCE)
-        [controller] = world.controllers
-
-        controller.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(controller.wait, 20)
-        answer = await asyncio.wait_for(call, 20)
-
-    assert code == 0
-    assert fields(answer)["status"] == "in_progress"
-    assert "running" in specfiles.spec_path(world.specs, "slow").read_text()

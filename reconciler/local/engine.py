@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import stat
-import time
 from typing import TYPE_CHECKING
 
-from reconciler.local import processes, spawn
+from reconciler.local import processes, spawn, tidying
 from reconciler.local.act import Actor
 from reconciler.local.observe import Observer
 from reconciler.local.processes import ExitWatch
@@ -74,16 +72,10 @@ class LocalEngine:
         return str(self._settings.home.sandbox(name).path)
 
     def tidy(self) -> None:
-        """Delete what has been in the trash long enough."""
-        oldest = time.time() - self._settings.trash_days * 86400
-        unfinished = time.time() - 86400  # of installations that were killed
-        for folder, pattern, limit in (
-            (self._settings.home.trash, "*", oldest),
-            (self._settings.home.toolchains, ".*", unfinished),
-        ):
-            for place in folder.glob(pattern):
-                if place.lstat().st_ctime < limit:
-                    shutil.rmtree(place, ignore_errors=True)
+        """Delete what has been in the trash long enough, and installations that were killed a day ago. Blocking."""
+        home = self._settings.home
+        tidying.delete_older(home.trash, "*", self._settings.trash_days * tidying.DAY)
+        tidying.delete_older(home.toolchains, ".*", tidying.DAY)
 
     async def close(self) -> None:
         """Let go of what is watched; the services go on."""

@@ -1,12 +1,14 @@
 """Real MCP clients of a world's controller, and what is asked of it over plain HTTP.
 
-Belongs here: finding the endpoint and its token, connecting in either era of the protocol, a fixed port.
+Belongs here: finding the endpoint and its token, connecting in either era of the protocol, hearing progress.
 Does not belong here: any opinion on what the tools answer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -15,7 +17,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from reconciler import published
-from tests.support.world import a_world
+from tests.support.world import PATIENCE, a_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -67,6 +69,27 @@ async def connect(world: World, port: int, mode: str = "auto", **options: Any) -
         ) as client,
     ):
         yield client
+
+
+class Notices:
+    """Progress as a client hears it."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[float, float, str]] = []
+        self.first = asyncio.Event()
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        self.heard.append((time.monotonic(), progress, message or ""))
+        assert total is not None
+        self.first.set()
+
+    @property
+    def numbers(self) -> list[float]:
+        return [number for _, number, _ in self.heard]
+
+
+def start_arguments(world: World, name: str, seconds: float = PATIENCE) -> dict[str, Any]:
+    return {"project_name": name, "git_url": str(world.origin), "wait_seconds": seconds}
 
 
 def said(answer: CallToolResult) -> str:
