@@ -21,10 +21,10 @@ from mcp.client.streamable_http import streamable_http_client
 from reconciler import published
 from tests.support import sshd
 from tests.support.fakemodel import FakeModel, provider
-from tests.support.world import World, git, make_repository, read_env
+from tests.support.world import Status, World, git, make_repository, read_env
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from mcp_types import CallToolResult
@@ -170,25 +170,86 @@ def commit_unpushed(world: World) -> None:
     git(repo, "commit", "-q", "-m", "Unpushed work")
 
 
-def test_the_same_by_a_file_written_by_hand(story: World, server: sshd.SshServer) -> None:
-    """The spec is edited with an editor; the key that is added is enough, nobody asks again."""
-    url = server.url(make_repository(story.root / "private"))
-    story.write("api", f"# My own file\ngit:\n  url: {url}\n")
+def by_hand(world: World, text: str) -> None:
+    """Save the spec with an editor."""
+    world.write("blog-api", text)
+
+
+def by_git(world: World, text: str) -> None:
+    """Commit the spec elsewhere, and check that commit out in the specs folder."""
+    upstream = world.root / "upstream"
+    if not upstream.exists():
+        upstream.mkdir()
+        git(upstream, "init", "-q", "-b", "main")
+        git(world.specs, "init", "-q")
+        git(world.specs, "remote", "add", "origin", str(upstream))
+    upstream.joinpath("blog-api.yaml").write_text(text)
+    git(upstream, "add", ".")
+    git(upstream, "commit", "-q", "-m", "What is wanted now")
+    git(world.specs, "fetch", "-q", "origin")
+    git(world.specs, "checkout", "-q", "origin/main")
+
+
+@pytest.mark.parametrize("put", [by_hand, by_git])
+def test_the_same_story_without_any_tool(
+    story: World, server: sshd.SshServer, put: Callable[[World, str], None]
+) -> None:
+    """The key that is added is enough; a restart, a stop, a start and a destroy are edits of the spec."""
+    git_line = f"# My own file\ngit: {{url: {server.url(make_repository(story.root / 'private'))}}}\n"
+    put(story, git_line)
     story.start()
-    waiting = story.wait("api", lambda status: status["reason"] == "WaitingForKey", PATIENCE)
-    assert f"{story.home.deploy_key('api')}.pub" in waiting["message"]
-
+    waiting = story.wait("blog-api", lambda status: status["reason"] == "WaitingForKey", PATIENCE)
+    assert f"{story.home.deploy_key('blog-api')}.pub" in waiting["message"]
     server.authorize(waiting["public_key"])
-    story.write("api", f"# My own file, touched\ngit:\n  url: {url}\n")
+    put(story, f"{git_line}# The key is there.\n")
+    started = story.wait("blog-api", lambda status: status["reason"] == "Running", PATIENCE)
+    assert started["agent"]["restarts"] == 0
 
-    ready = story.wait("api", lambda status: bool(status["ready"]["status"]), PATIENCE)
-    assert ready["agent"]["restarts"] == 0
-    story.write("api", f"# My own file\nstate: stopped\ngit:\n  url: {url}\n")
-    story.wait("api", lambda status: status["reason"] == "Stopped")
+    put(story, f"{git_line}restarted_at: '2026-11-26T12:00'\n")
+    before = {started[service]["pid"] for service in ("agent", "bridge")}
+
+    def is_anew(status: Status) -> bool:
+        return status["reason"] == "Running" and before.isdisjoint({status["agent"]["pid"], status["bridge"]["pid"]})
+
+    restarted = story.wait("blog-api", is_anew, PATIENCE)
+    assert restarted["agent"]["port"] == started["agent"]["port"]
+    assert restarted["agent"]["restarts"] == 0
+
+    put(story, f"{git_line}state: stopped\n")
+    story.wait("blog-api", lambda status: status["reason"] == "Stopped", PATIENCE)
     assert story.processes() == []
-    told_by_tool = story.run("start", "api")
+    put(story, git_line)
+    story.wait("blog-api", lambda status: status["reason"] == "Running", PATIENCE)
+
+    commit_unpushed(story)
+    put(story, f"{git_line}state: absent\n")
+    blocked = story.wait("blog-api", lambda status: status["reason"] == "DestroyBlocked", PATIENCE)
+    assert "Unpushed work" in blocked["message"]
+    put(story, f"{git_line}state: absent\ndiscard_unpushed: true\n")
+    if put is by_git:  # what git tracks is a person's to remove
+        gone = story.wait("blog-api", lambda status: status["reason"] == "Destroyed", PATIENCE)
+        assert "tracked by git" in gone["message"]
+        assert story.specs.joinpath("blog-api.yaml").exists()
+    else:
+        story.until(lambda: not story.status("blog-api"), "a project that is gone", PATIENCE)
+        assert not story.specs.joinpath("blog-api.yaml").exists()
+    assert not story.home.sandbox("blog-api").path.exists()
+    assert not story.home.deploy_key("blog-api").exists()
+    assert story.processes() == []
+
+
+def test_a_tool_changes_one_line_of_a_file_written_by_hand(world: World) -> None:
+    """Comments and order stay."""
+    world.light("api")
+    written = world.specs.joinpath("api.yaml").read_text()
+    world.write("api", f"# My own file\nstate: stopped\n{written}")
+    world.start()
+    world.wait("api", lambda status: status["reason"] == "Stopped")
+
+    told_by_tool = world.run("start", "api")
+
     assert "Status: success" in told_by_tool
-    assert story.specs.joinpath("api.yaml").read_text().startswith("# My own file\nstate: running\n")
+    assert world.specs.joinpath("api.yaml").read_text() == f"# My own file\nstate: running\n{written}"
 
 
 def test_the_real_agent_survives_the_controller_and_is_replaced_when_it_dies(story: World) -> None:
