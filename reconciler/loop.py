@@ -136,7 +136,8 @@ class Loop:
             if look.again is not None:
                 wait = min(wait, max(0.0, look.again - time.monotonic()))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._look.wait()
 
     def _take(self, look: specfiles.Look) -> None:
         """Bring what the folder says into force."""
@@ -316,7 +317,8 @@ class Loop:
         """Write the index soon after something changed, many changes in one write; mere ages seldom."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._dirty.wait(), self._settings.liveness)
+                async with asyncio.timeout(self._settings.liveness):
+                    await self._dirty.wait()
             if self._dirty.is_set() or self._aged:
                 await asyncio.sleep(PUBLISH_GATHER)
                 self._dirty.clear()

@@ -169,7 +169,8 @@ async def _http(settings: Settings, calm: asyncio.Event, stop: asyncio.Event, li
     """The MCP endpoint; where it cannot be served, everything else goes on, and it is tried again."""
     # To load it takes a tenth of a second, which those who wait for their agents need not wait for too.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(calm.wait(), HTTP_PATIENCE)
+        async with asyncio.timeout(HTTP_PATIENCE):
+            await calm.wait()
     server = await asyncio.to_thread(importlib.import_module, "reconciler.server")
     told = ""
     while not stop.is_set():
@@ -182,7 +183,8 @@ async def _http(settings: Settings, calm: asyncio.Event, stop: asyncio.Event, li
                 listening(0, problem)
             told = problem
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), HTTP_AGAIN)
+                async with asyncio.timeout(HTTP_AGAIN):
+                    await stop.wait()
 
 
 def _no_http(settings: Settings, error: OSError | UserError) -> str:

@@ -204,6 +204,7 @@ def test_the_same_story_without_any_tool(
     put(story, f"{git_line}# The key is there.\n")
     started = story.wait("blog-api", lambda status: status["reason"] == "Running", PATIENCE)
     assert started["agent"]["restarts"] == 0
+    assert f"http://127.0.0.1:{started['agent']['port']}" in story.run("status", "blog-api")
 
     put(story, f"{git_line}restarted_at: '2026-11-26T12:00'\n")
     before = {started[service]["pid"] for service in ("agent", "bridge")}
@@ -229,6 +230,7 @@ def test_the_same_story_without_any_tool(
     if put is by_git:  # what git tracks is a person's to remove
         gone = story.wait("blog-api", lambda status: status["reason"] == "Destroyed", PATIENCE)
         assert "tracked by git" in gone["message"]
+        assert "tracked by git" in story.run("status", "blog-api")
         assert story.specs.joinpath("blog-api.yaml").exists()
     else:
         story.until(lambda: not story.status("blog-api"), "a project that is gone", PATIENCE)

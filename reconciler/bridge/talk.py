@@ -178,7 +178,8 @@ class Follower:
         """The event stream is open within, and opened again when it breaks; no caller is left in silence."""
         async with _companion(self._listen()), _companion(self._await_stop()), _companion(self._beat()):
             with contextlib.suppress(TimeoutError):  # then looking now and then must do
-                await asyncio.wait_for(self._opened.wait(), OPENING_LIMIT)
+                async with asyncio.timeout(OPENING_LIMIT):
+                    await self._opened.wait()
             yield
 
     async def announce(self, text: str) -> None:

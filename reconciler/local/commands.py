@@ -114,7 +114,8 @@ class _Child:
             if not self.ended.is_set():
                 self._signal(signal.SIGTERM)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.ended.wait(), GRACE)
+                    async with asyncio.timeout(GRACE):
+                        await self.ended.wait()
             self._signal(signal.SIGKILL)
             await asyncio.wait({self.out.closed, self.err.closed}, timeout=_LAST_WORDS)
         finally:

@@ -166,7 +166,8 @@ class Serving:
                     self._observer.remember(project.name, service, facts.run_id, probe)
                     return Done()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await ended.wait()
             pause = min(1.5 * pause, PAUSES[1])
         log = self._settings.home.log_file(project.name, service.value)
         message = f"the {service} was not ready after {self._settings.start_timeout:.0f} s ({detail}); see {log}"
