@@ -55,7 +55,11 @@ def converge(contender: Contender) -> float:
     """From nothing to the start of the last service."""
     contender.began = began = time.monotonic_ns()
     contender.start()
-    started = contender.stage.starts.wait(contender.stage.services, began)
+    try:
+        started = contender.stage.starts.wait(contender.stage.services, began)
+    except TimeoutError as error:
+        said = "".join(path.read_text(errors="replace")[-2000:] for path in contender.stage.root.glob("*.out"))
+        raise TimeoutError(f"{contender.name}: {error}; it says: {said}") from None
     return since(began, max(start.at for start in started.values()))
 
 
