@@ -11,7 +11,6 @@ for each change (F_NOTIFY) is no way either: a thousand at once are more than Py
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -66,8 +65,9 @@ async def _watch_one(folder: Path, identity: tuple[int, int], hint: Callable[[],
                     task.result()
         finally:
             following.cancel()
-            with contextlib.suppress(asyncio.CancelledError, OSError):
-                await following
+            await asyncio.wait({following})  # not the task itself: its cancellation must not hide ours
+            if not following.cancelled():
+                following.exception()
 
 
 async def _follow(inotify: Inotify, hint: Callable[[], None]) -> None:
