@@ -388,12 +388,15 @@ class Town:
                 if run and not run["stopping"] and run["run_id"] not in wanted.over and run["leader"]["pid"] in living:
                     kept[service] = run["leader"]["pid"]
             before = self.witness.kept[name].counters if name in self.witness.kept else {}
-            counters = {} if crash and name != STEADY else {service: before.get(service, 0) for service in SERVICES}
+            # A leader at its gate looks like its keeper, and may have begun when it is killed for one.
+            begun = any(record(self.world, name, service).get("leader", {}).get("pid") in but for service in SERVICES)
+            free = (crash or begun) and name != STEADY
+            counters = {} if free else {service: before.get(service, 0) for service in SERVICES}
             self.wanted[name] = replace(
                 wanted,
                 kept=wanted.kept if name == STEADY else kept,  # since the turn began
                 counters={} if wanted.state == "gone" else counters,
-                may_wait=crash and name != STEADY,
+                may_wait=free,
             )
 
     def settle(self) -> list[str]:
