@@ -44,8 +44,8 @@ def _row(project: Mapping[str, Any], now: float) -> tuple[str, ...]:
 
 def _trouble(project: Mapping[str, Any]) -> Iterator[str]:
     well = project["ready"]["status"] and not project["stalled"]["status"]
-    texts = [] if well else [project["message"]]
-    for text in filter(None, (*texts, *project["warnings"])):
+    message = project["ready"]["message"] if well else project["message"]
+    for text in filter(None, (message, *project["warnings"])):
         yield ""
         yield from textwrap.wrap(f"{project['name']}: {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     if project["public_key"]:
