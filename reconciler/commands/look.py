@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
-
-import watchfiles
-import yaml
 
 from reconciler import published, reader, render
 from reconciler.names import valid_name
@@ -51,9 +49,11 @@ def status(settings: Settings, options: Namespace) -> int:
 
 def _changes(path: Path) -> Iterator[object]:
     """Whenever something may have changed: what changes before the watch stands would else be seen far too late."""
-    return watchfiles.watch(
+    watchfiles = importlib.import_module("watchfiles")  # 17 ms, which those who look once need not wait for
+    changes: Iterator[object] = watchfiles.watch(
         path, recursive=False, debounce=WATCH_DEBOUNCE, rust_timeout=LOOK_AGAIN, yield_on_timeout=True
     )
+    return changes
 
 
 def _show(settings: Settings, name: str | None, output: str) -> int:
@@ -70,7 +70,10 @@ def _show(settings: Settings, name: str | None, output: str) -> int:
         print(json.dumps(shown if name is None else shown[0], indent=2))
     elif output == "yaml":
         print(
-            yaml.safe_dump([dict(each) for each in shown] if name is None else dict(shown[0]), sort_keys=False), end=""
+            importlib.import_module("yaml").safe_dump(
+                [dict(each) for each in shown] if name is None else dict(shown[0]), sort_keys=False
+            ),
+            end="",
         )
     elif name is None:
         print(render.render_table(shown))
