@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.battery import SERVICES, Wanted, Witness, census, settle, uid
@@ -20,7 +18,6 @@ DICE = random.SystemRandom()
 
 def test_the_controller_killed_at_random_instants_of_a_start(world: World, score: Score) -> None:
     """Kill -9 of the controller at random instants of a first start."""
-    world.environment["PATH"] = f"{Path(sys.executable).parent}:{world.environment['PATH']}"  # no slow shims
     witness = Witness(world)
     world.start()
     span, before = min(undisturbed(world, f"undisturbed{turn}") for turn in range(3)), "undisturbed2"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -331,7 +330,6 @@ class Town:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        world.environment["PATH"] = f"{Path(sys.executable).parent}:{world.environment['PATH']}"  # no slow shims
         self.witness = Witness(world)
         self.turn = 0
         self.wanted: dict[str, Wanted] = {}

@@ -48,7 +48,9 @@ class World:
         """What the product runs with."""
         agents, bridges = ports
         self.environment = {
-            **{key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "HOME", "TMPDIR"}},
+            **{key: value for key, value in os.environ.items() if key in {"LANG", "HOME", "TMPDIR"}},
+            # Our own Python first: a shim of a version manager is slow, and more processes than the one it becomes.
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "OPENCODE_MANAGER_HOME": str(self.home.root),
             "OPENCODE_MANAGER_SPECS": str(self.specs),
             "OPENCODE_MANAGER_PORT": "0",
