@@ -41,7 +41,7 @@ PUBLISH_GATHER: Final = 0.01
 PUBLISH_SHARE: Final = 4.0
 """Times as long as a write took that none follows: with a thousand projects it takes 20 ms."""
 FEW: Final = 10
-"""Specs that change at once for which somebody may be waiting; of more, as from a git pull, nobody overtakes."""
+"""Specs that change at once for which somebody may be waiting; of more, as from a git pull, those our tools wrote."""
 TIDY: Final = 3600.0
 """Seconds between two looks into the trash."""
 
@@ -151,8 +151,8 @@ class Loop:
             token = look.scan.files.get(change.name)
             version = token.text if token else ""
             match change:
-                case specfiles.Accepted(name=name, spec=accepted):
-                    self._accept(name, accepted, version, urgent=few)
+                case specfiles.Accepted(name=name, spec=accepted, vouched=vouched):
+                    self._accept(name, accepted, version, urgent=few or vouched)
                 case specfiles.Rejected(name=name, message=message):
                     self._reject(name, message, version)
                 case specfiles.Poked(name=name):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from reconciler import specyaml
@@ -65,6 +65,8 @@ class Accepted(Change):
     token: Token
     lines: Mapping[tuple[str, ...], int]
     """Where each key stands, for messages."""
+    vouched: bool = False
+    """Whether one of our own tools wrote it: somebody waits for what comes of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,18 +218,21 @@ class SpecFolder:
         if token != version:
             file.version, file.since = token, now
             return now + self._settle
-        if hashlib.sha256(data).hexdigest() != voucher:
+        vouched = hashlib.sha256(data).hexdigest() == voucher
+        if not vouched:
             wait = self._settle if data.endswith(b"\n") else self._settle_open
             if now < file.since + wait:
                 return file.since + wait
-        return self._report(name, file, data, token)
+        return self._report(name, file, data, token, vouched=vouched)
 
     @staticmethod
-    def _report(name: str, file: _File, data: bytes, token: Token) -> Change:
+    def _report(name: str, file: _File, data: bytes, token: Token, *, vouched: bool) -> Change:
         before, file.reported, file.problem = file.sha, token, ""
         result = _judge(name, data, token)
         file.sha = result.sha
-        return Poked(name=name) if result.sha == before else result
+        if result.sha == before:
+            return Poked(name=name)
+        return replace(result, vouched=vouched) if isinstance(result, Accepted) else result
 
 
 @dataclass

@@ -161,14 +161,17 @@ def test_open_end_rests_longer(folder: Folder) -> None:
 
 
 def test_vouched_text_is_read_at_once(folder: Folder) -> None:
-    """What our own tools wrote is whole the moment it is there; a voucher for another text helps nothing."""
+    """What our own tools wrote is whole the moment it is there, and waited for; a voucher for another text is none."""
     folder.vouch("blog", GOOD.rstrip())
     folder.write("blog", GOOD.rstrip())
     folder.vouch("shop", GOOD)
     folder.write("shop", GOOD + "state: stopped\n")
 
-    assert kinds(folder.look()) == [("blog", "Accepted")]
-    assert kinds(folder.look(SETTLE)) == [("shop", "Accepted")]
+    (blog,) = folder.look()
+    (shop,) = folder.look(SETTLE)
+    assert isinstance(blog, specfiles.Accepted)
+    assert isinstance(shop, specfiles.Accepted)
+    assert (blog.name, blog.vouched, shop.name, shop.vouched) == ("blog", True, "shop", False)
 
 
 def test_broken_text_is_rejected_and_mended(folder: Folder) -> None:
