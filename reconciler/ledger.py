@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import files, published, settings
 from reconciler.facts import Ledger, RestartRecord
+from reconciler.swap import swap_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ class Ledgers:
         self._dry = dry
         self._cache: dict[str, Ledger] = {}
         self._unsaved: set[str] = set()
+        self._unsynced: set[str] = set()
         self._failed: dict[str, str] = {}
         self._losses: dict[str, str] = {}
 
@@ -95,22 +97,24 @@ class Ledgers:
         return name in self._unsaved and os.path.isdir(self._home.sandbox(name).run)
 
     def flush(self, name: str) -> None:
-        """Write what is remembered, where the sandbox exists: from then on it survives us. 0.3 ms."""
+        """Write what is remembered, where the sandbox exists: from then on it survives us. 0.2 ms."""
         ledger, path = self._cache.get(name), self._home.sandbox(name).ledger
         if ledger is None or self._dry or not os.path.isdir(path.parent):
             return
         self._unsaved.discard(name)
         self._failed.pop(name, None)
+        self._unsynced.add(name)
         try:
-            files.replace_file(path, json.dumps(asdict(ledger)).encode(), durable=False)
+            swap_in(str(path), json.dumps(asdict(ledger)).encode(), durable=False)
         except OSError as error:
             # On a full disk the controller goes on by what it knows, says so, and tries again.
             self._failed[name] = f"cannot write {path}: {(error.strerror or str(error)).lower()}; it is tried again"
 
-    def sync(self, name: str) -> None:
+    def sync(self) -> None:
         """Make what was written survive a power cut too. Blocking; as good as can be."""
-        with contextlib.suppress(OSError):
-            files.sync(self._home.sandbox(name).ledger)
+        while self._unsynced:
+            with contextlib.suppress(OSError):
+                files.sync(self._home.sandbox(self._unsynced.pop()).ledger)
 
     def save_again(self) -> tuple[str, ...]:
         """Write what could not be written; sentences about what still cannot."""
@@ -118,10 +122,11 @@ class Ledgers:
             self.flush(name)
         return tuple(self._failed.values())
 
-    def flush_all(self) -> None:
+    def close(self) -> None:
         """Write all that is in no file yet."""
         for name in [*self._unsaved, *self._failed]:
             self.flush(name)
+        self.sync()
 
     def update(self, name: str, **changes: Any) -> Ledger:  # noqa: ANN401  the fields of Ledger
         """Remember some fields anew."""
@@ -148,6 +153,7 @@ class Ledgers:
         """The project was destroyed."""
         self._cache.pop(name, None)
         self._unsaved.discard(name)
+        self._unsynced.discard(name)
         self._failed.pop(name, None)
         self._losses.pop(name, None)
 

@@ -107,7 +107,7 @@ class Loop:
                 for helper in helpers:
                     helper.cancel()
         finally:
-            self._ledgers.flush_all()
+            self._ledgers.close()
             self._write_index()
             await self._engine.close()
 

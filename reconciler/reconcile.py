@@ -35,6 +35,9 @@ ROUNDS: Final = 12
 """Times a pass looks again after acting before it counts as going in circles: the longest honest way takes five."""
 LOOKING: Final = 8
 """Projects looked at at once. Acting has limits of its own, so that a slow clone holds no place here."""
+SYNC_AFTER: Final = 0.5
+"""Seconds after which what was remembered is made to survive a power cut too, of all projects at once: that takes
+longer than to survive us, and nobody shall wait for it, nor for the thread that does it."""
 
 
 class Tombstones(Protocol):
@@ -101,6 +104,7 @@ class Reconciler:
         self._changed = changed
         self._settings = settings
         self._looking = Slots(LOOKING)
+        self._syncing = False
         self.on_look: Callable[[str], None] = lambda _name: None
         """Called right before everything of a project is looked at."""
 
@@ -241,8 +245,13 @@ class Reconciler:
         """Write down what the next action builds upon, so that it survives us."""
         if self._ledgers.unsaved(project.name):
             self._ledgers.flush(project.name)
-            # That it survives a power cut too takes longer, and nobody need wait for it.
-            asyncio.get_running_loop().run_in_executor(None, self._ledgers.sync, project.name)
+            if not self._syncing:
+                self._syncing = True
+                asyncio.get_running_loop().call_later(SYNC_AFTER, self._sync)
+
+    def _sync(self) -> None:
+        self._syncing = False
+        asyncio.get_running_loop().run_in_executor(None, self._ledgers.sync)
 
     def publish(self, project: Project) -> None:
         """Say how it stands."""

@@ -1,6 +1,6 @@
-"""Work in threads: what must be finished once it is begun, and what may be broken off.
+"""Work that must be finished once it is begun, and work in threads that may be broken off.
 
-Belongs here: waiting for a thread that nobody can call back. Does not belong here: the work.
+Belongs here: waiting for what nobody can call back. Does not belong here: the work.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ import threading
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 async def to_the_end(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a function in a thread; a cancellation is raised only when it has returned.
+    """Run a function in a thread; a cancellation is raised only when it has returned."""
+    return await uninterrupted(asyncio.to_thread(function, *args, **kwargs))
 
-    Else the next pass would look while the last one's thread still acts.
+
+async def uninterrupted(something: Coroutine[None, None, R]) -> R:
+    """Wait for something; a cancellation is raised only when it is over.
+
+    Else the next pass would look while the last one still acts.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    work = asyncio.ensure_future(something)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

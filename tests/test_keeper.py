@@ -118,7 +118,7 @@ class TestRunning:
         loaded = set(done.stdout.split())
         names = ("keeper", "nursery", "starting", "holding", "proofs", "tree")
         parts = {f"reconciler.local.{name}" for name in names}
-        parts |= {"reconciler", "reconciler.crash", "reconciler.guards", "reconciler.local"}
+        parts |= {"reconciler", "reconciler.crash", "reconciler.guards", "reconciler.local", "reconciler.swap"}
 
         assert {name for name in loaded if name.startswith("reconciler")} == parts
         assert {"subprocess", "typing", "logging", "pathlib", "dataclasses", "asyncio"} & loaded == set()
@@ -174,13 +174,13 @@ class TestCrashes:
 
     async def test_a_controller_that_dies_while_it_hands_over_the_job(self, bench: Bench) -> None:
         """A job that is not whole is no job."""
-        spawn.ask_keeper([str(bench.run), SERVICE], b'{"run_id": "1", "argv": ["/bin/sle')
+        await spawn.ask_keeper([str(bench.run), SERVICE], b'{"run_id": "1", "argv": ["/bin/sle')
 
         assert list(bench.run.iterdir()) == []
 
     async def test_a_record_that_cannot_be_written(self, bench: Bench) -> None:
         """No record, no service."""
-        (bench.run / "agent.run.json").mkdir()
+        (bench.run / "agent.run.json.spare").mkdir()
         with pytest.raises(KeeperError, match="directory"):
             await bench.start("ignore")
 
@@ -189,7 +189,7 @@ class TestCrashes:
 
     async def test_an_end_that_cannot_be_recorded(self, bench: Bench) -> None:
         """The keeper ends its service all the same."""
-        (bench.run / "agent.exit.json").mkdir()
+        (bench.run / "agent.exit.json.spare").mkdir()
         await bench.start("daemon")
         bench.hear("grandchild")
         bench.hear("leader")

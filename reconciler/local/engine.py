@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -80,7 +79,7 @@ class LocalEngine:
     async def close(self) -> None:
         """Let go of what is watched; the services go on."""
         self._exits.close()
-        await asyncio.to_thread(spawn.nursery.close)
+        spawn.nursery.close()
 
     def _watch(self, name: str) -> None:
         run = self._settings.home.sandbox(name).run

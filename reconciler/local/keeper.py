@@ -35,7 +35,7 @@ def main(run_dir: str, service: str, *options: str) -> int:
         os.setsid()
     os.closerange(3, 1 << 16)
     os.umask(0o077)
-    place = proofs.Place(os.path.realpath(run_dir), service)
+    place = proofs.Place(proofs.real_folder(run_dir), service)
     try:
         holder = starting.adopt(place) if "--adopt" in options else starting.start(place)
     except proofs.Held as refusal:

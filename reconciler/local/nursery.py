@@ -6,8 +6,8 @@ forked ahead of the request, since whoever waits for a restart waits for that mi
 Belongs here: requests, forking, and giving the fork its own name. Standard library only, imports nothing of ours but
 `crash`: it is what every keeper's memory begins as. Does not belong here: what a keeper does (`keeper`).
 
-A request on stdin, a sequenced-packet socket, is the keeper's arguments, separated by NUL and led by the crash point of
-tests, with the keeper's stdin and stdout. The answer is a pidfd of the keeper.
+A request on stdin, a sequenced-packet socket, is a number, the crash point of tests, and the keeper's arguments,
+separated by NUL, with the keeper's stdin and stdout. The answer is the number, with a pidfd of the keeper.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def _wait_and_keep(channel: _socket.socket, tell: int, keep: Callable[..., int],
     if not text:
         return 0
     handles = array.array("i", controls[0][2])
-    point, *arguments = text.decode().split("\0")
+    number, point, *arguments = text.decode().split("\0")
     me = array.array("i", [os.pidfd_open(os.getpid())])
     with contextlib.suppress(BrokenPipeError):
-        channel.sendmsg([b"here"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, me)])
+        channel.sendmsg([number.encode()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, me)])
     _become(handles, point, [*command, *arguments])
     return keep(*arguments)
 

@@ -26,7 +26,7 @@ from reconciler.local import causes, proofs, spawn
 from reconciler.local.exits import ExitWatch
 from reconciler.local.listeners import listens, port_holder
 from reconciler.local.proofs import Place
-from reconciler.threads import to_the_end
+from reconciler.threads import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -201,7 +201,7 @@ async def adopt(run_dir: Path, service: str) -> None:
 
 async def _ask(arguments: list[str], job: bytes) -> None:
     try:
-        text = await to_the_end(spawn.ask_keeper, arguments, job)
+        text = await uninterrupted(spawn.ask_keeper(arguments, job))
     except TimeoutError as error:
         raise KeeperError(errno.ETIMEDOUT, str(error)) from None
     if text.startswith("held: "):
@@ -239,18 +239,14 @@ async def stop(run_dir: Path, service: str, *, timeout: float) -> bool:  # noqa:
 
 async def _end(keeper: int, limit: float) -> bool:
     """Ask a keeper to end and wait until it did, no longer than this many seconds."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(keeper, ended.set)
     try:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(keeper, signal.SIGTERM)
         async with asyncio.timeout(limit):
-            await ended.wait()
+            await spawn.readable(keeper)
     except TimeoutError:
         return False
     finally:
-        loop.remove_reader(keeper)
         os.close(keeper)
     return True
 

@@ -1,11 +1,12 @@
 """What can be proved of a run without asking anybody: who is who, which lock is held, what was recorded.
 
 Belongs here: reading /proc, locks and records; replacing a record. Both the keeper and the controller's `processes` use
-it, so it is standard library only, imports nothing of ours, and keeps to the few modules that every keeper can afford.
+it, so it is standard library only, imports nothing of ours but `swap`, and keeps to the few modules that every keeper
+can afford.
 Does not belong here: signals, or any decision.
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH104, PTH113, PTH115, PTH116, PTH123, PTH208
+# ruff: noqa: PTH113, PTH115, PTH116, PTH208
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ import json
 import os
 import select
 import struct
+
+from reconciler.swap import swap_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -293,23 +296,12 @@ def began(run: Record, exit_record: str) -> bool:
     return is_named(run) or (os.path.isfile(exit_record) and not read_record(exit_record))
 
 
-def replace(path: str, data: bytes, *, durable: bool = True) -> None:
-    """Replace a file: whoever looks sees the old content or the new; if durably, also after a power cut.
+def write_record(path: str, record: Record, *, durable: bool = True) -> None:
+    """Replace a record: whoever looks sees the old one or the new; if durably, also after a power cut.
 
     Which of the two is no matter: what was written before a power cut is of another boot after it.
     """
-    temporary = f"{path}.tmp"
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    os.rename(temporary, path)
-
-
-def write_record(path: str, record: Record, *, durable: bool = True) -> None:
-    """Replace a record."""
-    replace(path, json.dumps(record).encode(), durable=durable)
+    swap_in(path, json.dumps(record).encode(), durable=durable)
 
 
 # -- locks -------------------------------------------------------------------------------------------------------------

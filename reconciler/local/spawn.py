@@ -1,20 +1,19 @@
 """Asking the nursery for keepers, and handing them their jobs.
 
-Belongs here: the nursery as a child of this process, the pipes to a keeper, its answer. Does not belong here: what the
-keeper is asked to do (`processes`), or how it is forked (`nursery`).
+Belongs here: the nursery as a child of this process, the job on its way to a keeper, its answer. Does not belong here:
+what the keeper is asked to do (`processes`), or how it is forked (`nursery`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 import os
 import resource
-import select
 import signal
 import socket
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Final
 
@@ -24,52 +23,91 @@ from reconciler.local.nursery import ROOM
 KEEPER: Final = Path(__file__).with_name("keeper.py")
 ANSWER_LIMIT: Final = 30.0
 """Seconds for a keeper to answer: its disk may be slow, and what the last run left behind is ended first."""
-
-
 FORK_LIMIT: Final = 10.0
 """Seconds for a keeper to be forked."""
+IN_FLIGHT: Final = 8
+"""Requests that may wait in the nursery's socket: the kernel limits how many descriptors do."""
 
 
 class Nursery:
     """The nursery of this process. It ends with us, its keepers do not; one that was killed is started again."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._channel: socket.socket | None = None
+        self._waiting: dict[str, asyncio.Future[int]] = {}
+        """Who waits for a keeper, by the number of the request."""
+        self._numbers = itertools.count()
         self.pid = 0
 
     def prepare(self) -> None:
         """Start it, so that the first service need not wait for it."""
-        with self._lock:
-            if self._channel is None:
-                self._start()
+        if self._channel is None:
+            self._start()
 
-    def fork(self, arguments: list[str], stdin: int, stdout: int) -> int:
+    async def fork(self, arguments: list[str], stdin: int, stdout: int) -> int:
         """Have a keeper forked; its pidfd.
 
         Raises:
             OSError: it cannot be.
         """
-        request = "\0".join([os.environ.get(crash.VARIABLE, ""), *arguments]).encode()
-        with self._lock:
-            try:
-                return self._ask(request, stdin, stdout)
-            except (BrokenPipeError, ConnectionResetError, TimeoutError):  # somebody killed or stopped it
-                self._end()
-                return self._ask(request, stdin, stdout)
+        try:
+            return await self._ask(arguments, stdin, stdout)
+        except (ConnectionError, TimeoutError):  # somebody killed or stopped it
+            return await self._ask(arguments, stdin, stdout)
 
     def close(self) -> None:
         """End it."""
-        with self._lock:
-            self._end()
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)  # our child, not reaped: nobody else has its pid
+            with contextlib.suppress(ChildProcessError):  # somebody waited for all children
+                os.waitpid(self.pid, 0)
 
-    def _ask(self, request: bytes, stdin: int, stdout: int) -> int:
-        channel = self._channel or self._start()
-        socket.send_fds(channel, [request], [stdin, stdout])
-        answer, handles, _, _ = socket.recv_fds(channel, 64, 1)
+    async def _ask(self, arguments: list[str], stdin: int, stdout: int) -> int:
+        while len(self._waiting) >= IN_FLIGHT:
+            await asyncio.wait(self._waiting.values(), return_when=asyncio.FIRST_COMPLETED)
+        channel, number, loop = self._channel or self._start(), str(next(self._numbers)), asyncio.get_running_loop()
+        turn: asyncio.Future[int] = loop.create_future()
+        if not self._waiting:
+            loop.add_reader(channel, self._answered, channel)
+        self._waiting[number] = turn
+        try:
+            request = "\0".join([number, os.environ.get(crash.VARIABLE, ""), *arguments]).encode()
+            socket.send_fds(channel, [request], [stdin, stdout])
+            async with asyncio.timeout(FORK_LIMIT):
+                return await turn
+        except OSError:
+            self._fail(channel)
+            raise
+        finally:
+            self._waiting.pop(number, None)
+            if not self._waiting and channel.fileno() >= 0:
+                loop.remove_reader(channel)
+
+    def _answered(self, channel: socket.socket) -> None:
+        try:
+            answer, handles, _, _ = socket.recv_fds(channel, 64, 1)
+        except OSError:
+            answer, handles = b"", []
         if not answer:
-            raise ConnectionResetError
-        return handles[0]
+            self._fail(channel)
+        elif (turn := self._waiting.pop(answer.decode(), None)) and not turn.done():
+            turn.set_result(handles[0])
+        else:
+            os.close(handles[0])
+
+    def _fail(self, channel: socket.socket) -> None:
+        """This nursery is of no use any more: everybody asks the next one."""
+        if channel is not self._channel:
+            return
+        asyncio.get_running_loop().remove_reader(channel)
+        self.close()
+        for turn in self._waiting.values():
+            if not turn.done():
+                turn.set_exception(ConnectionResetError("the nursery of keepers has ended"))
+        self._waiting.clear()
 
     def _start(self) -> socket.socket:
         # No core file of ours, of a keeper or of a service, which inherit it: their memory holds secrets.
@@ -83,25 +121,17 @@ class Nursery:
                 (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_RDWR, 0),
             ]
             self.pid = os.posix_spawn(sys.executable, command, {}, file_actions=actions, setsid=True)
-        ours.settimeout(FORK_LIMIT)
         self._channel = ours
         return ours
-
-    def _end(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)  # our child, not reaped: nobody else has its pid
-            with contextlib.suppress(ChildProcessError):  # somebody waited for all children
-                os.waitpid(self.pid, 0)
 
 
 nursery: Final = Nursery()
 
 
-def ask_keeper(arguments: list[str], job: bytes) -> str:
-    """Have a keeper started, hand it its job, and wait for its answer. Blocks.
+async def ask_keeper(arguments: list[str], job: bytes) -> str:
+    """Have a keeper started, hand it its job, and wait for its answer.
+
+    Everything happens on the event loop: to a thread each of a dozen calls would be a wait for the interpreter's lock.
 
     Returns:
         Its answer; empty when it died before it gave one.
@@ -109,43 +139,48 @@ def ask_keeper(arguments: list[str], job: bytes) -> str:
     Raises:
         TimeoutError: there is no answer; it may still do its job later.
     """
-    theirs, give = os.pipe()
     answers, answer = os.pipe()
     try:
-        pidfd = nursery.fork(arguments, theirs, answer)
-    except OSError:
-        os.close(give)
-        os.close(answers)
-        raise
+        work = _file_of(job)
+        try:
+            pidfd = await nursery.fork(arguments, work, answer)
+        finally:
+            os.close(work)
+            os.close(answer)
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT):
+                text = b""
+                while piece := await _read(answers):
+                    text += piece
+                if text != b"started":  # it ends now, and nobody will watch it
+                    await readable(pidfd)
+        except TimeoutError:
+            raise TimeoutError(f"its keeper does not answer within {ANSWER_LIMIT:.0f} s") from None
+        finally:
+            os.close(pidfd)
+        return text.decode()
     finally:
-        os.close(theirs)
-        os.close(answer)
-    deadline = time.monotonic() + ANSWER_LIMIT
+        os.close(answers)
+
+
+def _file_of(data: bytes) -> int:
+    """A file without a name that holds this: unlike a pipe it takes all of it at once."""
+    handle = os.memfd_create("job", os.MFD_CLOEXEC)
+    os.write(handle, data)
+    os.lseek(handle, 0, os.SEEK_SET)
+    return handle
+
+
+async def _read(pipe: int) -> bytes:
+    await readable(pipe)
+    return os.read(pipe, 4096)
+
+
+async def readable(handle: int) -> None:
+    """Wait until a pipe can be read, or until the process of a pidfd has ended."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(handle, ready.set)
     try:
-        with open(give, "wb") as pipe, contextlib.suppress(BrokenPipeError):  # noqa: PTH123  a descriptor
-            pipe.write(job)
-        text = _read(answers, deadline)
-        if text != "started":  # it ends now, and nobody will watch it
-            _await(pidfd, deadline)
-        return text
+        await ready.wait()
     finally:
-        os.close(answers)
-        os.close(pidfd)
-
-
-def _read(pipe: int, deadline: float) -> str:
-    """All that is written to a pipe until its other end is closed."""
-    text = b""
-    while True:
-        _await(pipe, deadline)
-        piece = os.read(pipe, 4096)
-        if not piece:
-            return text.decode()
-        text += piece
-
-
-def _await(handle: int, deadline: float) -> None:
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        raise TimeoutError(f"its keeper does not answer within {ANSWER_LIMIT:.0f} s")
+        loop.remove_reader(handle)

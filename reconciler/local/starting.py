@@ -4,7 +4,7 @@ Belongs here: what a keeper does until the service runs. Standard library only, 
 Does not belong here: what happens then (`holding`).
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH115, PTH123
+# ruff: noqa: PTH104, PTH115, PTH123
 
 from __future__ import annotations
 
@@ -90,7 +90,12 @@ def start(place: Place) -> Holder | None:
 def write_pid_file(run: Record) -> None:
     """For people, and for `proofs.is_named`."""
     with contextlib.suppress(OSError):
-        proofs.replace(run["pid_file"], b"%d\n" % run["leader"]["pid"], durable=False)
+        handle = os.open(f"{run['pid_file']}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(handle, b"%d\n" % run["leader"]["pid"])
+        finally:
+            os.close(handle)
+        os.rename(f"{run['pid_file']}.tmp", run["pid_file"])
 
 
 def take_guard(folder: str, part: str) -> _socket.socket:
