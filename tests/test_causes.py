@@ -145,7 +145,7 @@ def test_both_the_machine_and_the_cgroup_must_have_counted_a_kill(
     plain = proofs.read_bytes
     monkeypatch.setattr(proofs, "read_bytes", lambda path: texts[path].encode() if path in texts else plain(path))
     count(7, None if own is None else 3)
-    kills = proofs.MemoryKills(os.getpid())
+    kills = proofs.MemoryKills.of(os.getpid())
     count(7 + machine, None if own is None else 3 + own)
 
     assert kills.happened() is happened

@@ -116,7 +116,7 @@ class TestRunning:
         code = f"import sys; sys.path.append({str(root)!r}); import reconciler.local.keeper; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
         loaded = set(done.stdout.split())
-        names = ("keeper", "nursery", "starting", "holding", "proofs", "tree")
+        names = ("keeper", "nursery", "starting", "handover", "holding", "proofs", "tree")
         parts = {f"reconciler.local.{name}" for name in names}
         parts |= {"reconciler", "reconciler.crash", "reconciler.guards", "reconciler.local", "reconciler.swap"}
 

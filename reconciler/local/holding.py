@@ -6,7 +6,7 @@ own parts. Does not belong here: how the service got started (`starting`), or wh
 Everything is an event on one poll: signals through a wake-up pipe, ends through pidfds, deadlines as its timeout.
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH104, PTH108, PTH110, PTH112
+# ruff: noqa: PTH104, PTH108, PTH112
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import contextlib
 import fcntl
 import os
 import select
-import signal
 import struct
 import time
 
@@ -23,7 +22,12 @@ from reconciler.local.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from reconciler.local.proofs import Place, Record
+    import signal
+
+    from reconciler.local.handover import Kept
+    from reconciler.local.proofs import Record
+else:
+    import _signal as signal  # without its enumerations, which cost every keeper a tenth of a megabyte
 
 PATROL = 15.0
 """Seconds between looks at the log and at our own files, when nothing else happens but that the log grows."""
@@ -38,7 +42,7 @@ AGAIN = 0.1
 SLOWEST = 5.0
 LOG_LIMIT = 10_000_000
 LOGS_KEPT = 3
-_ENDINGS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_ENDINGS: frozenset[int] = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
 
@@ -52,8 +56,7 @@ class Signals:
         self.handle, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in (*_ENDINGS, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            signal.signal(number, _noted)
 
     def drain(self) -> None:
         """Empty the pipe and note what came."""
@@ -61,41 +64,43 @@ class Signals:
             self.told |= not _ENDINGS.isdisjoint(os.read(self.handle, 4096))
 
 
+def _noted(_number: int, _frame: object) -> None:
+    """What the wake-up pipe says is enough."""
+
+
 class Holder:
     """Holds one run.
 
     Args:
-        place: the service's files.
-        run: its run record.
+        kept: the run, and what holds it.
         signals: how we are told.
-        leader: pidfd of the leader; None when it has ended already.
-        ancestor: the run's processes are our descendants; else they were adopted.
     """
 
-    def __init__(self, place: Place, run: Record, signals: Signals, leader: int | None, *, ancestor: bool) -> None:
-        self._place = place
-        self._run = run
+    def __init__(self, kept: Kept, signals: Signals) -> None:
+        self._place = kept.place
+        self._run = run = kept.run
+        self._locks = kept.locks
         self._signals = signals
-        self._leader = leader
-        self._ancestor = ancestor
-        self._tree = Tree(run["marker"], place.lock, ancestor=ancestor)
+        self._leader = kept.leader
+        """A pidfd; None when it is our child, or has ended."""
+        self._ancestor = kept.ancestor
+        self._tree = Tree(run["marker"], self._place.lock, ancestor=kept.ancestor)
         self._exit: Record = {}
-        self._kills = proofs.MemoryKills(run["leader"]["pid"])
+        self._kills = kept.kills
         self._asked = bool(run.get("stopping"))
         self._terms: list[float] = []
         self._kill_at = float("inf")
         self._again = AGAIN
         self._patrol_at = 0.0
         self._log_size = -1
-        self.locks: dict[str, int] = {}
-        """Paths and descriptors of what we hold, to be taken again should somebody delete them."""
-        self.guards: list[object] = []
-        """What we hold besides, for as long as we live."""
+        signals.told |= kept.told
 
     def hold(self) -> None:
         """Until nothing is left of the run."""
         if self._asked:
             self._end()
+        elif self._signals.told:
+            self._be_told()
         while True:
             self._notice_ends()
             if self._exit and self._is_empty():
@@ -108,11 +113,12 @@ class Holder:
     # -- what happened -------------------------------------------------------------------------------------------------
 
     def _notice_ends(self) -> None:
+        while (found := _reap()) is not None:  # our starter too
+            if self._ancestor and found[0] == self._run["leader"]["pid"]:
+                self._leader_ended(os.waitstatus_to_exitcode(found[1]))
         if self._ancestor:
-            while (found := _reap()) is not None:
-                if found[0] == self._run["leader"]["pid"]:
-                    self._leader_ended(os.waitstatus_to_exitcode(found[1]))
-        elif not self._exit and (self._leader is None or proofs.has_ended(self._leader)):
+            return
+        if not self._exit and (self._leader is None or proofs.has_ended(self._leader)):
             self._leader_ended(None if self._leader is None else adopted_status(self._leader, self._run["leader"]))
 
     def _leader_ended(self, code: int | None) -> None:
@@ -145,12 +151,21 @@ class Holder:
         self._terms = [now]
         self._kill_at = min(self._kill_at, now + min(self._run["grace"], LINGER))
 
+    def _leader_has_ended(self) -> bool:
+        if not self._ancestor:
+            return self._leader is None or proofs.has_ended(self._leader)
+        try:
+            found = os.waitid(os.P_PID, self._run["leader"]["pid"], os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # for a moment more it is our starter's child
+            return False
+        return found is not None
+
     def _is_empty(self) -> bool:
         if self._ancestor:
             return not _has_children()
         self._tree.look()
         return not self._tree.pidfds() and not (
-            proofs.lock_held(self._place.lock) and self._place.lock not in self.locks
+            proofs.lock_held(self._place.lock) and self._place.lock not in self._locks
         )
 
     # -- what is done --------------------------------------------------------------------------------------------------
@@ -177,17 +192,17 @@ class Holder:
         elif self._terms and now >= self._terms[0]:
             self._terms.pop(0)
             self._tree.ask_to_end()
+        size = os.fstat(2).st_size
+        if size > LOG_LIMIT:
+            cap_log(self._run["log"], 2)
         if now >= self._patrol_at:
-            before, self._log_size = self._log_size, os.fstat(2).st_size
-            self._patrol_at = now + (CALM_PATROL if self._log_size == before else PATROL)
+            self._patrol_at = now + (CALM_PATROL if self._log_size == size else PATROL)
+            self._log_size = size
             if not self._ancestor:
                 self._tree.look()  # to know them should their parents go
-            if not os.path.isdir(self._place.folder):
-                self._be_told()  # its project was deleted: nobody could ever find it again
-        if not self._exit:
+        if not self._exit and not self._leader_has_ended():  # else one of the kills may have been its end
             self._kills.look()
         self._heal()
-        cap_log(self._run["log"], 2)
 
     def _wait(self) -> None:
         now = time.monotonic()
@@ -230,20 +245,22 @@ class Holder:
 
     def _heal(self) -> None:
         """What somebody deleted is made again, or a second copy could be started."""
-        with contextlib.suppress(OSError, proofs.Held):
-            for path, handle in self.locks.items():
+        try:
+            for path, handle in self._locks.items():
                 if not proofs.same_file(path, handle):
-                    self.locks[path] = proofs.take_lock(path)
-            if not os.path.exists(self._place.run):
+                    self._locks[path] = proofs.take_lock(path)
+            if not os.access(self._place.run, os.F_OK):
                 self._record_run()
+        except (OSError, proofs.Held):
+            if not os.path.isdir(self._place.folder):
+                self._be_told()  # its project was deleted: nobody could ever find it again
 
 
 def cap_log(path: str, handle: int) -> None:
     """Copy an overgrown log away and empty it; whoever appends to it notices nothing."""
-    if os.fstat(handle).st_size > LOG_LIMIT:
-        with contextlib.suppress(OSError):  # on a full disk new lines are worth more than old ones
-            _keep_copy(path, handle)
-        os.ftruncate(handle, 0)
+    with contextlib.suppress(OSError):  # on a full disk new lines are worth more than old ones
+        _keep_copy(path, handle)
+    os.ftruncate(handle, 0)
 
 
 def _keep_copy(path: str, handle: int) -> None:

@@ -1,11 +1,12 @@
 """The keeper: a tiny parent that holds one service, outlives the controller, and leaves nothing behind.
 
-A program of its own: `keeper.py RUN_DIR SERVICE [--adopt]`, in practice forked by `keeper.py --nursery`. The job comes
-as JSON on stdin, the answer goes to stdout.
+A program of its own: `keeper.py --nursery` waits for requests. For each there is a keeper, and a starter, its child,
+which starts or adopts the service, hands it over and ends. So what a start needs for a moment, a megabyte, is not kept
+for as long as the service runs.
 
-Belongs here: the order of a keeper's life. Its parts are `starting`, `holding`, `tree` and `proofs`: they import little
-of the standard library and nothing of ours but each other, because there is one keeper for each service. (This file is
-short because a program's own file is compiled at each start; what it imports is not. That saves half a megabyte each.)
+Belongs here: the order of a keeper's life. Its parts are `nursery`, `starting`, `handover`, `holding`, `tree` and
+`proofs`: they import little of the standard library and nothing of ours but each other, because there is one keeper for
+each service. (This file is short because a program's own file is compiled at each start; what it imports is not.)
 Does not belong here: deciding what runs or when; anything that must change more often than services are restarted.
 
 Three rules. A child runs only once its record is durable. A signal goes only to a process that was proved. A run is
@@ -14,6 +15,7 @@ over only when nothing of it is left.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import os
 import sys
@@ -22,36 +24,83 @@ import sys
 sys.path.append(os.path.abspath(__file__).rpartition("/reconciler/")[0])  # noqa: PTH100  pathlib costs half a megabyte
 
 from reconciler import crash
-from reconciler.local import nursery, proofs, starting
+from reconciler.local import handover, nursery, proofs, starting
+from reconciler.local.holding import Holder, Signals
 
 REFUSED = 75
 """Exit status when somebody else holds the service: nothing was started."""
 FAILED = 1
 
 
-def main(run_dir: str, service: str, *options: str) -> int:
-    """Start or adopt, answer, and hold until the end."""
-    with contextlib.suppress(PermissionError):  # leads a session already
-        os.setsid()
-    os.closerange(3, 1 << 16)
+def live(channel: _socket.socket, tell: int, name: nursery.Name) -> int:
+    """The keeper: wait for what its starter hands over, answer, and hold it until the end."""
+    os.setsid()
     os.umask(0o077)
-    place = proofs.Place(proofs.real_folder(run_dir), service)
-    try:
-        holder = starting.adopt(place) if "--adopt" in options else starting.start(place)
-    except proofs.Held as refusal:
-        starting.answer(f"held: {refusal}")
-        return REFUSED
-    except OSError as error:
-        starting.answer(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+    signals = Signals()  # before there is anybody whose end could be missed
+    starting.become_subreaper()
+    inbox, outbox = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    me = (os.getpid(), os.pidfd_open(os.getpid()))
+    if os.fork() == 0:
+        inbox.close()
+        os._exit(start(channel, tell, name, me, outbox))
+    for handle in (tell, me[1], outbox.detach()):
+        os.close(handle)
+    os.dup2(1, 0)  # nothing
+    taken = handover.take(inbox)
+    if taken is None:
         return FAILED
-    if holder is None:
-        return FAILED
-    crash.point("after-answer")
-    holder.hold()
+    inbox.close()
+    kept, answer, log = taken
+    name.write(kept.place.folder, kept.place.service)
+    os.dup2(log, 2)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(answer, kept.answer.encode())
+    os.close(log)
+    os.close(answer)
+    if kept.point:
+        os.environ[crash.VARIABLE] = kept.point
+        crash.point("after-answer")
+    Holder(kept, signals).hold()
     return 0
 
 
+def start(
+    channel: _socket.socket, tell: int, name: nursery.Name, keeper: tuple[int, int], outbox: _socket.socket
+) -> int:
+    """The starter: serve one request, and hand what came of it to the keeper."""
+    signals = Signals()
+    arguments = nursery.take_request(channel, tell, keeper[1])
+    if not arguments:
+        return 0
+    run_dir, service, *options = arguments
+    name.write(*arguments)
+    place = proofs.Place(proofs.real_folder(run_dir), service)
+    begin = starting.adopt if "--adopt" in options else starting.start
+    try:
+        kept = begin(place, keeper, signals)
+    except proofs.Held as refusal:
+        answer(f"held: {refusal}")
+        return REFUSED
+    except OSError as error:
+        answer(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+        return FAILED
+    if kept is None:
+        return FAILED
+    signals.drain()
+    kept.told, kept.point = signals.told, os.environ.get(crash.VARIABLE, "")
+    try:
+        handover.give(outbox, kept)
+    except OSError:  # the keeper was killed: what runs is adopted by the next one
+        return FAILED
+    crash.point("after-handover")
+    return 0
+
+
+def answer(text: str) -> None:
+    """Tell the controller, if it is still there."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, text.encode())
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "--nursery":
-        sys.exit(nursery.serve(main, [sys.executable, "-I", "-S", __file__]))
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(nursery.serve(live, [sys.executable, "-I", "-S", __file__]))

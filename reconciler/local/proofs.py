@@ -36,6 +36,7 @@ class Place:
     def __init__(self, run_dir: str, service: str) -> None:
         stem = f"{run_dir}/{service}"
         self.folder = run_dir
+        self.service = service
         self.run = f"{stem}.run.json"
         self.exit = f"{stem}.exit.json"
         self.keeper_lock = f"{stem}.keeper.lock"
@@ -135,23 +136,35 @@ class MemoryKills:
     The machine's count alone would blame want of memory elsewhere; the cgroup's cannot be read everywhere.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, groups: bytes, group: str, seen: list[int | None]) -> None:
         self._pid = pid
-        self._group = ""
-        self._seen: list[int | None] = [None, None]
-        self.look()
+        self._groups = groups
+        self._group = group
+        self.seen = seen
+
+    @classmethod
+    def of(cls, pid: int) -> MemoryKills:
+        """Those until now, for a process that lives."""
+        kills = cls(pid, b"", "", [])
+        kills.look()
+        return kills
+
+    def packed(self) -> tuple[int, bytes, str, list[int | None]]:
+        """What to make the same of in another process."""
+        return (self._pid, self._groups, self._group, self.seen)
 
     def look(self) -> None:
-        """Forget those so far, unless the process has ended: one of them may have been its end."""
-        if not Stat(self._pid).ended:
-            self._group = _memory_group(self._pid)
-            self._seen = self._count()
+        """Forget those so far; the process lives, and may be in another cgroup by now."""
+        groups = read_bytes(f"/proc/{self._pid}/cgroup")
+        if groups != self._groups:
+            self._groups, self._group = groups, _memory_group(groups)
+        self.seen = self._count()
 
     def happened(self) -> bool:
         """Whether there was one since the last look."""
         machine, group = (
             None if before is None or now is None else now > before
-            for before, now in zip(self._seen, self._count(), strict=True)
+            for before, now in zip(self.seen, self._count(), strict=True)
         )
         return machine is True and group is not False
 
@@ -159,10 +172,10 @@ class MemoryKills:
         return [_kills("/proc/vmstat"), _kills(self._group)]
 
 
-def _memory_group(pid: int) -> str:
-    """The file that counts for the process's cgroup, be it of the unified hierarchy or of the older memory one."""
+def _memory_group(groups: bytes) -> str:
+    """The file that counts for a process in these cgroups, of the unified hierarchy or of the older memory one."""
     found = ""
-    for line in read_bytes(f"/proc/{pid}/cgroup").decode(errors="replace").splitlines():
+    for line in groups.decode(errors="replace").splitlines():
         _, kinds, path = line.split(":", 2)
         if kinds == "memory":
             return f"/sys/fs/cgroup/memory{path}/memory.oom_control"
@@ -181,9 +194,21 @@ def identify(pid: int) -> Record:
     """What tells a process from every other, past or future, that has the same pid."""
     pidfd = os.pidfd_open(pid)
     try:
-        return {"pid": pid, "start": Stat(pid).start, "inode": os.fstat(pidfd).st_ino}
+        return identify_open(pid, pidfd)
     finally:
         os.close(pidfd)
+
+
+def identify_open(pid: int, pidfd: int) -> Record:
+    """The same of a process whose pidfd was opened while it was certainly this one.
+
+    Raises:
+        Held: it has ended meanwhile, so the pid may be another's.
+    """
+    who = {"pid": pid, "start": Stat(pid).start, "inode": os.fstat(pidfd).st_ino}
+    if has_ended(pidfd):
+        raise Held(f"process {pid} was killed meanwhile")
+    return who
 
 
 def open_proved(who: Record, needle: str) -> int | None:
@@ -309,9 +334,11 @@ def write_record(path: str, record: Record, *, durable: bool = True) -> None:
 
 def same_file(path: str, handle: int) -> bool:
     """Whether the path still leads to the open file."""
-    with contextlib.suppress(OSError):
-        return os.path.samestat(os.stat(path), os.fstat(handle))
-    return False
+    try:
+        there, here = os.stat(path), os.fstat(handle)
+    except OSError:
+        return False
+    return there.st_ino == here.st_ino and there.st_dev == here.st_dev
 
 
 def take_lock(path: str) -> int:

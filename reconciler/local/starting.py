@@ -1,6 +1,6 @@
 """How a service gets its keeper: started behind a gate, or adopted.
 
-Belongs here: what a keeper does until the service runs. Standard library only, imports only the keeper's own parts.
+Belongs here: what a starter does until the service runs. Standard library only, imports only the keeper's own parts.
 Does not belong here: what happens then (`holding`).
 """
 # pathlib would cost every keeper half a megabyte:
@@ -12,39 +12,38 @@ import contextlib
 import ctypes
 import json
 import os
-import signal
 import time
 
 from reconciler import crash, guards
 from reconciler.local import proofs
-from reconciler.local.holding import Holder, Signals
+from reconciler.local.handover import Kept
+from reconciler.local.holding import Holder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    import signal
     from typing import NoReturn
 
+    from reconciler.local.holding import Signals
     from reconciler.local.proofs import Place, Record
+else:
+    import _signal as signal  # without its enumerations, which take their time
 
 _PR_SET_CHILD_SUBREAPER = 36
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def answer(text: str) -> None:
-    """Tell the controller, if it is still there, and let go of it."""
-    with contextlib.suppress(BrokenPipeError):
-        os.write(1, text.encode())
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.close(null)
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 # -- starting ----------------------------------------------------------------------------------------------------------
 
 
-def start(place: Place) -> Holder | None:
-    """Start the service of the job on stdin; None when the job did not arrive whole: its sender died.
+def start(place: Place, keeper: tuple[int, int], signals: Signals) -> Kept | None:
+    """Start the service of the job on stdin; None when the job is not whole, or the keeper was killed.
+
+    Args:
+        place: the service's files.
+        keeper: pid and pidfd of who will hold it.
+        signals: of this process.
 
     Raises:
         Held: somebody else holds the service, or its last run is not over.
@@ -57,19 +56,17 @@ def start(place: Place) -> Holder | None:
     except ValueError:
         return None
     locks = {place.keeper_lock: proofs.take_lock(place.keeper_lock), place.lock: proofs.take_lock(place.lock)}
-    signals = Signals()
     keeper_guard = take_guard(place.folder, place.keeper_guard)
     settle(place, signals, locks)
     guard = take_guard(place.folder, place.guard)
-    become_subreaper()
     open_log(job["log"])
     crash.point("before-fork")
     pid, gate, failure = fork_gated(job, locks[place.lock], guard.fileno())
     crash.point("after-fork")
-    run = run_record(job, pid)
     try:
+        run = run_record(job, pid, keeper)
         proofs.write_record(place.run, run)
-    except OSError:
+    except (OSError, proofs.Held):
         os.close(gate)  # the child ends with it
         os.waitpid(pid, 0)
         raise
@@ -80,11 +77,10 @@ def start(place: Place) -> Holder | None:
     with open(failure, "rb") as pipe:  # closed by the exec
         problem = pipe.read().decode()
     write_pid_file(run)
-    answer(problem or "started")
-    holder = Holder(place, run, signals, None, ancestor=True)
-    holder.locks = locks
-    holder.guards = [keeper_guard, guard]
-    return holder
+    kept = Kept(place, run, locks, ancestor=True)
+    kept.guards = [keeper_guard.detach(), guard.detach()]
+    kept.answer = problem or kept.answer
+    return kept
 
 
 def write_pid_file(run: Record) -> None:
@@ -123,16 +119,14 @@ def settle(place: Place, signals: Signals, locks: dict[str, int]) -> None:
         if (pidfd := proofs.open_proved(who, needle)) is not None:
             os.close(pidfd)
             raise proofs.Held(f"process {who['pid']} of its last run lives, though it lost its lock")
-    holder = Holder(place, run, signals, None, ancestor=False)
-    holder.locks = locks
-    holder.hold()
+    Holder(Kept(place, run, locks, ancestor=False), signals).hold()
     if signals.told:
         raise proofs.Held("it was told to stop")
 
 
 def become_subreaper() -> None:
     """From now on every orphan among our descendants becomes our child."""
-    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+    if _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "cannot become a subreaper")
 
 
@@ -177,7 +171,7 @@ def become(job: Record, marks: tuple[int, ...], waiting: int, failed: int) -> No
         os.dup2(2, 1)
         for mark in marks:
             os.set_inheritable(mark, True)
-        if os.read(waiting, 2) == b"go":  # else our keeper died before the record was durable
+        if os.read(waiting, 2) == b"go":  # else our starter died before the record was durable
             os.chdir(job["cwd"])
             os.execvpe(job["argv"][0], job["argv"], job["env"])  # noqa: S606  never through a shell
     except (OSError, ValueError) as error:
@@ -189,7 +183,7 @@ def become(job: Record, marks: tuple[int, ...], waiting: int, failed: int) -> No
         os._exit(127)
 
 
-def run_record(job: Record, leader: int) -> Record:
+def run_record(job: Record, leader: int, keeper: tuple[int, int]) -> Record:
     """What is to be known of this run; never its environment or arguments, which may hold secrets."""
     kept = ("run_id", "marker", "digest", "port", "grace", "log", "pid_file")
     return {
@@ -199,7 +193,7 @@ def run_record(job: Record, leader: int) -> Record:
         "started_wall": time.time(),
         "stopping": False,
         "log_from": os.fstat(2).st_size,
-        "keeper": proofs.identify(os.getpid()),
+        "keeper": proofs.identify_open(*keeper),
         "leader": proofs.identify(leader),
     }
 
@@ -207,7 +201,7 @@ def run_record(job: Record, leader: int) -> Record:
 # -- adopting ----------------------------------------------------------------------------------------------------------
 
 
-def adopt(place: Place) -> Holder:
+def adopt(place: Place, keeper: tuple[int, int], _signals: Signals) -> Kept:
     """Take over from a keeper that was killed: the leader stays who it is; without one, its leftovers are ended.
 
     Raises:
@@ -215,13 +209,12 @@ def adopt(place: Place) -> Holder:
         OSError: a record cannot be written.
     """
     locks = {place.keeper_lock: proofs.take_lock(place.keeper_lock)}
-    signals = Signals()
     guard = take_guard(place.folder, place.keeper_guard)
     run = proofs.read_record(place.run)
     leader = None
     if run and not proofs.finished(run, proofs.read_record(place.exit)):
         leader = proofs.open_proved(run["leader"], run["marker"])
-        run["keeper"] = proofs.identify(os.getpid())
+        run["keeper"] = proofs.identify_open(*keeper)
         proofs.write_record(place.run, run)
         # The keeper before us may have died before it wrote it. One still at the gate, which ends now, has no marker.
         if leader is not None and not proofs.is_named(run) and proofs.has_variable(run["leader"]["pid"], run["marker"]):
@@ -231,11 +224,9 @@ def adopt(place: Place) -> Holder:
     else:
         run = proofs.nobodys_run()
     crash.point("after-adoption")
-    answer("started")
-    holder = Holder(place, run, signals, leader, ancestor=False)
-    holder.locks = locks
-    holder.guards = [guard]
-    return holder
+    kept = Kept(place, run, locks, ancestor=False)
+    kept.leader, kept.guards = leader, [guard.detach()]
+    return kept
 
 
 def log_of(run: Record) -> str:

@@ -103,8 +103,17 @@ STORY: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
     ("a destroy", {"ref": "feature", "state": "absent"}, both("StopService", "MoveToTrash", "RemoveSpec")),
 )
 """What happens to a project, and where a controller dies in it, each going on where the one before it died."""
-KEEPERS = ("before-fork", "after-fork", "after-record", "after-release", "after-answer", "after-adoption")
-"""Where keepers die, in an order that comes to all of them."""
+KEEPERS = (
+    "before-fork",
+    "after-fork",
+    "after-record",
+    "after-release",
+    "after-answer",
+    "after-adoption",
+)
+"""Where keepers and their starters die, in an order that comes to all of them."""
+GIVEN = "after-handover"
+"""Where a starter dies that is of no use any more: nothing comes of it."""
 FAILED = {"StartServiceFailed", "AdoptServiceFailed", "NotConverging"}
 """What a controller publishes whose keepers die."""
 KEY = both("GenerateKey")
@@ -178,7 +187,7 @@ def points(path: Path) -> Iterator[str]:
 
 def test_no_crash_point_is_forgotten(score: Score) -> None:
     """Every crash point there is in the product is one that somebody is killed at here, and no other is."""
-    tried = {point for _, _, story in STORY for point in story} | set(KEEPERS) | set(KEY)
+    tried = {point for _, _, story in STORY for point in story} | set(KEEPERS) | set(KEY) | {GIVEN}
     there = {point for path in PRODUCT.rglob("*.py") for point in points(path)}
     score.tried(len(there))
     score.expect(there == tried, f"forgotten: {there - tried}; not in the product: {tried - there}")
@@ -230,7 +239,10 @@ def test_keepers_killed_between_all_steps(world: World, score: Score) -> None:
             for seen in witness.look():
                 score.violation(f"keepers killed at {point}: {seen}")
         kept = {"agent": pids(world, name)["agent"]}
+        world.environment[crash.VARIABLE] = GIVEN
         world.start()
+        del world.environment[crash.VARIABLE]
+        score.tried()
         for seen in settle(world, witness, {name: Wanted(state="running", kept=kept)}):
             score.violation(f"after keepers were killed: {seen}")
         wanted = Wanted(state="gone", uid=uid(world, name))

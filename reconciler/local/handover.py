@@ -1,0 +1,88 @@
+"""What a starter leaves to its keeper: one message, and with it every descriptor that holds something.
+
+Belongs here: packing and unpacking. Standard library only, imports only `proofs`. Does not belong here: how a service
+is started (`starting`) or held (`holding`).
+"""
+
+from __future__ import annotations
+
+import _socket
+import array
+import marshal  # as small as can be: it is for one moment between two forks of the same program
+
+from reconciler.local.proofs import MemoryKills, Place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from reconciler.local.proofs import Record
+
+_MOST = 16
+"""Descriptors."""
+_PACKET = 1 << 16
+
+
+class Kept:
+    """A run, and what holds it.
+
+    Args:
+        place: the service's files.
+        run: its record.
+        locks: descriptors by path: to be taken again should somebody delete them.
+        ancestor: the run's processes are descendants of the keeper; else they were adopted.
+        kills: those for want of memory until now; counted now when not given.
+    """
+
+    __slots__ = ("ancestor", "answer", "guards", "kills", "leader", "locks", "place", "point", "run", "told")
+
+    def __init__(
+        self, place: Place, run: Record, locks: dict[str, int], *, ancestor: bool, kills: MemoryKills | None = None
+    ) -> None:
+        self.place = place
+        self.run = run
+        self.locks = locks
+        self.ancestor = ancestor
+        self.kills = kills or MemoryKills.of(run["leader"]["pid"])
+        self.guards: list[int] = []
+        """Held besides, for as long as the keeper lives."""
+        self.leader: int | None = None
+        """A pidfd, of an adopted leader that lives."""
+        self.told = False
+        """Somebody wanted it to end already."""
+        self.answer = "started"
+        """For the controller."""
+        self.point = ""
+        """At which the keeper dies, in tests."""
+
+
+def give(outbox: _socket.socket, kept: Kept) -> None:
+    """Leave it to the keeper, with our descriptors 1 and 2, which are the answer's pipe and the log.
+
+    Raises:
+        OSError: there is no keeper any more.
+    """
+    leader = [] if kept.leader is None else [kept.leader]
+    handles = array.array("i", [1, 2, *kept.locks.values(), *leader, *kept.guards])
+    place = (kept.place.folder, kept.place.service)
+    small = (kept.ancestor, kept.kills.packed(), bool(leader), kept.told, kept.answer, kept.point)
+    text = marshal.dumps((place, kept.run, list(kept.locks), small))
+    outbox.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, handles)])
+
+
+def take(inbox: _socket.socket) -> tuple[Kept, int, int] | None:
+    """Wait for it; with the descriptors of the answer's pipe and of the log. None when the starter ended without it."""
+    text, controls, _, _ = inbox.recvmsg(_PACKET, _socket.CMSG_SPACE(_MOST * 4))
+    if not text:
+        return None
+    handles = array.array("i", controls[0][2]).tolist()
+    place, run, paths, (ancestor, kills, led, told, answer, point) = marshal.loads(text)  # noqa: S302  from our own starter
+    kept = Kept(
+        Place(*place),
+        run,
+        dict(zip(paths, handles[2:], strict=False)),
+        ancestor=ancestor,
+        kills=MemoryKills(*kills),
+    )
+    rest = handles[2 + len(paths) :]
+    kept.leader = rest.pop(0) if led else None
+    kept.guards, kept.told, kept.answer, kept.point = rest, told, answer, point
+    return kept, handles[0], handles[1]
