@@ -15,9 +15,8 @@ import uuid
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from reconciler import files, published, settings
+from reconciler import files, published, settings, swap
 from reconciler.facts import Ledger, RestartRecord
-from reconciler.swap import swap_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +54,7 @@ class Ledgers:
         if name not in self._cache:
             path = self._home.sandbox(name).ledger
             try:
-                self._cache[name] = _read(json.loads(path.read_bytes()))
+                self._cache[name] = _read(json.loads(swap.read(str(path))))
             except OSError:
                 return None
             except (ValueError, TypeError, AttributeError, RecursionError):
@@ -105,7 +104,7 @@ class Ledgers:
         self._failed.pop(name, None)
         self._unsynced.add(name)
         try:
-            swap_in(str(path), json.dumps(asdict(ledger)).encode(), durable=False)
+            swap.swap_in(str(path), json.dumps(asdict(ledger)).encode(), durable=False)
         except OSError as error:
             # On a full disk the controller goes on by what it knows, says so, and tries again.
             self._failed[name] = f"cannot write {path}: {(error.strerror or str(error)).lower()}; it is tried again"

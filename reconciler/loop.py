@@ -170,6 +170,8 @@ class Loop:
         project.warnings = ()
         log.info("spec accepted", project=name, generation=ledger.generation, state=accepted.state)
         self._add(name, urgent=urgent, restart=changed)
+        if changed:
+            self._ports_may_be_free()
 
     def _reject(self, name: str, message: str, version: str) -> None:
         project = self._restore(name)
@@ -257,6 +259,14 @@ class Loop:
     def _exited(self, name: str) -> None:
         if self._queue is not None and name in self.projects:
             self._queue.event(name)
+            self._ports_may_be_free()
+
+    def _ports_may_be_free(self) -> None:
+        """Another project may have given up what these wait for: two that swap their ports need not wait for timers."""
+        for name, project in self.projects.items():
+            hold = project.plan.hold
+            if "PortTaken" in {project.note and project.note.reason, hold and hold.reason}:
+                self._add(name)
 
     def _notice_edits(self) -> None:
         """Files that people edit beside the spec: a change is a wish to be looked at now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from reconciler import guards
@@ -118,6 +120,39 @@ class TestAdopting:
         assert facts.phase is Phase.EXITED
         assert facts.exit is not None
         assert facts.exit.failed
+
+    async def test_a_keeper_killed_while_its_starter_works(self, bench: Bench) -> None:
+        """Nothing is started that nobody would hold."""
+        await bench.start("marked", grace=3.0)
+        bench.hear("grandchild")  # ignores TERM: a next start takes its time
+        [leader] = bench.hear("leader")
+        await kill(bench.facts().keeper_pid)
+        await kill(leader)
+        bench.told.clear()
+        start = asyncio.ensure_future(bench.start("ignore"))
+        await bench.until(lambda: starters_of(bench) != [])
+        await kill(starters_of(bench)[0].ppid())
+
+        with pytest.raises(KeeperError, match="was killed meanwhile"):
+            await start
+        await bench.until(lambda: bench.living() == [])
+        assert bench.silent()
+        await bench.start("ignore")
+        assert bench.hear("leader") == [bench.facts().pid]
+
+    async def test_a_keeper_killed_while_it_waits(self, bench: Bench) -> None:
+        """Its starter notices it, and the next one serves."""
+        await bench.start("ignore")
+        bench.hear("leader")
+        assert await bench.stop()
+        bench.told.clear()
+        waiting = [child for child in psutil.Process(spawn.nursery.pid).children() if child.children()]
+        await kill(waiting[0].pid)
+
+        with pytest.raises(KeeperError, match="its keeper died before it answered"):
+            await bench.start("ignore")
+        await bench.start("ignore")
+        assert bench.hear("leader") == [bench.facts().pid]
 
     async def test_a_start_over_leftovers(self, bench: Bench) -> None:
         """What holds no lock but has the marker is ended before the next copy runs."""
@@ -315,6 +350,16 @@ class TestWatching:
         assert not processes.listens(bench.run, SERVICE, unused_tcp_port + 1)
         assert not processes.listens(bench.run, "bridge", unused_tcp_port)
         assert processes.port_holder(unused_tcp_port).startswith(f"pid {pid} (")
+
+
+def starters_of(bench: Bench) -> list[psutil.Process]:
+    """Who looks after this bench's service now and is the child of a keeper that waits."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if str(bench.run) in process.cmdline() and process.ppid() != spawn.nursery.pid:
+                found.append(process)
+    return found
 
 
 def forge(bench: Bench, pid: int, *, boot_id: str = "", changed: str = "") -> None:

@@ -245,6 +245,7 @@ def test_a_clone_that_is_not_ours_any_more_is_looked_through_before_a_destroy(wo
 
     assert "new.py" in world.wait("app", has_reason("DestroyBlocked"))["message"]
     git(repo, "clean", "-fdq")
+    world.light("app", state="absent")
     world.until(lambda: "app" not in published.read(world.home).projects, "the end of it")
     assert not world.home.sandbox("app").path.exists()
 

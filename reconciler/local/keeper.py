@@ -51,7 +51,7 @@ def live(channel: _socket.socket, tell: int, name: nursery.Name) -> int:
         return FAILED
     inbox.close()
     kept, answer, log = taken
-    name.write(kept.place.folder, kept.place.service)
+    name.write(kept.place.folder, kept.place.service, *([] if kept.ancestor else ["--adopt"]))
     os.dup2(log, 2)
     with contextlib.suppress(BrokenPipeError):
         os.write(answer, kept.answer.encode())
@@ -70,8 +70,8 @@ def start(
     """The starter: serve one request, and hand what came of it to the keeper."""
     signals = Signals()
     arguments = nursery.take_request(channel, tell, keeper[1])
-    if not arguments:
-        return 0
+    if not arguments or proofs.has_ended(keeper[1]):  # somebody killed it while it waited
+        return FAILED
     run_dir, service, *options = arguments
     name.write(*arguments)
     place = proofs.Place(proofs.real_folder(run_dir), service)

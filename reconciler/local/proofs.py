@@ -18,7 +18,7 @@ import os
 import select
 import struct
 
-from reconciler.swap import swap_in
+from reconciler import swap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -283,14 +283,14 @@ _FIELDS: tuple[tuple[type, str], ...] = (
 def read_record(path: str) -> Record:
     """A whole run or exit record; empty when there is none or it is broken."""
     try:
-        record = json.loads(read_bytes(path))
+        record = json.loads(swap.read(path))
         whole = type(record) is dict and all(type(record[key]) is str for key in ("run_id", "boot_id"))
         if path.endswith(".run.json"):
             whole &= all(type(record[key]) is kind for kind, keys in _FIELDS for key in keys.split())
             numbers = [record[who][key] for who in ("keeper", "leader") for key in ("pid", "start", "inode")]
             whole &= all(type(number) is int and 0 < number < 2**63 for number in numbers)
             whole &= record["leader"]["pid"] < 2**31 and record["keeper"]["pid"] < 2**31
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
     return record if whole else {}
 
@@ -326,7 +326,7 @@ def write_record(path: str, record: Record, *, durable: bool = True) -> None:
 
     Which of the two is no matter: what was written before a power cut is of another boot after it.
     """
-    swap_in(path, json.dumps(record).encode(), durable=durable)
+    swap.swap_in(path, json.dumps(record).encode(), durable=durable)
 
 
 # -- locks -------------------------------------------------------------------------------------------------------------
