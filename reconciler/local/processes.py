@@ -76,7 +76,7 @@ def now() -> Now:
 def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
     """What there is of a service. Reads only; about 0.2 ms."""
     place = _place(run_dir, service)
-    run, ended = proofs.read_record(place.run), proofs.read_record(place.exit)
+    run = proofs.read_record(place.run)
     kept, left = proofs.lock_held(place.keeper_lock), proofs.lock_held(place.lock)
     if not run:
         # A keeper that is only starting, or whose record is lost: never a reason for a second copy.
@@ -85,6 +85,7 @@ def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
     ours = run["boot_id"] == now.boot_id
     leader = ours and _lives(run["leader"], run["marker"])
     keeper = ours and _lives(run["keeper"], place.folder)
+    ended = proofs.read_record(place.exit)  # last: what is gone now has written all it ever will
     phase = _phase(leader=leader, kept=kept or keeper, stopping=run["stopping"])
     if phase is Phase.EXITED and (left or not proofs.finished(run, ended)):
         phase = Phase.ORPHANED
