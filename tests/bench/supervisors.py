@@ -42,7 +42,7 @@ class Supervisord(Spawned):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
-        self._socket = stage.root / "supervisor.sock"
+        self._socket = stage.root / "s"  # short: a socket name has room for 107 bytes, and it puts its pid behind it
         self._conf = stage.root / "supervisord.conf"
         self._more = stage.root / "conf.d" / "extra.conf"
 
@@ -93,7 +93,7 @@ class Circus(Spawned):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
-        self._endpoint = f"ipc://{stage.root}/circus.sock"
+        self._endpoint = f"ipc://{stage.root}/c"
         self._ini = stage.root / "circus.ini"
         self._more = stage.root / "circus.d" / "extra.ini"
 
@@ -101,7 +101,7 @@ class Circus(Spawned):
         self._more.parent.mkdir()
         root = self.stage.root
         head = (
-            f"[circus]\nendpoint = {self._endpoint}\npubsub_endpoint = ipc://{root}/circus-events.sock\n"
+            f"[circus]\nendpoint = {self._endpoint}\npubsub_endpoint = ipc://{root}/e\n"
             f"include_dir = {self._more.parent}\n"
         )
         self._ini.write_text(head + "".join(map(self._watcher, self.stage.services)))
