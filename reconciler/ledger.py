@@ -112,7 +112,7 @@ class Ledgers:
     def sync(self) -> None:
         """Make what was written survive a power cut too. Blocking; as good as can be."""
         while self._unsynced:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, KeyError):  # this may be done in two threads at the end
                 files.sync(self._home.sandbox(self._unsynced.pop()).ledger)
 
     def save_again(self) -> tuple[str, ...]:

@@ -15,13 +15,18 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 import struct
 
 BLOCK = 1024
 """Content is filled up with blanks to a multiple of this, so that its length seldom changes."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-_FLOCK = "hhqqi4x"
+_PAGE = 4096
+"""Bytes that reach the disk whole or not at all."""
+_TRIES = 1000
+"""A reader is in a swap's way for microseconds. Whoever holds a lock for longer is none of ours: an agent, a backup."""
+FLOCK = "hhqqi4x"
 """struct flock of 64-bit Linux: type, whence, start, length, pid."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -32,7 +37,7 @@ def swap_in(path: str, data: bytes, *, durable: bool) -> None:
     Args:
         path: the file; its folder must exist. It and its spare are nobody else's to write.
         data: the whole new content, of a format that does not mind blanks at its end.
-        durable: a power cut leaves one of the two. Else it may leave the one before the old.
+        durable: a power cut leaves the old or the new. Else it may also leave the one before the old.
 
     Raises:
         OSError: it cannot be written; the old content stands.
@@ -45,11 +50,10 @@ def swap_in(path: str, data: bytes, *, durable: bool) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), spare)
         if length > len(whole):
             os.ftruncate(handle, len(whole))
-        if durable:
+        if durable or len(whole) > _PAGE:
             os.fdatasync(handle)
-        elif length != len(
-            whole
-        ):  # a power cut must not leave a file without its content: have it written, do not wait
+        elif length != len(whole):
+            # A power cut must not leave a file without its content: have it written, and do not wait for it.
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(handle)
@@ -62,31 +66,42 @@ def read(path: str) -> bytes:
     Raises:
         OSError: it cannot be read.
     """
-    while True:
-        handle, text = os.open(path, os.O_RDONLY | os.O_CLOEXEC), b""
+    for left in reversed(range(_TRIES)):
+        handle, text = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), b""
         try:
-            if _lock(handle, fcntl.F_RDLCK) and os.fstat(handle).st_ino == os.stat(path).st_ino:  # noqa: PTH116  as below
-                while piece := os.read(handle, 1 << 16):
-                    text += piece
-                return text
+            locked = _lock(handle, fcntl.F_RDLCK) and os.fstat(handle).st_ino == os.stat(path).st_ino  # noqa: PTH116  as below
+            if not (locked or left == 0):
+                continue  # what was opened has become the spare, and is written over next
+            while piece := os.read(handle, 1 << 16):
+                text += piece
+            return text
         finally:
             os.close(handle)
+    raise AssertionError("the last try always returns")
 
 
 def _open_spare(spare: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    handle = os.open(spare, flags, 0o600)
-    if _lock(handle, fcntl.F_WRLCK):
-        return handle
-    os.close(handle)
-    os.unlink(spare)  # noqa: PTH108  as below. Somebody reads it still, who opened it when it was the file
+    """The spare, empty or with what is to be written over; a new one where it is not ours alone."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(spare, flags, 0o600)
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.ENXIO}:
+            raise
+    else:
+        about = os.fstat(handle)
+        # A second name: of a backup made of links. A lock: of somebody who opened it when it was the file.
+        if stat.S_ISREG(about.st_mode) and about.st_nlink == 1 and _lock(handle, fcntl.F_WRLCK):
+            return handle
+        os.close(handle)
+    os.unlink(spare)  # noqa: PTH108  as below
     return os.open(spare, flags | os.O_EXCL, 0o600)
 
 
 def _lock(handle: int, kind: int) -> bool:
     """Take a lock until it is closed; False where somebody is in the way. Where there are no locks, do without."""
     try:
-        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, 0, 0, 0, 0))
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack(FLOCK, kind, 0, 0, 0, 0))
     except OSError as error:
         return error.errno not in {errno.EAGAIN, errno.EACCES}
     return True

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from reconciler import published
+from reconciler.plan import SLOW_LOOK
 from reconciler.queue import WorkQueue
 from tests.support.world import Status, World, git
 
@@ -191,7 +192,7 @@ def test_specs_that_vanished_together_may_come_back_one_by_one(world: World) -> 
 
 
 def test_two_projects_can_swap_their_ports(world: World, ports: tuple[range, range]) -> None:
-    """Neither waits for the other for ever."""
+    """Neither waits for the other, nor for the next slow look, which comes after a minute."""
     first, second = ports[0][-1], ports[0][-2]
     world.light("app", agent=f"{{port: {first}}}")
     world.light("shop", agent=f"{{port: {second}}}")
@@ -200,10 +201,11 @@ def test_two_projects_can_swap_their_ports(world: World, ports: tuple[range, ran
     world.ready("shop")
 
     world.light("app", agent=f"{{port: {second}}}")
+    world.wait("app", has_reason("PortTaken"))
     world.light("shop", agent=f"{{port: {first}}}")
 
-    world.wait("app", lambda status: is_ready(status) and status["agent"]["port"] == second)
-    world.wait("shop", lambda status: is_ready(status) and status["agent"]["port"] == first)
+    world.wait("app", lambda status: is_ready(status) and status["agent"]["port"] == second, SLOW_LOOK / 2)
+    world.wait("shop", lambda status: is_ready(status) and status["agent"]["port"] == first, SLOW_LOOK / 2)
 
 
 def test_a_picked_port_that_is_lost_before_its_first_use_is_picked_anew(world: World) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from reconciler import swap
+from reconciler.files import LockFile
 from reconciler.swap import BLOCK, read, swap_in
 
 if TYPE_CHECKING:
@@ -56,16 +58,37 @@ def test_what_cannot_be_written_leaves_the_old(path: Path) -> None:
     assert json.loads(path.read_bytes()) == [1, ""]
 
 
-def test_a_spare_that_leads_elsewhere_is_not_followed(path: Path) -> None:
-    """An agent may have put a link there."""
-    stranger = path.with_name("stranger")
+@pytest.mark.parametrize("how", ["link", "second name", "fifo"])
+@pytest.mark.parametrize("suffix", ["", ".spare"])
+def test_what_is_not_ours_alone_is_not_written_over(path: Path, how: str, suffix: str) -> None:
+    """An agent may have put a link there, and a backup may be made of second names. Neither stands in the way."""
+    stranger, place = path.with_name("stranger"), path.with_name(path.name + suffix)
     stranger.write_text("mine")
-    path.with_name("ledger.json.spare").symlink_to(stranger)
+    match how:
+        case "link":
+            place.symlink_to(stranger)
+        case "second name":
+            place.hardlink_to(stranger)
+        case "fifo":
+            os.mkfifo(place)
+    for number in range(3):
+        put(path, number)
 
-    with pytest.raises(OSError, match="symbolic links"):
-        put(path, 1)
-
+        assert json.loads(read(str(path))) == [number, ""]
     assert stranger.read_text() == "mine"
+
+
+def test_a_lock_of_somebody_else_holds_up_nobody(path: Path) -> None:
+    """An agent or a backup may take one."""
+    for number in range(2):
+        put(path, number)
+    locks = [LockFile(each) for each in (path, path.with_name("ledger.json.spare"))]
+
+    assert json.loads(read(str(path))) == [1, ""]
+    put(path, 2)
+    assert json.loads(read(str(path))) == [2, ""]
+    for lock in locks:
+        lock.close()
 
 
 def test_without_an_exchange_of_names(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

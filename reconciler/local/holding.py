@@ -116,9 +116,7 @@ class Holder:
         while (found := _reap()) is not None:  # our starter too
             if self._ancestor and found[0] == self._run["leader"]["pid"]:
                 self._leader_ended(os.waitstatus_to_exitcode(found[1]))
-        if self._ancestor:
-            return
-        if not self._exit and (self._leader is None or proofs.has_ended(self._leader)):
+        if not (self._ancestor or self._exit) and self._leader_has_ended():
             self._leader_ended(None if self._leader is None else adopted_status(self._leader, self._run["leader"]))
 
     def _leader_ended(self, code: int | None) -> None:

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
-_FLOCK = "hhqqi4x"
-"""struct flock of 64-bit Linux: type, whence, start, length, pid."""
-
 
 class Place:
     """The files of one service below its run folder."""
@@ -350,7 +347,7 @@ def take_lock(path: str) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
+            fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack(swap.FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
         except OSError as error:
             os.close(handle)
             if error.errno in {errno.EAGAIN, errno.EACCES}:
@@ -368,7 +365,7 @@ def lock_held(path: str) -> bool:
     except OSError:
         return False
     try:
-        answer = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
+        answer = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, struct.pack(swap.FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
     finally:
         os.close(handle)
-    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+    return bool(struct.unpack(swap.FLOCK, answer)[0] != fcntl.F_UNLCK)
