@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from reconciler.actions import Action, Outcome
-    from reconciler.facts import Ledger, Now, ProjectFacts, Service, ServiceFacts
+    from reconciler.facts import Ledger, Now, Probe, ProjectFacts, Service, ServiceFacts
     from reconciler.spec import Spec
 
 
@@ -25,6 +25,16 @@ class Report(Protocol):
             message: a clause.
             seen: what has just become of a service.
         """
+
+
+class Events:
+    """What an engine tells unasked. Who listens to none of it needs no more than this."""
+
+    def happened(self, name: str) -> None:
+        """Something of this project is not as it was: a process ended, or a service says something else."""
+
+    def probed(self, name: str, service: Service, probe: Probe) -> None:
+        """A service was asked and is as it was."""
 
 
 class Engine(Protocol):

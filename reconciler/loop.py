@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from reconciler import published, spec, specfiles, threads, tombstones, watching
+from reconciler.engine import Events
 from reconciler.plan import Plan
 from reconciler.queue import WorkQueue
 from reconciler.reconcile import Project, Reconciler
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from reconciler.engine import Engine
-    from reconciler.facts import ProjectFacts
+    from reconciler.facts import Probe, ProjectFacts, Service
     from reconciler.ledger import Ledgers
     from reconciler.published import Controller as Identity
     from reconciler.settings import Settings
@@ -48,7 +49,7 @@ TIDY: Final = 3600.0
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Loop:
+class Loop(Events):
     """Reconciles every project of one specs folder until it is stopped."""
 
     def __init__(
@@ -56,7 +57,7 @@ class Loop:
         settings: Settings,
         folder: SpecFolder,
         ledgers: Ledgers,
-        make_engine: Callable[[Callable[[str], None]], Engine],
+        make_engine: Callable[[Events], Engine],
         identity: Callable[[tuple[str, ...]], Identity],
         keep_lead: Callable[[], None],
     ) -> None:
@@ -70,7 +71,7 @@ class Loop:
         self._ledgers = ledgers
         self._identity = identity
         self._keep_lead = keep_lead
-        self._engine = make_engine(self._exited)
+        self._engine = make_engine(self)
         self._reconciler = Reconciler(self._engine, ledgers, Tombstones(settings), self._changed, settings)
         self._index = published.Writer(settings.home)
         self._missing: set[str] = set()
@@ -256,10 +257,16 @@ class Loop:
 
     # -- names -----------------------------------------------------------------------------------------------------
 
-    def _exited(self, name: str) -> None:
+    def happened(self, name: str) -> None:
+        """Look at it now."""
         if self._queue is not None and name in self.projects:
             self._queue.event(name)
             self._ports_may_be_free()
+
+    def probed(self, name: str, service: Service, probe: Probe) -> None:
+        """It is no reason to look, but to say how fresh what is published is."""
+        if project := self.projects.get(name):
+            self._reconciler.refresh(project, service, probe)
 
     def _ports_may_be_free(self) -> None:
         """Another project may have given up what these wait for: two that swap their ports need not wait for timers."""

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Engine
-    from reconciler.facts import Ledger, RestartRecord, ServiceFacts
+    from reconciler.facts import Ledger, Probe, RestartRecord, ServiceFacts
     from reconciler.ledger import Ledgers
     from reconciler.settings import Settings
     from reconciler.spec import Spec
 
 ROUNDS: Final = 12
 """Times a pass looks again after acting before it counts as going in circles: the longest honest way takes five."""
+PROBES: Final = 6
+"""Of a service between two looks at everything of its project, when all is well: those cost three times as much."""
 LOOKING: Final = 8
 """Projects looked at at once. Acting has limits of its own, so that a slow clone holds no place here."""
 SYNC_AFTER: Final = 0.5
@@ -224,7 +226,7 @@ class Reconciler:
                 project.note, project.failures, project.settled = None, 0, True
                 hold = project.plan.hold
                 lives = project.facts.agent.alive or project.facts.bridge.alive
-                after = hold.after if hold else self._settings.liveness if lives else SLOW_LOOK
+                after = hold.after if hold else PROBES * self._settings.liveness if lives else SLOW_LOOK
             case LookAgain(after=after, reason=reason, message=message):
                 project.note = Note(reason=reason, message=message)
             case Retry(reason=reason, message=message):
@@ -274,6 +276,14 @@ class Reconciler:
         before, now = project.published, status.compute(sources, project.published).to_dict()
         project.published = now
         self._changed(project, status.timeless(before) != status.timeless(now))
+
+    def refresh(self, project: Project, service: Service, probe: Probe) -> None:
+        """A service was asked and is as it was."""
+        project.facts = project.facts.with_service(service, replace(project.facts.service(service), probe=probe))
+        if shown := project.published:
+            seen = {**shown[service.value], "last_health_check": probe.at_wall}
+            project.published = {**shown, service.value: seen}
+            self._changed(project, False)
 
     def _ledger(self, project: Project) -> Ledger:
         ledger = self._ledgers.get(project.name)

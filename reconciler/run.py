@@ -22,6 +22,7 @@ import structlog
 
 from reconciler import __version__, files, log, published, reader, spec, specfiles, tombstones
 from reconciler.console import Console
+from reconciler.engine import Events
 from reconciler.files import LockHeld
 from reconciler.leadership import Leadership
 from reconciler.ledger import Ledgers
@@ -138,7 +139,7 @@ async def _serve(
 
     ledgers = Ledgers(settings.home)
     folder = specfiles.SpecFolder(settings, known=ledgers.names(), first=first)
-    loop = Loop(settings, folder, ledgers, lambda exited: LocalEngine(settings, ledgers, exited), identity, lead.keep)
+    loop = Loop(settings, folder, ledgers, lambda events: LocalEngine(settings, ledgers, events), identity, lead.keep)
 
     def rested() -> None:
         calm.set()
@@ -239,7 +240,7 @@ async def _dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str
     for name in names:
         if name not in there | gone.keys():
             raise UserError(reader.unknown(index, settings, name, "plan"))
-    engine = LocalEngine(settings, ledgers, lambda _name: None, dry=True)
+    engine = LocalEngine(settings, ledgers, Events(), dry=True)
     reconciler = Reconciler(engine, ledgers, Tombstones(settings), lambda _project, _news: None, settings)
     plans: dict[str, Plan | str] = {}
     try:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from reconciler.local import processes, spawn, tidying
 from reconciler.local.act import Actor
 from reconciler.local.observe import Observer
+from reconciler.local.probing import Prober
 from reconciler.local.processes import ExitWatch
 from reconciler.local.serving import Serving
 from reconciler.local.toolchain import Toolchains
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from reconciler.actions import Action, Outcome
-    from reconciler.engine import Report
-    from reconciler.facts import Ledger, Now, ProjectFacts
+    from reconciler.engine import Events, Report
+    from reconciler.facts import Ledger, Now, Probe, ProjectFacts, Service
     from reconciler.ledger import Ledgers
     from reconciler.settings import Settings
     from reconciler.spec import Spec
@@ -31,14 +31,13 @@ class LocalEngine:
     A dry one only looks; since it has seen no service become ready, it proves at each look what it must know.
     """
 
-    def __init__(
-        self, settings: Settings, ledgers: Ledgers, on_exit: Callable[[str], None], *, dry: bool = False
-    ) -> None:
+    def __init__(self, settings: Settings, ledgers: Ledgers, events: Events, *, dry: bool = False) -> None:
         self._settings = settings
-        self._on_exit = on_exit
+        self._events = events
         toolchains = Toolchains(settings)
-        self._observer = Observer(settings, toolchains, dry=dry)
-        self._serving = Serving(settings, self._observer, toolchains, self._watch)
+        self._prober = Prober(settings.liveness, self._told)
+        self._observer = Observer(settings, toolchains, None if dry else self._prober)
+        self._serving = Serving(settings, self._prober, toolchains, self._watch)
         self._actor = Actor(settings, ledgers, self._observer, toolchains, self._serving)
         self._exits = ExitWatch(self._exited)
         if not dry:
@@ -78,6 +77,7 @@ class LocalEngine:
 
     async def close(self) -> None:
         """Let go of what is watched; the services go on."""
+        self._prober.close()
         self._exits.close()
         spawn.nursery.close()
 
@@ -88,7 +88,13 @@ class LocalEngine:
 
     def _exited(self, name: str) -> None:
         self._serving.exited(name)
-        self._on_exit(name)
+        self._events.happened(name)
+
+    def _told(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
+        if news:
+            self._events.happened(name)
+        else:
+            self._events.probed(name, service, probe)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

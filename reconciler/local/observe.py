@@ -1,42 +1,46 @@
 """Looking at one project on this machine: facts, and nothing but facts.
 
 Belongs here: asking the modules that each know one outside thing, and putting their answers together.
-Does not belong here: changing anything, or deciding. The only memory is what the last health probes said.
+Does not belong here: changing anything, or deciding. Nothing is remembered here; what services said is (`probing`).
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler import files
 from reconciler import spec as specs
 from reconciler.agents import KINDS
-from reconciler.facts import EnvFacts, Health, KeyFacts, Phase, Probe, ProjectFacts, Service, ServiceFacts
+from reconciler.facts import EnvFacts, KeyFacts, Phase, Probe, ProjectFacts, Service, ServiceFacts
 from reconciler.local import credentials, health, keys, processes, repo
-from reconciler.local.activity import Quiet
 from reconciler.local.launch import Project, digest
+from reconciler.local.probing import Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.facts import Ledger, Now
     from reconciler.local.credentials import Env
+    from reconciler.local.probing import Prober
     from reconciler.local.toolchain import Toolchains
     from reconciler.settings import Settings
     from reconciler.spec import Spec
 
 
 class Observer:
-    """Sees projects."""
+    """Sees projects.
 
-    def __init__(self, settings: Settings, toolchains: Toolchains, *, dry: bool = False) -> None:
+    Args:
+        settings: where they are.
+        toolchains: programs of agents.
+        prober: knows what each service said last; without one, each is asked to prove itself at each look.
+    """
+
+    def __init__(self, settings: Settings, toolchains: Toolchains, prober: Prober | None) -> None:
         self._settings = settings
         self._toolchains = toolchains
-        self._dry = dry
-        self._quiet = Quiet()
-        self._probes: dict[tuple[str, Service], tuple[str, Probe]] = {}
+        self._prober = prober
 
     def project(self, name: str, spec: Spec, ledger: Ledger) -> Project:
         """What a launch of this project would be made from now; reads the secrets."""
@@ -80,10 +84,6 @@ class Observer:
             leftover_keys=destroying and self._settings.home.deploy_key(name).exists(),
         )
 
-    def remember(self, name: str, service: Service, run_id: str, probe: Probe) -> None:
-        """Keep what a probe of this run said."""
-        self._probes[name, service] = (run_id, probe)
-
     async def _key(self, project: Project) -> KeyFacts:
         if specs.transport(project.spec.git.url) is not specs.Transport.SSH:
             return KeyFacts()
@@ -99,49 +99,40 @@ class Observer:
         facts = replace(facts, fixed_port=fixed, wanted_digest=digest(project, service) if usable else "")
         if facts.phase is Phase.RUNNING:
             return replace(facts, probe=await self._probe(project, service, facts, now))
-        self._probes.pop((project.name, service), None)
+        if self._prober is not None:
+            self._prober.forget(project.name, service)
         if facts.alive or kept is None:
             return facts
         return replace(facts, port_holder=processes.port_holder(kept))
 
     async def _probe(self, project: Project, service: Service, facts: ServiceFacts, now: Now) -> Probe:
-        """The last probe of this run, or a new one when it is due."""
-        run_id, probe = self._probes.get((project.name, service), ("", Probe()))
-        if facts.digest != facts.wanted_digest or run_id != facts.run_id or probe.health is Health.UNKNOWN:
-            probe = probe if run_id == facts.run_id else Probe()
+        """What this run said last."""
+        if self._prober is None:
             outdated = facts.digest != facts.wanted_digest
-            return probe if outdated or not self._dry else await health.prove(project.target(service), now)
-        due = self._settings.liveness if probe.misses == 0 else 1.0
-        if now.boot - probe.at < due:
-            return probe
-        if not processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
-            probe = health.missed(probe, now, "it does not listen")  # and whoever does is never sent the password
-        elif probe.health is Health.READY or (probe.health is Health.UNRESPONSIVE and probe.proved):
-            written, started = _written(project, service), facts.started_wall or 0.0
-            probe = await health.live(project.target(service), probe, now, written=written, started=started)
+            return Probe() if outdated else await health.prove(project.target(service), now)
+        if facts.digest == facts.wanted_digest:
+            self._prober.keep(_subject(project, service, facts))
         else:
-            found = await health.prove(project.target(service), now)
-            silent = found.health is Health.UNKNOWN and probe.health is Health.UNRESPONSIVE
-            probe = health.missed(probe, now, found.detail) if silent else found
-        probe = self._quiet.judge(facts, probe)
-        self.remember(project.name, service, facts.run_id, probe)
-        return probe
+            self._prober.pause(project.name, service)
+        return self._prober.last(project.name, service, facts.run_id)
+
+
+def _subject(project: Project, service: Service, facts: ServiceFacts) -> Subject:
+    sandbox, kind = project.sandbox, KINDS[project.spec.agent.kind]
+    return Subject(
+        name=project.name,
+        service=service,
+        facts=facts,
+        target=project.target(service),
+        run_dir=sandbox.run,
+        journal=sandbox.xdg / kind.journal if service is Service.AGENT else None,
+    )
 
 
 def _fixed_port(project: Project, service: Service) -> int | None:
     if service is Service.AGENT:
         return project.spec.agent.port or project.env.opencode_port
     return project.spec.bridge.port or project.env.mcp_tool_port
-
-
-def _written(project: Project, service: Service) -> int:
-    """When an agent wrote its journal last; 0 where there is none."""
-    if service is not Service.AGENT:
-        return 0
-    try:
-        return os.stat(project.sandbox.xdg / KINDS[project.spec.agent.kind].journal).st_mtime_ns  # noqa: PTH116  at each probe
-    except OSError:
-        return 0
 
 
 def _env_facts(project: Project) -> EnvFacts:

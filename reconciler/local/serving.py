@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Report
     from reconciler.local.launch import Project
-    from reconciler.local.observe import Observer
+    from reconciler.local.probing import Prober
     from reconciler.local.toolchain import Toolchains
     from reconciler.settings import Settings
 
@@ -53,12 +53,12 @@ class Serving:
     def __init__(
         self,
         settings: Settings,
-        observer: Observer,
+        prober: Prober,
         toolchains: Toolchains,
         watch: Callable[[str], None],
     ) -> None:
         self._settings = settings
-        self._observer = observer
+        self._prober = prober
         self._toolchains = toolchains
         self._watch = watch
         self._starting = asyncio.Semaphore(settings.agent_starts)
@@ -144,7 +144,7 @@ class Serving:
         facts = processes.observe(project.sandbox.run, service.value, now)
         probe = Probe(health=Health.UNRESPONSIVE, at=now.boot, misses=health.MISSES, proved=False)
         probe = replace(probe, detail=outcome.message)
-        self._observer.remember(project.name, service, facts.run_id, probe)
+        self._prober.remember(project.name, service, facts.run_id, probe)
         return Done()
 
     async def _await_ready(self, project: Project, service: Service, report: Report) -> Outcome:
@@ -163,7 +163,7 @@ class Serving:
                 probe = await health.prove(project.target(service), now, quick)
                 detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])
                 if probe.health is not Health.UNKNOWN:
-                    self._observer.remember(project.name, service, facts.run_id, probe)
+                    self._prober.remember(project.name, service, facts.run_id, probe)
                     return Done()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

@@ -1,0 +1,196 @@
+"""Probing services that are ready: on timers of their own, and only news makes anybody look."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from reconciler.facts import Health, Phase, Probe, Service, ServiceFacts
+from reconciler.local import health, processes
+from reconciler.local.health import Target
+from reconciler.local.probing import BEAT, Prober, Subject
+from tests.support.bench import PATIENCE, Bench, a_bench
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+LIVENESS = 0.1
+
+
+class Probed:
+    """A prober, and what it tells."""
+
+    def __init__(self, liveness: float = LIVENESS) -> None:
+        self.heard: asyncio.Queue[tuple[str, Probe, bool]] = asyncio.Queue()
+        self.prober = Prober(liveness, self._told)
+
+    def _told(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
+        assert service is Service.AGENT
+        self.heard.put_nowait((name, probe, news))
+
+    def keep(self, bench: Bench, port: int, name: str = "blog") -> Subject:
+        """A service that was proved a moment ago."""
+        facts = bench.facts()
+        proof = Probe(health=Health.READY, at=processes.now().boot, interrupted=())
+        self.prober.remember(name, Service.AGENT, facts.run_id, proof)
+        target = Target(port=port, secret="a-token")
+        subject = Subject(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=bench.run)
+        self.prober.keep(subject)
+        return subject
+
+    async def next(self) -> tuple[str, Probe, bool]:
+        """What it tells next."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.heard.get()
+
+    async def news(self) -> Probe:
+        """The next that is news."""
+        while True:
+            _, probe, news = await self.next()
+            if news:
+                return probe
+
+
+@pytest.fixture(name="bench")
+async def _bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with a_bench(tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture(name="probed")
+async def _probed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Probed]:
+    monkeypatch.setattr(health, "LIVENESS", 0.5)
+    made = Probed()
+    yield made
+    made.prober.close()
+
+
+async def serving(bench: Bench, port: int, manner: str = "ok") -> int:
+    """Start a service; its pid."""
+    await bench.start("serve", f"{port}:{manner}")
+    [pid] = bench.hear("leader")
+    return pid
+
+
+async def test_one_that_is_as_it_was_is_no_news(bench: Bench, probed: Probed, unused_tcp_port: int) -> None:
+    """Each probe is told, with its time."""
+    await serving(bench, unused_tcp_port)
+    subject = probed.keep(bench, unused_tcp_port)
+
+    first, second = await probed.next(), await probed.next()
+
+    assert [first[2], second[2]] == [False, False]
+    assert first[1].health is Health.READY
+    assert first[1].at < second[1].at
+    assert probed.prober.last("blog", Service.AGENT, subject.facts.run_id) == second[1]
+
+
+async def test_one_that_falls_silent_is_news_each_time(bench: Bench, probed: Probed, unused_tcp_port: int) -> None:
+    """Until it counts as unresponsive, and again when it comes back."""
+    pid = await serving(bench, unused_tcp_port)
+    probed.keep(bench, unused_tcp_port)
+    os.kill(pid, signal.SIGSTOP)
+
+    missed = [await probed.news() for _ in range(health.MISSES)]
+    os.kill(pid, signal.SIGCONT)
+    while (back := await probed.news()).misses:
+        pass
+
+    assert [probe.misses for probe in missed] == [1, 2, 3]
+    assert [probe.health for probe in missed] == [Health.READY, Health.READY, Health.UNRESPONSIVE]
+    assert back.health is Health.READY
+
+
+async def test_one_that_hangs_holds_up_nobody(
+    bench: Bench, probed: Probed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another is asked many times while the first is not answered."""
+    monkeypatch.setattr(health, "LIVENESS", PATIENCE)
+    tmp_path.joinpath("other").mkdir()
+    async with a_bench(tmp_path / "other") as other:
+        ports = [free_port(), free_port()]
+        await serving(bench, ports[0], "slow")
+        await serving(other, ports[1])
+        probed.keep(bench, ports[0], "hanging")
+        probed.keep(other, ports[1], "other")
+
+        heard = [await probed.next() for _ in range(5)]
+
+        assert {name for name, _, _ in heard} == {"other"}
+
+
+async def test_a_stranger_on_its_port_is_never_asked(bench: Bench, probed: Probed, unused_tcp_port: int) -> None:
+    """Though it was proved who listened there before."""
+    pid = await serving(bench, unused_tcp_port)
+    probed.keep(bench, unused_tcp_port)
+    await probed.next()
+    os.kill(pid, signal.SIGKILL)
+    await bench.exited()
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind(("127.0.0.1", unused_tcp_port))
+        stranger.listen()
+        stranger.setblocking(False)
+
+        probe = await probed.news()
+        while probe.detail != "it does not listen":
+            probe = await probed.news()
+        await probed.next()
+
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
+
+
+async def test_what_is_asked_of_an_old_run_says_nothing_of_the_new(
+    bench: Bench, probed: Probed, tmp_path: Path
+) -> None:
+    """Though no answer came until the new one was proved."""
+    tmp_path.joinpath("new").mkdir()
+    async with a_bench(tmp_path / "new") as new:
+        ports = [free_port(), free_port()]
+        pid = await serving(bench, ports[0], "slow")
+        await serving(new, ports[1])
+        probed.keep(bench, ports[0])
+        await bench.until(lambda: is_asked(pid))
+
+        probed.keep(new, ports[1])
+        heard = [await probed.next() for _ in range(10)]  # longer than the old one may take to answer
+
+        assert {(probe.health, probe.misses, news) for _, probe, news in heard} == {(Health.READY, 0, False)}
+
+
+async def test_many_are_asked_at_once() -> None:
+    """Though each was proved at another time: what is due within a beat is one wake-up."""
+    prober, now = Prober(10.0, lambda *_, **__: None), processes.now()
+    until_the_beat = -asyncio.get_running_loop().time() % BEAT
+    for number, early in enumerate((0.3, 0.1, 0.0, -0.2, -0.4)):
+        name, at = f"blog-{number}", now.boot + until_the_beat - early
+        prober.remember(name, Service.AGENT, "a-run", Probe(health=Health.READY, at=at))
+        facts = ServiceFacts(phase=Phase.RUNNING, run_id="a-run")
+        target = Target(port=1, secret="a-token")
+        prober.keep(Subject(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=Path("/")))
+
+    wake_ups = {timer.when() for timer in prober._timers.values()}
+    prober.close()
+
+    assert len(wake_ups) == 1
+
+
+def free_port() -> int:
+    """One that nobody uses."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def is_asked(pid: int) -> bool:
+    """Whether somebody is connected to it."""
+    return any(one.status == psutil.CONN_ESTABLISHED for one in psutil.Process(pid).net_connections("tcp"))
