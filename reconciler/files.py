@@ -5,10 +5,12 @@ Belongs here: the two ways the manager trusts a file. Does not belong here: what
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
+import stat
 import struct
 import tempfile
 from pathlib import Path
@@ -42,6 +44,14 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
         raise
     if durable and named:
         sync(path.parent)
+
+
+def keep_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file that can be derived again, unless it is as it should be: to look takes a tenth of the time."""
+    with contextlib.suppress(OSError):
+        if path.lstat().st_mode == stat.S_IFREG | mode and path.read_bytes() == data:
+            return
+    replace_file(path, data, mode=mode, durable=False)
 
 
 def sync(path: Path) -> None:

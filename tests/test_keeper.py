@@ -125,8 +125,8 @@ class TestRunning:
 
 
 class TestCrashes:
-    @pytest.mark.parametrize("point", ["before-fork", "after-fork", "after-record"])
-    async def test_a_keeper_killed_before_the_gate_opens(
+    @pytest.mark.parametrize("point", ["before-record", "after-record"])
+    async def test_a_starter_killed_before_it_hands_over(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, point: str
     ) -> None:
         """The service never runs, nothing is left, its end is no crash, and the next start works."""
@@ -144,8 +144,8 @@ class TestCrashes:
         await bench.start("ignore")
         assert bench.hear("leader") == [bench.facts().pid]
 
-    @pytest.mark.parametrize("point", ["after-release", "after-answer"])
-    async def test_a_keeper_killed_after_the_gate_opened(
+    @pytest.mark.parametrize("point", ["before-answer", "after-answer"])
+    async def test_a_keeper_killed_after_it_took_over(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, point: str
     ) -> None:
         """The service runs, recorded, and is adopted with its pid."""
@@ -153,7 +153,7 @@ class TestCrashes:
         try:
             await bench.start("ignore")
         except KeeperError:
-            assert point == "after-release"
+            assert point == "before-answer"
         monkeypatch.delenv(crash.VARIABLE)
         [pid] = bench.hear("leader")
         await gone(bench.record("run")["keeper"]["pid"])

@@ -76,7 +76,7 @@ async def test_a_start_that_hangs_does_not_hold_up_the_others(tmp_path: Path, mo
     """Its place is given on after a while, and only once."""
     environment = {"OPENCODE_MANAGER_HOME": str(tmp_path), "OPENCODE_MANAGER_AGENT_STARTS": "2"}
     settings = settings_module.load(environment=environment)
-    starts = serving.Serving(settings, cast("Any", None), cast("Any", None), lambda _name: None)
+    starts = serving.Serving(settings, cast("Any", None), cast("Any", None), lambda _name, _service: None)
     monkeypatch.setattr(serving, "SLOT_TIME", 0.05)
     async with asyncio.timeout(30), contextlib.AsyncExitStack() as stack:
         for _ in range(6):

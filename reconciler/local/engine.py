@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from reconciler.facts import Service
 from reconciler.local import processes, spawn, tidying
 from reconciler.local.act import Actor
 from reconciler.local.observe import Observer
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Events, Report
-    from reconciler.facts import Ledger, Now, Probe, ProjectFacts, Service
+    from reconciler.facts import Ledger, Now, Probe, ProjectFacts
     from reconciler.ledger import Ledgers
     from reconciler.settings import Settings
     from reconciler.spec import Spec
@@ -52,7 +53,8 @@ class LocalEngine:
         facts = await self._observer.observe(name, spec, ledger, self.now())
         pids = (facts.agent.pid, facts.agent.keeper_pid, facts.bridge.pid, facts.bridge.keeper_pid)
         if (facts.agent.alive or facts.bridge.alive) and not self._exits.watches(name, *pids):
-            self._watch(name)
+            for service in Service:
+                self._watch(name, service)
         return facts
 
     async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
@@ -81,10 +83,8 @@ class LocalEngine:
         self._exits.close()
         spawn.nursery.close()
 
-    def _watch(self, name: str) -> None:
-        run = self._settings.home.sandbox(name).run
-        for service in ("agent", "bridge"):
-            self._exits.watch(name, run, service)
+    def _watch(self, name: str, service: Service) -> None:
+        self._exits.watch(name, self._settings.home.sandbox(name).run, service.value)
 
     def _exited(self, name: str) -> None:
         self._serving.exited(name)

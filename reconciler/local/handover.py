@@ -32,7 +32,19 @@ class Kept:
         kills: those for want of memory until now; counted now when not given.
     """
 
-    __slots__ = ("ancestor", "answer", "guards", "kills", "leader", "locks", "place", "point", "run", "told")
+    __slots__ = (
+        "ancestor",
+        "failed",
+        "failure",
+        "guards",
+        "kills",
+        "leader",
+        "locks",
+        "place",
+        "point",
+        "run",
+        "told",
+    )
 
     def __init__(
         self, place: Place, run: Record, locks: dict[str, int], *, ancestor: bool, kills: MemoryKills | None = None
@@ -48,8 +60,10 @@ class Kept:
         """A pidfd, of an adopted leader that lives."""
         self.told = False
         """Somebody wanted it to end already."""
-        self.answer = "started"
-        """For the controller."""
+        self.failure: int | None = None
+        """A pipe that brings why the starter cannot become the service, or is closed when it did."""
+        self.failed = -1
+        """Its other end, which stays with the starter."""
         self.point = ""
         """At which the keeper dies, in tests."""
 
@@ -60,10 +74,10 @@ def give(outbox: _socket.socket, kept: Kept) -> None:
     Raises:
         OSError: there is no keeper any more.
     """
-    leader = [] if kept.leader is None else [kept.leader]
-    handles = array.array("i", [1, 2, *kept.locks.values(), *leader, *kept.guards])
+    single = [handle for handle in (kept.leader, kept.failure) if handle is not None]  # never both
+    handles = array.array("i", [1, 2, *kept.locks.values(), *single, *kept.guards])
     place = (kept.place.folder, kept.place.service)
-    small = (kept.ancestor, kept.kills.packed(), bool(leader), kept.told, kept.answer, kept.point)
+    small = (kept.ancestor, kept.kills.packed(), bool(single), kept.told, kept.point)
     text = marshal.dumps((place, kept.run, list(kept.locks), small))
     outbox.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, handles)])
 
@@ -74,7 +88,7 @@ def take(inbox: _socket.socket) -> tuple[Kept, int, int] | None:
     if not text:
         return None
     handles = array.array("i", controls[0][2]).tolist()
-    place, run, paths, (ancestor, kills, led, told, answer, point) = marshal.loads(text)  # noqa: S302  from our own starter
+    place, run, paths, (ancestor, kills, single, told, point) = marshal.loads(text)  # noqa: S302  from our own starter
     kept = Kept(
         Place(*place),
         run,
@@ -83,6 +97,10 @@ def take(inbox: _socket.socket) -> tuple[Kept, int, int] | None:
         kills=MemoryKills(*kills),
     )
     rest = handles[2 + len(paths) :]
-    kept.leader = rest.pop(0) if led else None
-    kept.guards, kept.told, kept.answer, kept.point = rest, told, answer, point
+    if single:
+        if ancestor:
+            kept.failure = rest.pop(0)
+        else:
+            kept.leader = rest.pop(0)
+    kept.guards, kept.told, kept.point = rest, told, point
     return kept, handles[0], handles[1]

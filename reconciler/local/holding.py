@@ -58,6 +58,14 @@ class Signals:
         for number in (*_ENDINGS, signal.SIGCHLD):
             signal.signal(number, _noted)
 
+    def let_go(self) -> bool:
+        """From now on they do what they do by default; whether an ending one came until now."""
+        for number in (*_ENDINGS, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        self.drain()
+        return self.told
+
     def drain(self) -> None:
         """Empty the pipe and note what came."""
         with contextlib.suppress(BlockingIOError):
@@ -113,7 +121,7 @@ class Holder:
     # -- what happened -------------------------------------------------------------------------------------------------
 
     def _notice_ends(self) -> None:
-        while (found := _reap()) is not None:  # our starter too
+        while (found := _reap()) is not None:  # our starter too, if it only adopted
             if self._ancestor and found[0] == self._run["leader"]["pid"]:
                 self._leader_ended(os.waitstatus_to_exitcode(found[1]))
         if not (self._ancestor or self._exit) and self._leader_has_ended():
@@ -152,11 +160,8 @@ class Holder:
     def _leader_has_ended(self) -> bool:
         if not self._ancestor:
             return self._leader is None or proofs.has_ended(self._leader)
-        try:
-            found = os.waitid(os.P_PID, self._run["leader"]["pid"], os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:  # for a moment more it is our starter's child
-            return False
-        return found is not None
+        leader = self._run["leader"]["pid"]
+        return os.waitid(os.P_PID, leader, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _is_empty(self) -> bool:
         if self._ancestor:

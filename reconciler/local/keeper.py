@@ -1,15 +1,16 @@
 """The keeper: a tiny parent that holds one service, outlives the controller, and leaves nothing behind.
 
 A program of its own: `keeper.py --nursery` waits for requests. For each there is a keeper, and a starter, its child,
-which starts or adopts the service, hands it over and ends. So what a start needs for a moment, a megabyte, is not kept
-for as long as the service runs.
+which prepares everything, writes the run's record, hands all of it over and becomes the service. (To adopt one, it ends
+then.) So what a start needs for a moment, a megabyte, is not kept for as long as the service runs, and a start is one
+fork.
 
 Belongs here: the order of a keeper's life. Its parts are `nursery`, `starting`, `handover`, `holding`, `tree` and
 `proofs`: they import little of the standard library and nothing of ours but each other, because there is one keeper for
 each service. (This file is short because a program's own file is compiled at each start; what it imports is not.)
 Does not belong here: deciding what runs or when; anything that must change more often than services are restarted.
 
-Three rules. A child runs only once its record is durable. A signal goes only to a process that was proved. A run is
+Three rules. A service runs only once its record is durable. A signal goes only to a process that was proved. A run is
 over only when nothing of it is left.
 """
 
@@ -27,6 +28,12 @@ from reconciler import crash
 from reconciler.local import handover, nursery, proofs, starting
 from reconciler.local.holding import Holder, Signals
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # without its enumerations, which cost every keeper a tenth of a megabyte
+
 REFUSED = 75
 """Exit status when somebody else holds the service: nothing was started."""
 FAILED = 1
@@ -34,15 +41,17 @@ FAILED = 1
 
 def live(channel: _socket.socket, tell: int, name: nursery.Name) -> int:
     """The keeper: wait for what its starter hands over, answer, and hold it until the end."""
-    os.setsid()
+    # Early: what was written to before a fork is copied once more after it. An end is not missed: it waits for us.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.umask(0o077)
-    signals = Signals()  # before there is anybody whose end could be missed
-    starting.become_subreaper()
     inbox, outbox = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     me = (os.getpid(), os.pidfd_open(os.getpid()))
     if os.fork() == 0:
         inbox.close()
         os._exit(start(channel, tell, name, me, outbox))
+    signals = Signals()
+    os.setsid()
+    starting.become_subreaper()
     for handle in (tell, me[1], outbox.detach()):
         os.close(handle)
     os.dup2(1, 0)  # nothing
@@ -50,16 +59,19 @@ def live(channel: _socket.socket, tell: int, name: nursery.Name) -> int:
     if taken is None:
         return FAILED
     inbox.close()
-    kept, answer, log = taken
-    name.write(kept.place.folder, kept.place.service, *([] if kept.ancestor else ["--adopt"]))
-    os.dup2(log, 2)
-    with contextlib.suppress(BrokenPipeError):
-        os.write(answer, kept.answer.encode())
-    os.close(log)
-    os.close(answer)
+    kept, answers, log = taken
     if kept.point:
         os.environ[crash.VARIABLE] = kept.point
-        crash.point("after-answer")
+    crash.point("before-answer")
+    name.write(kept.place.folder, kept.place.service, *([] if kept.ancestor else ["--adopt"]))
+    os.dup2(log, 2)
+    os.close(log)
+    if kept.ancestor:
+        starting.write_pid_file(kept.run)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(answers, (starting.problem(kept) or "started").encode())
+    os.close(answers)
+    crash.point("after-answer")
     Holder(kept, signals).hold()
     return 0
 
@@ -67,7 +79,7 @@ def live(channel: _socket.socket, tell: int, name: nursery.Name) -> int:
 def start(
     channel: _socket.socket, tell: int, name: nursery.Name, keeper: tuple[int, int], outbox: _socket.socket
 ) -> int:
-    """The starter: serve one request, and hand what came of it to the keeper."""
+    """The starter: serve one request, hand what came of it to the keeper, and become the service."""
     signals = Signals()
     arguments = nursery.take_request(channel, tell, keeper[1])
     if not arguments or proofs.has_ended(keeper[1]):  # somebody killed it while it waited
@@ -75,24 +87,23 @@ def start(
     run_dir, service, *options = arguments
     name.write(*arguments)
     place = proofs.Place(proofs.real_folder(run_dir), service)
-    begin = starting.adopt if "--adopt" in options else starting.start
     try:
-        kept = begin(place, keeper, signals)
+        job = None if "--adopt" in options else starting.read_job()
+        kept = starting.adopt(place, keeper) if job is None else starting.start(place, job, keeper, signals)
     except proofs.Held as refusal:
         answer(f"held: {refusal}")
         return REFUSED
     except OSError as error:
         answer(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
         return FAILED
-    if kept is None:
-        return FAILED
-    signals.drain()
-    kept.told, kept.point = signals.told, os.environ.get(crash.VARIABLE, "")
+    kept.told, kept.point = signals.let_go(), os.environ.get(crash.VARIABLE, "")
     try:
         handover.give(outbox, kept)
     except OSError:  # the keeper was killed: what runs is adopted by the next one
         return FAILED
     crash.point("after-handover")
+    if job is not None:
+        starting.become(job, kept)
     return 0
 
 

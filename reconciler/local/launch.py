@@ -187,7 +187,7 @@ def _node_tool(project: Project) -> tuple[str, ...]:
     }
     config = _node_config(project)
     document = {"version": "1.0", "default_server": project.name, "servers": [server]}
-    files.replace_file(config, json.dumps(document).encode(), durable=False)  # made anew at each start
+    files.keep_file(config, json.dumps(document).encode())
     port = str(project.ports["bridge"])
     options = ("-m", "default", "--host", "127.0.0.1", "--port", port, "--servers-config", str(config))
     return (node, str(script), *options)

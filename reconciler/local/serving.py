@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Report
+    from reconciler.facts import ServiceFacts
     from reconciler.local.launch import Project
     from reconciler.local.probing import Prober
     from reconciler.local.toolchain import Toolchains
@@ -55,7 +56,7 @@ class Serving:
         settings: Settings,
         prober: Prober,
         toolchains: Toolchains,
-        watch: Callable[[str], None],
+        watch: Callable[[str, Service], None],
     ) -> None:
         self._settings = settings
         self._prober = prober
@@ -100,10 +101,10 @@ class Serving:
                     await to_the_end(_prepare_agent, project)
             job = launch.launch(project, service, program)
             run_id = await processes.start(project.sandbox.run, service.value, job)
-            self._watch(project.name)
+            self._watch(project.name, service)
             seen = processes.observe(project.sandbox.run, service.value, processes.now())
             report("Starting", f"the {service} was started", (service, seen))
-            outcome = await self._await_ready(project, service, report)
+            outcome = await self._await_ready(project, service, report, seen)
             if not isinstance(outcome, Retry):
                 return outcome
             # It never got ready since we started it: end it, so that the next try begins from nothing.
@@ -147,15 +148,17 @@ class Serving:
         self._prober.remember(project.name, service, facts.run_id, probe)
         return Done()
 
-    async def _await_ready(self, project: Project, service: Service, report: Report) -> Outcome:
-        """Attempts until it is proved ready, ended, or out of time."""
+    async def _await_ready(
+        self, project: Project, service: Service, report: Report, seen: ServiceFacts | None = None
+    ) -> Outcome:
+        """Attempts until it is proved ready, ended, or out of time; `seen`: what was seen of it a moment ago."""
         ended = self._exits.setdefault(project.name, asyncio.Event())
         deadline = time.monotonic() + self._settings.start_timeout
         detail, pause, quick = "it does not listen", PAUSES[0], ATTEMPTS[0]
         while time.monotonic() < deadline:
             ended.clear()
             now = processes.now()
-            facts = processes.observe(project.sandbox.run, service.value, now)
+            facts, seen = seen or processes.observe(project.sandbox.run, service.value, now), None
             if facts.phase is not Phase.RUNNING:
                 return LookAgain(after=0.0, reason="Ended", message=f"the {service} ended while it started")
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
@@ -175,7 +178,7 @@ class Serving:
 
     async def _adopt(self, project: Project, service: Service) -> Outcome:
         await processes.adopt(project.sandbox.run, service.value)
-        self._watch(project.name)
+        self._watch(project.name, service)
         return Done()
 
     async def _stop(self, project: Project, service: Service, report: Report) -> Outcome:

@@ -1,15 +1,16 @@
-"""How a service gets its keeper: started behind a gate, or adopted.
+"""How a service gets its keeper: it is started, or adopted.
 
-Belongs here: what a starter does until the service runs. Standard library only, imports only the keeper's own parts.
+Belongs here: what a starter does until it is the service. Standard library only, imports only the keeper's own parts.
 Does not belong here: what happens then (`holding`).
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH104, PTH115, PTH123
+# ruff: noqa: PTH104, PTH115
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import time
@@ -37,49 +38,47 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl
 # -- starting ----------------------------------------------------------------------------------------------------------
 
 
-def start(place: Place, keeper: tuple[int, int], signals: Signals) -> Kept | None:
-    """Start the service of the job on stdin; None when the job is not whole, or the keeper was killed.
+def read_job() -> Record:
+    """What is asked for on stdin.
+
+    Raises:
+        OSError: it is not whole.
+    """
+    text = b""
+    while piece := os.read(0, 1 << 16):
+        text += piece
+    try:
+        job: Record = json.loads(text)
+    except ValueError:
+        raise OSError(errno.EIO, "its job is not whole") from None
+    return job
+
+
+def start(place: Place, job: Record, keeper: tuple[int, int], signals: Signals) -> Kept:
+    """Prepare all for a service that this process is to become, and record it.
 
     Args:
         place: the service's files.
+        job: what is asked for.
         keeper: pid and pidfd of who will hold it.
         signals: of this process.
 
     Raises:
-        Held: somebody else holds the service, or its last run is not over.
+        Held: somebody else holds the service, its last run is not over, or the keeper was killed.
         OSError: the log or a record cannot be written.
     """
-    with open(0, "rb", closefd=False) as stdin:
-        text = stdin.read()
-    try:
-        job = json.loads(text)
-    except ValueError:
-        return None
     locks = {place.keeper_lock: proofs.take_lock(place.keeper_lock), place.lock: proofs.take_lock(place.lock)}
     keeper_guard = take_guard(place.folder, place.keeper_guard)
     settle(place, signals, locks)
     guard = take_guard(place.folder, place.guard)
     open_log(job["log"])
-    crash.point("before-fork")
-    pid, gate, failure = fork_gated(job, locks[place.lock], guard.fileno())
-    crash.point("after-fork")
-    try:
-        run = run_record(job, pid, keeper)
-        proofs.write_record(place.run, run)
-    except (OSError, proofs.Held):
-        os.close(gate)  # the child ends with it
-        os.waitpid(pid, 0)
-        raise
+    crash.point("before-record")
+    run = run_record(job, keeper)
+    proofs.write_record(place.run, run)
     crash.point("after-record")
-    os.write(gate, b"go")
-    os.close(gate)
-    crash.point("after-release")
-    with open(failure, "rb") as pipe:  # closed by the exec
-        problem = pipe.read().decode()
-    write_pid_file(run)
     kept = Kept(place, run, locks, ancestor=True)
     kept.guards = [keeper_guard.detach(), guard.detach()]
-    kept.answer = problem or kept.answer
+    kept.failure, kept.failed = os.pipe()
     return kept
 
 
@@ -138,30 +137,10 @@ def open_log(path: str) -> None:
     os.close(log)
 
 
-def fork_gated(job: Record, *marks: int) -> tuple[int, int, int]:
-    """Fork the service's leader, which waits for a word before it becomes the service.
-
-    Returns:
-        Its pid; the gate's end to write to; the end to read from, which brings a clause when it cannot become it.
-    """
-    waiting, gate = os.pipe()
-    failure, failed = os.pipe()
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid == 0:
-        os.close(gate)
-        become(job, marks, waiting, failed)
-    signal.pthread_sigmask(signal.SIG_SETMASK, old)
-    os.close(waiting)
-    os.close(failed)
-    return pid, gate, failure
-
-
-def become(job: Record, marks: tuple[int, ...], waiting: int, failed: int) -> NoReturn:
-    """In the child: wait at the gate, then be the service."""
+def become(job: Record, kept: Kept) -> NoReturn:
+    """Be the service. Its keeper holds what it must not inherit."""
     try:
         os.setsid()
-        signal.set_wakeup_fd(-1)
         for number in signal.valid_signals():  # an exec resets those that are handled, and leaves out what is ignored
             if signal.getsignal(number) == signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
@@ -169,21 +148,29 @@ def become(job: Record, marks: tuple[int, ...], waiting: int, failed: int) -> No
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(2, 1)
-        for mark in marks:
+        for mark in (kept.locks[kept.place.lock], kept.guards[-1]):
             os.set_inheritable(mark, True)
-        if os.read(waiting, 2) == b"go":  # else our starter died before the record was durable
-            os.chdir(job["cwd"])
-            os.execvpe(job["argv"][0], job["argv"], job["env"])  # noqa: S606  never through a shell
+        os.chdir(job["cwd"])
+        os.execvpe(job["argv"][0], job["argv"], job["env"])  # noqa: S606  never through a shell
     except (OSError, ValueError) as error:
         program = job["argv"][0]
         why = f"{error.strerror}: {error.filename or program}" if isinstance(error, OSError) else str(error)
-        os.write(failed, why.encode())
+        os.write(kept.failed, why.encode())
         os.write(2, f"opencode-manager: cannot run {program}: {why}\n".encode())
     finally:
         os._exit(127)
 
 
-def run_record(job: Record, leader: int, keeper: tuple[int, int]) -> Record:
+def problem(kept: Kept) -> str:
+    """Wait until a starter has become the service; why it could not, a clause, else nothing."""
+    if kept.failure is None:
+        return ""
+    text = os.read(kept.failure, 4096)  # nothing when the pipe is closed, by the exec
+    os.close(kept.failure)
+    return text.decode()
+
+
+def run_record(job: Record, keeper: tuple[int, int]) -> Record:
     """What is to be known of this run; never its environment or arguments, which may hold secrets."""
     kept = ("run_id", "marker", "digest", "port", "grace", "log", "pid_file")
     return {
@@ -194,14 +181,14 @@ def run_record(job: Record, leader: int, keeper: tuple[int, int]) -> Record:
         "stopping": False,
         "log_from": os.fstat(2).st_size,
         "keeper": proofs.identify_open(*keeper),
-        "leader": proofs.identify(leader),
+        "leader": proofs.identify(os.getpid()),
     }
 
 
 # -- adopting ----------------------------------------------------------------------------------------------------------
 
 
-def adopt(place: Place, keeper: tuple[int, int], _signals: Signals) -> Kept:
+def adopt(place: Place, keeper: tuple[int, int]) -> Kept:
     """Take over from a keeper that was killed: the leader stays who it is; without one, its leftovers are ended.
 
     Raises:
@@ -216,7 +203,7 @@ def adopt(place: Place, keeper: tuple[int, int], _signals: Signals) -> Kept:
         leader = proofs.open_proved(run["leader"], run["marker"])
         run["keeper"] = proofs.identify_open(*keeper)
         proofs.write_record(place.run, run)
-        # The keeper before us may have died before it wrote it. One still at the gate, which ends now, has no marker.
+        # The keeper before us may have died before it wrote it. One that has not become the service yet has no marker.
         if leader is not None and not proofs.is_named(run) and proofs.has_variable(run["leader"]["pid"], run["marker"]):
             write_pid_file(run)
         with contextlib.suppress(OSError):  # the service goes on without its log being capped

@@ -104,18 +104,18 @@ STORY: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
 )
 """What happens to a project, and where a controller dies in it, each going on where the one before it died."""
 KEEPERS = (
-    "before-fork",
-    "after-fork",
+    "before-record",
     "after-record",
-    "after-release",
+    "after-handover",
+    "before-answer",
     "after-answer",
     "after-adoption",
 )
 """Where keepers and their starters die, in an order that comes to all of them."""
 GIVEN = "after-handover"
-"""Where a starter dies that is of no use any more: nothing comes of it."""
-FAILED = {"StartServiceFailed", "AdoptServiceFailed", "NotConverging"}
-"""What a controller publishes whose keepers die."""
+"""Where a starter dies that only adopted, and is of no use any more: nothing comes of it."""
+FAILED = {"StartServiceFailed", "AdoptServiceFailed", "NotConverging", "CrashLoop"}
+"""What a controller publishes whose keepers die, or their starters, just before they are the service."""
 KEY = both("GenerateKey")
 """Where a controller dies that makes a key."""
 NPM = """#!/bin/sh

@@ -198,6 +198,9 @@ class Wanted:
     """running, stopped or gone."""
     over: frozenset[str] = frozenset()
     """Runs that must have been replaced."""
+    outdated: frozenset[str] = frozenset()
+    """Digests of what runs were started with that must have been replaced: after a crash one may begin between the wish
+    and when that is read."""
     uid: str = ""
     """Of the project that is to be gone: its sandbox is in the trash."""
     kept: Mapping[str, int] = field(default_factory=dict)
@@ -261,7 +264,7 @@ def _not_running(world: World, name: str, service: str, wanted: Wanted, members:
         there = [member.process.pid for member in members if (member.role, member.service) == (role, service)]
         if there != [run[role]["pid"]]:
             yield f"its {service} has {role}s {there}, and {run[role]['pid']} is recorded"
-    if run["run_id"] in wanted.over:
+    if run["run_id"] in wanted.over or run["digest"] in wanted.outdated:
         yield f"its {service} was not replaced"
 
 
@@ -365,7 +368,8 @@ class Town:
                 self.wanted[name] = Wanted(state="stopped")
                 self.world.light(name, state="stopped")
             elif role == "restart":
-                self.wanted[name] = Wanted(state="running", over=runs(self.world, name))
+                digests = frozenset(record(self.world, name, service).get("digest", "") for service in SERVICES)
+                self.wanted[name] = Wanted(state="running", outdated=digests)
                 self.world.light(name, restarted_at=f"turn {self.turn}")
             else:
                 self.wanted[name] = Wanted(state="running")
@@ -383,10 +387,15 @@ class Town:
             kept = {}
             for service in SERVICES if wanted.state == "running" and name != STEADY else ():
                 run = record(self.world, name, service)
-                if run and not run["stopping"] and run["run_id"] not in wanted.over and run["leader"]["pid"] in living:
+                if (
+                    run
+                    and not run["stopping"]
+                    and run["digest"] not in wanted.outdated
+                    and run["leader"]["pid"] in living
+                ):
                     kept[service] = run["leader"]["pid"]
             before = self.witness.kept[name].counters if name in self.witness.kept else {}
-            # A leader at its gate looks like its keeper, and may have begun when it is killed for one.
+            # A starter looks like its keeper, and may have become the service when it is killed for one.
             begun = any(record(self.world, name, service).get("leader", {}).get("pid") in but for service in SERVICES)
             free = (crash or begun) and name != STEADY
             counters = {} if free else {service: before.get(service, 0) for service in SERVICES}
