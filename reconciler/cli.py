@@ -39,6 +39,7 @@ _CURES: Final = {
     errno.EDQUOT: "make room there",
     errno.EACCES: "let this user use it",
     errno.EPERM: "let this user use it",
+    errno.EMFILE: "allow it more with ulimit -n",
     errno.EROFS: "use a place that can be written to",
 }
 """What to do about an error of the machine."""

@@ -316,7 +316,10 @@ def _start_again(view: View, service: Service, ended: Exit | None) -> Plan:
     left = restarts.wait_left(record, view.now)
     if left > 0:
         parked = record.streak >= restarts.PARKED_STREAK
-        message = f"the {service} {how}, {record.streak} times in a row; next start in {left:.0f} s"
+        message = (
+            f"the {service} {how}, {record.streak} times in a row; next start in {left:.0f} s; "
+            f"see: opencode-manager logs {view.facts.name} {service}"
+        )
         return Plan(hold=Hold(reason="CrashLoop", message=message, after=left, stalled=parked))
     return _start(view, service, f"it {how}")
 

@@ -85,9 +85,19 @@ def run(
     try:
         log.configure(home.controller / "controller.log")
         well = asyncio.run(_serve(settings, lead, None if quiet else Console(), once=once, first=first))
+    except BaseExceptionGroup as group:
+        raise _cause(group) from group
     finally:
         lead.close()
     return 0 if well or not once else NOT_SO
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What of several errors can be told in a sentence, else all of them."""
+    found: BaseException | None = group.subgroup((OSError, UserError))
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found or group
 
 
 def _make_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,6 +101,21 @@ def test_a_full_disk_is_told_with_what_to_do(
     assert capsys.readouterr().err == (
         "cannot go on with /there/file: no space left on device; make room there, then try again\n"
     )
+
+
+def test_a_controller_that_may_open_too_few_files_says_so(world: World) -> None:
+    """Wherever in it that happens, it is one sentence with what to do."""
+    told = []
+    for number in (10, 11, 12):  # enough for the event loop, which has nothing to say about it
+        command = ["prlimit", f"--nofile={number}", *world.command("run", "--once")]
+        done = subprocess.run(command, env=world.environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            told.append(done.stderr)
+
+    assert told
+    assert {text.count("\n") for text in told} == {1}
+    assert all(text.startswith("cannot go on with /") for text in told)
+    assert all(text.endswith("too many open files; allow it more with ulimit -n, then try again\n") for text in told)
 
 
 def test_only_what_is_known_can_be_confirmed(world: World) -> None:
