@@ -235,6 +235,7 @@ class AsyncSshServer(SshServer):
     async def _begin(self) -> None:
         await super()._begin()
         self._connections: list[asyncssh.SSHServerConnection] = []
+        self._sessions: set[asyncio.Task[object]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -256,6 +257,9 @@ class AsyncSshServer(SshServer):
             await speaker.wait_closed()
 
     async def _run_gate(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        if session := asyncio.current_task():
+            self._sessions.add(session)
+            session.add_done_callback(self._sessions.discard)
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, str(GATE), str(self._control_port)),
             env={**os.environ, "SSH_ORIGINAL_COMMAND": process.command or ""},
@@ -280,6 +284,9 @@ class AsyncSshServer(SshServer):
         await super()._drop()
         for connection in self._connections:
             connection.abort()
+        for session in self._sessions:
+            session.cancel()  # it may wait for a client that is gone to take what it sends
+        await asyncio.gather(*self._sessions, return_exceptions=True)
         for connection in self._connections:
             await connection.wait_closed()
         self._connections.clear()
