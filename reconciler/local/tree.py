@@ -4,8 +4,8 @@ Belongs here: evidence of membership, and signals to members. Standard library o
 Does not belong here: when to signal (`holding`).
 
 A process is proved after its pidfd was opened, so the evidence and the later signal mean the same process. Evidence is:
-its parent is a member; and for a keeper that is not an ancestor of the run also: it is in a session with a member, it
-holds the service's lock, or its environment has the run's marker.
+its parent is a member; and for a keeper that is not an ancestor of the run also: it is in a session with a member, its
+environment has the run's marker, or it holds the service's lock.
 """
 
 from __future__ import annotations
@@ -13,13 +13,22 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 
-from reconciler.local.proofs import Stat, has_ended, has_variable, holds_lock, pids
+from reconciler.local.proofs import Stat, has_ended, has_variable, holds_lock, newest_pid, pids
 
 MOST = 200
 """Members handled at a time: each costs a descriptor."""
 PASSES = 50
 """Walks over all processes in one look: it ends even if others fork faster than we read."""
+
+
+CHASE = 0.05
+"""Seconds for which those are chased who fork and end faster than a walk over all processes takes."""
+NEWEST = 8
+"""Pids that are tried at a time in a chase."""
+STILL = 50
+"""Looks in a row at which nobody on this machine has forked, and a chase is over: about a millisecond."""
 
 
 class Tree:
@@ -62,7 +71,19 @@ class Tree:
         self._freeze = True
         self._send(signal.SIGSTOP)
         self.look()
+        self._chase()
         self._send(signal.SIGKILL)
+
+    def _chase(self) -> None:
+        """Stop who forks and ends before it is read of in a walk: the newest process of all is one that still lives."""
+        end, still, last = time.monotonic() + CHASE, 0, newest_pid() - NEWEST
+        while still < STILL and time.monotonic() < end:
+            newest = newest_pid()
+            still = 0 if newest != last else still + 1
+            for pid in range(newest, max(last, newest - NEWEST, 1), -1):
+                if pid not in self._known and pid != self._me:
+                    self._admit(pid)
+            last = newest
 
     def _send(self, number: signal.Signals, *only: int) -> None:
         for pidfd in only or self._known.values():
@@ -102,8 +123,8 @@ class Tree:
         return (
             self._is_member(stat.parent)
             or any(Stat(member).session == stat.session and self._is_member(member) for member in self._known)
-            or holds_lock(pid, self._lock)
             or (bool(self._marker) and has_variable(pid, self._marker))
+            or holds_lock(pid, self._lock)
         )
 
     def _is_member(self, pid: int) -> bool:

@@ -35,7 +35,8 @@ TREES = {
 OTHERS = {"family": "child", "crowd": "child", "daemon": "grandchild", "marked": "grandchild", "hidden": "grandchild"}
 """Who else must be there before the stop."""
 CROWD = 500
-FORKS = 20_000
+FORKS = 200_000
+"""More than it has time for: who waits for its end waits for minutes."""
 GRACE = 0.5
 
 
