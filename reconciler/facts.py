@@ -94,7 +94,7 @@ class Exit:
     code: int | None = None
     signal: int | None = None
     asked: bool = False
-    """Whether it ended because we told it to, or never began since its keeper was killed before it let it."""
+    """Whether it ended because we told it to, or never began since it was killed before it was the service."""
     at: float | None = None
     boot_id: str = ""
     lived: float = 0.0

@@ -4,7 +4,7 @@ Belongs here: turning spec changes, exits, edits and timers into names on the qu
 Does not belong here: what is done with a name (`reconcile`), or anything about the machine.
 
 Watches are hints. Every `resync` seconds all spec files are looked at whatever the watch said, and every project comes
-up again by its own timer, so a lost event costs one resync and never correctness.
+up again by its own timer, once a minute when all is well, so a lost event costs that and never correctness.
 """
 
 from __future__ import annotations

@@ -268,7 +268,8 @@ def _unresponsive(view: View, service: Service) -> Plan:
     """Slow is no reason to end it; silent and idle for long is."""
     probe = view.facts.service(service).probe
     message = f"the {service} has missed {probe.misses} health probes: {probe.detail}"
-    quiet = 0.0 if probe.quiet_since is None else view.now.boot - probe.quiet_since
+    # Until it was asked last: it may have come back since, while we stood still or were not to ask it.
+    quiet = 0.0 if probe.quiet_since is None else probe.at - probe.quiet_since
     if quiet >= view.wedged_after:
         cause = f"it is wedged: silent for {quiet:.0f} s without using the processor"
         if view.spec.restart.policy == "never":

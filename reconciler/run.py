@@ -86,18 +86,24 @@ def run(
         log.configure(home.controller / "controller.log")
         well = asyncio.run(_serve(settings, lead, None if quiet else Console(), once=once, first=first))
     except BaseExceptionGroup as group:
-        raise _cause(group) from group
+        logger.exception("controller failed")
+        if (cause := _cause(group)) is group:
+            raise
+        raise cause from None
     finally:
         lead.close()
     return 0 if well or not once else NOT_SO
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What of several errors can be told in a sentence, else all of them."""
-    found: BaseException | None = group.subgroup((OSError, UserError))
+    """One of several errors that can be told in a sentence, else all of them."""
+    told, others = group.split(lambda error: isinstance(error, UserError) or bool(getattr(error, "strerror", "")))
+    if told is None or others is not None:
+        return group
+    found: BaseException = told
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    return found or group
+    return found
 
 
 def _make_folder(folder: Path) -> None:

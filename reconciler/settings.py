@@ -165,7 +165,7 @@ class Settings:
     liveness: float = 10.0
     """A ready service is probed this often."""
     wedged_after: float = 60.0
-    """A service that neither answers nor uses the processor for this long is started anew."""
+    """A service that neither answers nor uses the processor for this long, as often as it is asked, is started anew."""
     trash_days: float = 7.0
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The controller's own environment: PATH, HOME and locale reach the children through an allow-list."""

@@ -45,7 +45,11 @@ class TestRunning:
 
     async def test_what_the_service_is_given(self, bench: Bench) -> None:
         """Its environment and marker, its own session, a log, the lock, and nothing else of ours."""
+        ours = os.open(os.devnull, os.O_RDONLY)
+        os.set_inheritable(ours, True)
+        spawn.nursery.close()
         run_id = await bench.start("report", bench.run / "report.json")
+        os.close(ours)
         [pid] = bench.hear("leader")
         given = json.loads((bench.run / "report.json").read_text())
         lock = given["fds"].pop(next(fd for fd, path in given["fds"].items() if path.endswith("agent.lock")))
@@ -141,6 +145,22 @@ class TestCrashes:
         assert bench.silent()
         ended = bench.facts().exit
         assert ended is None if point != "after-record" else ended and ended.asked
+        await bench.start("ignore")
+        assert bench.hear("leader") == [bench.facts().pid]
+
+    async def test_a_starter_killed_before_it_is_the_service(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """That is an end like any other of a service."""
+        monkeypatch.setenv(crash.VARIABLE, "after-handover")
+        await bench.start("ignore")
+        monkeypatch.delenv(crash.VARIABLE)
+        ended = (await bench.exited()).exit
+
+        assert bench.silent()
+        assert ended is not None
+        assert (ended.signal, ended.asked) == (signal.SIGKILL, False)
+        assert bench.living() == []
         await bench.start("ignore")
         assert bench.hear("leader") == [bench.facts().pid]
 

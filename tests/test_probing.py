@@ -138,6 +138,8 @@ async def test_a_stranger_on_its_port_is_never_asked(bench: Bench, probed: Probe
         stranger.bind(("127.0.0.1", unused_tcp_port))
         stranger.listen()
         stranger.setblocking(False)
+        while not probed.heard.empty():
+            probed.heard.get_nowait()
 
         probe = await probed.news()
         while probe.detail != "it does not listen":
@@ -164,6 +166,21 @@ async def test_what_is_asked_of_an_old_run_says_nothing_of_the_new(
         heard = [await probed.next() for _ in range(10)]  # longer than the old one may take to answer
 
         assert {(probe.health, probe.misses, news) for _, probe, news in heard} == {(Health.READY, 0, False)}
+
+
+async def test_a_proof_of_the_next_run_stays_when_the_old_is_asked_once_more(
+    bench: Bench, probed: Probed, unused_tcp_port: int
+) -> None:
+    """As between a stop and a start without a look."""
+    await serving(bench, unused_tcp_port)
+    probed.keep(bench, unused_tcp_port)
+    proof = Probe(health=Health.READY, detail="of the next run")
+    probed.prober.remember("blog", Service.AGENT, "the-next-run", proof)
+
+    await bench.until(lambda: not (probed.prober._timers or probed.prober._asking))
+
+    assert probed.prober.last("blog", Service.AGENT, "the-next-run") == proof
+    assert probed.heard.empty()
 
 
 async def test_many_are_asked_at_once() -> None:

@@ -2,8 +2,8 @@
 
 A program of its own: `keeper.py --nursery` waits for requests. For each there is a keeper, and a starter, its child,
 which prepares everything, writes the run's record, hands all of it over and becomes the service. (To adopt one, it ends
-then.) So what a start needs for a moment, a megabyte, is not kept for as long as the service runs, and a start is one
-fork.
+then.) So what a start needs for a moment, a megabyte, is not kept for as long as the service runs; and both are forked
+ahead of the request.
 
 Belongs here: the order of a keeper's life. Its parts are `nursery`, `starting`, `handover`, `holding`, `tree` and
 `proofs`: they import little of the standard library and nothing of ours but each other, because there is one keeper for
@@ -44,6 +44,7 @@ def live(channel: _socket.socket, tell: int, name: nursery.Name) -> int:
     # Early: what was written to before a fork is copied once more after it. An end is not missed: it waits for us.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.umask(0o077)
+    starting.become_subreaper()  # before there is anybody who could leave orphans
     inbox, outbox = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     me = (os.getpid(), os.pidfd_open(os.getpid()))
     if os.fork() == 0:
@@ -51,7 +52,6 @@ def live(channel: _socket.socket, tell: int, name: nursery.Name) -> int:
         os._exit(start(channel, tell, name, me, outbox))
     signals = Signals()
     os.setsid()
-    starting.become_subreaper()
     for handle in (tell, me[1], outbox.detach()):
         os.close(handle)
     os.dup2(1, 0)  # nothing
@@ -69,7 +69,7 @@ def live(channel: _socket.socket, tell: int, name: nursery.Name) -> int:
     if kept.ancestor:
         starting.write_pid_file(kept.run)
     with contextlib.suppress(BrokenPipeError):
-        os.write(answers, (starting.problem(kept) or "started").encode())
+        os.write(answers, (starting.problem(kept, signals) or "started").encode())
     os.close(answers)
     crash.point("after-answer")
     Holder(kept, signals).hold()

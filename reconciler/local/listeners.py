@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class Listener:
     """The proof that whoever answers on 127.0.0.1:port is, for certain, a process of a service."""
 
+    run_id: str
     port: int
     held: Mapping[str, str]
     """Where its processes have the listening sockets open, as links in /proc, and what they lead to."""
@@ -57,7 +58,7 @@ def find(run_dir: Path, service: str, port: int) -> Listener | None:
             held |= {link: target for link, target in _open_files(pid) if target in wanted}
             if wanted == set(held.values()):
                 # If the leader has ended, the pids may have been strangers'.
-                return None if proofs.has_ended(leader) else Listener(port, held)
+                return None if proofs.has_ended(leader) else Listener(run["run_id"], port, held)
     finally:
         os.close(leader)
     return None

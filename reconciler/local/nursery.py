@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ROOM = 1024
 """Bytes of spare arguments a nursery is started with, so that its keepers can write their own over them."""
 _PACKET = 8192
+_STDERR = 2
 _PR_SET_NAME = 15
 _prctl = ctypes.CDLL(None).prctl
 
@@ -63,6 +64,10 @@ def serve(live: Callable[[_socket.socket, int, Name], int], command: list[str]) 
         live: what a fork does with the channel of requests and a pipe that is closed when it has served one.
         command: the beginning of a keeper's command line, for whoever lists processes.
     """
+    for handle in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  pathlib costs half a megabyte
+        if handle > _STDERR:  # what the controller was started with, like a shell's lock, is no service's
+            with contextlib.suppress(OSError):
+                os.close(handle)
     channel, name = _socket.socket(fileno=0), Name(command)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: nobody waits for a keeper

@@ -35,6 +35,9 @@ BEAT: Final = 1.0
 """Probes are due at whole ones of these seconds, so that many are asked at once: one by itself finds the processor's
 caches cold and costs three times as much (measured). At most a tenth of the time between two probes."""
 
+MOST: Final = 50
+"""Asked at once: each is a connection, and a process may have few."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -78,6 +81,7 @@ class Prober:
         self._asking: dict[tuple[str, Service], asyncio.Task[None]] = {}
         self._listeners: dict[tuple[str, Service], Listener | None] = {}
         self._quiet = Quiet()
+        self._places = asyncio.Semaphore(MOST)
 
     def last(self, name: str, service: Service, run_id: str) -> Probe:
         """What a run said last; an empty probe when it was never asked."""
@@ -148,7 +152,10 @@ class Prober:
     async def _ask(self, subject: Subject) -> None:
         key, run_id = (subject.name, subject.service), subject.facts.run_id
         before = self.last(*key, run_id)
-        probe = self._quiet.judge(subject.facts, await self._probe(subject, before))
+        async with self._places:
+            probe = self._quiet.judge(subject.facts, await self._probe(subject, before))
+        if self._last.get(key, ("",))[0] != run_id:
+            return  # meanwhile another run was proved
         self.remember(*key, run_id, probe)
         self._told(*key, probe, news=_timeless(probe) != _timeless(before))
 
@@ -170,7 +177,7 @@ class Prober:
         known = self._listeners.get(key)
         if known is None or known.port != port or not known.still():
             known = self._listeners[key] = listeners.find(subject.run_dir, subject.service.value, port)
-        return known is not None
+        return known is not None and known.run_id == subject.facts.run_id
 
 
 def _timeless(probe: Probe) -> Probe:

@@ -159,7 +159,7 @@ def _lives(who: dict[str, Any], needle: str) -> bool:
 
 
 async def start(run_dir: Path, service: str, launch: Launch) -> str:
-    """Start the service under a keeper; done when its run record is durable and it was let go.
+    """Start the service under a keeper; done when its run record is durable and it runs.
 
     Cancelling it does not undo it: it is raised when the keeper has answered, so that `observe` sees what came of it.
 

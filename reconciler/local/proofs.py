@@ -312,12 +312,12 @@ def finished(run: Record, ended: Record) -> bool:
 
 
 def is_named(run: Record) -> bool:
-    """Whether this run's pid file names its leader: it does from when the leader was let go until nothing is left."""
+    """Whether this run's pid file names its leader: it does from when its keeper has it until nothing is left."""
     return read_bytes(run["pid_file"]).strip() == str(run["leader"]["pid"]).encode()
 
 
 def began(run: Record, exit_record: str) -> bool:
-    """Whether a run without an exit record of its own was ever let go: a keeper may have been killed before it did.
+    """Whether a run without an exit record of its own ever came to its keeper: both may have been killed before.
 
     A broken exit record may be the one of its end, when its pid file went.
     """

@@ -183,6 +183,7 @@ class Serving:
 
     async def _stop(self, project: Project, service: Service, report: Report) -> Outcome:
         report("Stopping", f"stopping the {service}")
+        self._prober.pause(project.name, service)  # its place may soon be the next run's
         facts = processes.observe(project.sandbox.run, service.value, processes.now())
         if facts.phase is Phase.RUNNING and service is Service.AGENT and facts.port == project.ports.get("agent"):
             await health.dispose(project.target(service))

@@ -13,6 +13,7 @@ import ctypes
 import errno
 import json
 import os
+import select
 import time
 
 from reconciler import crash, guards
@@ -72,13 +73,12 @@ def start(place: Place, job: Record, keeper: tuple[int, int], signals: Signals) 
     settle(place, signals, locks)
     guard = take_guard(place.folder, place.guard)
     open_log(job["log"])
-    crash.point("before-record")
-    run = run_record(job, keeper)
-    proofs.write_record(place.run, run)
-    crash.point("after-record")
-    kept = Kept(place, run, locks, ancestor=True)
+    kept = Kept(place, run_record(job, keeper), locks, ancestor=True)
     kept.guards = [keeper_guard.detach(), guard.detach()]
     kept.failure, kept.failed = os.pipe()
+    crash.point("before-record")
+    proofs.write_record(place.run, kept.run)  # the last that can go wrong before it is handed over
+    crash.point("after-record")
     return kept
 
 
@@ -161,11 +161,20 @@ def become(job: Record, kept: Kept) -> NoReturn:
         os._exit(127)
 
 
-def problem(kept: Kept) -> str:
-    """Wait until a starter has become the service; why it could not, a clause, else nothing."""
+def problem(kept: Kept, signals: Signals) -> str:
+    """Wait until a starter has become the service, or shall not any more; why it could not, a clause, else nothing."""
     if kept.failure is None:
         return ""
-    text = os.read(kept.failure, 4096)  # nothing when the pipe is closed, by the exec
+    poll = select.poll()
+    for handle in (kept.failure, signals.handle):
+        poll.register(handle, select.POLLIN)
+    text = b""
+    while not signals.told:
+        ready = [handle for handle, _ in poll.poll()]
+        signals.drain()
+        if kept.failure in ready:
+            text = os.read(kept.failure, 4096)  # nothing when the pipe is closed, by the exec
+            break
     os.close(kept.failure)
     return text.decode()
 

@@ -54,9 +54,10 @@ def strike(town: Town, victims: str) -> int:
         leaders = [member for member in census(town.world) if member.role == "leader" and member.project != STEADY]
         hit = [member for member in leaders if member.service in words and DICE.random() < 0.5]
     else:
+        words |= {"starter"} if "keeper" in words else set()
         hit = [member for member in [*census(town.world), *nurseries(town.world)] if member.role in words]
     killed = kill(hit)
-    town.keep(but=killed, crash=services)
+    town.keep(but=killed, starting={member.project for member in hit if member.role == "starter"}, crash=services)
     projects = {member.project for member in hit if member.process.pid in killed}
     everybody = "controller" in victims or "" in projects  # the nursery's is nobody's alone
     return len(ROLES) if everybody else len(projects - {STEADY})
@@ -114,8 +115,10 @@ KEEPERS = (
 """Where keepers and their starters die, in an order that comes to all of them."""
 GIVEN = "after-handover"
 """Where a starter dies that only adopted, and is of no use any more: nothing comes of it."""
-FAILED = {"StartServiceFailed", "AdoptServiceFailed", "NotConverging", "CrashLoop"}
-"""What a controller publishes whose keepers die, or their starters, just before they are the service."""
+FAILED = {"StartServiceFailed", "AdoptServiceFailed", "NotConverging"}
+"""What a controller publishes whose keepers die."""
+CRASHED = {"CrashLoop"}
+"""What it publishes when starters die that have handed everything over: to it, that is a service that crashes."""
 KEY = both("GenerateKey")
 """Where a controller dies that makes a key."""
 NPM = """#!/bin/sh
@@ -260,7 +263,8 @@ def die_holding(world: World, name: str, point: str) -> None:
     def failed() -> bool:
         index = published.read(world.home)
         mine = index.controller is not None and index.controller.pid == controller.pid
-        return mine and index.projects.get(name, {}).get("reason") in FAILED
+        wanted = CRASHED if point == GIVEN else FAILED
+        return mine and index.projects.get(name, {}).get("reason") in wanted
 
     world.until(failed, f"a keeper that dies at {point}")
     world.kill()

@@ -96,7 +96,8 @@ class World(RuleBasedStateMachine):
     def falls_silent(self, service: Service, idle: bool) -> None:
         if self.seen(service).ready:
             quiet = self.now.boot if idle else None
-            self.put(service, probe=Probe(health=Health.UNRESPONSIVE, misses=3, quiet_since=quiet))
+            silent = Probe(health=Health.UNRESPONSIVE, misses=3, quiet_since=quiet, at=self.now.boot)
+            self.put(service, probe=silent)
 
     @rule(service=SERVICES, there=st.booleans())
     def stranger(self, service: Service, there: bool) -> None:
@@ -123,7 +124,19 @@ class World(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0.1, 500))
     def time_passes(self, seconds: float) -> None:
+        """And whoever is silent is asked meanwhile."""
         self.now = replace(self.now, boot=self.now.boot + seconds)
+        for service in Service:
+            if (probe := self.seen(service).probe).quiet_since is not None:
+                self.put(service, probe=replace(probe, at=self.now.boot))
+
+    @rule(seconds=st.floats(100, 500))
+    def the_controller_stands_still(self, seconds: float) -> None:
+        """Nobody is asked, and so nobody is found wedged."""
+        before = [action.text for action in self.plan().actions if getattr(action, "wedged", False)]
+        self.now = replace(self.now, boot=self.now.boot + seconds)
+
+        assert [action.text for action in self.plan().actions if getattr(action, "wedged", False)] in (before, [])
 
     # -- the controller --------------------------------------------------------------------------------------------
 
@@ -143,7 +156,7 @@ class World(RuleBasedStateMachine):
             if not plan.actions and (plan.hold is None or plan.hold.stalled):
                 break
             if plan.hold is not None:
-                self.now = replace(self.now, boot=self.now.boot + plan.hold.after + 0.1)
+                self.time_passes(plan.hold.after + 0.1)
         else:
             raise AssertionError(f"no rest: {plan}")
         wanted = make_spec(**self.fields).wanted
@@ -169,7 +182,7 @@ class World(RuleBasedStateMachine):
             if not plan.actions and plan.hold is None:
                 break
             if plan.hold is not None:
-                self.now = replace(self.now, boot=self.now.boot + plan.hold.after + 0.1)
+                self.time_passes(plan.hold.after + 0.1)
         else:
             raise AssertionError(f"never ready: {plan}")
         assert all(self.seen(service).ready for service in Service), self.facts

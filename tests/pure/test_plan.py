@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from reconciler import actions
 from reconciler.actions import MoveToTrash, RemoveSpec, StartService, StopService
-from reconciler.facts import EnvFacts, Health, KeyFacts, Phase, ProjectFacts, RepoFacts, RestartRecord, Service
+from reconciler.facts import EnvFacts, Health, KeyFacts, Phase, Probe, ProjectFacts, RepoFacts, RestartRecord, Service
 from reconciler.plan import Plan, View, make_plan
 from reconciler.spec import State
 from tests.pure.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
@@ -156,6 +156,17 @@ def test_an_unresponsive_agent_is_not_killed() -> None:
     assert plan.actions == ()
     assert plan.hold is not None
     assert plan.hold.reason == "Unresponsive"
+
+
+@pytest.mark.parametrize(("asked", "wanted"), [(59.0, []), (61.0, ["StopService", "StartService"])])
+def test_silence_lasts_until_it_was_asked_last(asked: float, wanted: list[str]) -> None:
+    """However long ago that is: since then it may have come back, while the controller stood still."""
+    silent = Probe(health=Health.UNRESPONSIVE, misses=9, quiet_since=NOW.boot, at=NOW.boot + asked)
+    later = replace(NOW, boot=NOW.boot + 1000)
+
+    plan = make_plan(view(facts=converged(agent=replace(running(), probe=silent)), now=later))
+
+    assert kinds(plan) == wanted
 
 
 def test_a_changed_git_url_stops_nothing() -> None:

@@ -40,10 +40,10 @@ class Member:
 
     process: psutil.Process
     role: str
-    """leader, offspring (of a leader), keeper, helper or nursery."""
+    """leader, offspring (of a leader), keeper, starter (of a leader that it becomes), helper or nursery."""
     project: str = ""
     service: str = ""
-    """Of a keeper, and of a leader that is recorded."""
+    """Of a keeper, a starter, and a leader that is recorded."""
 
     @property
     def lives(self) -> bool:
@@ -72,7 +72,8 @@ def _member(world: World, process: psutil.Process, marker: str, line: list[str])
     place = next((number for number, word in enumerate(line) if word.endswith("/keeper.py")), len(line))
     if place + 2 < len(line):
         project = Path(line[place + 1]).parent.name
-        return Member(process=process, role="keeper", project=project, service=line[place + 2])
+        role = "keeper" if os.getsid(process.pid) == process.pid else "starter"
+        return Member(process=process, role=role, project=project, service=line[place + 2])
     return Member(process=process, role="helper")
 
 
@@ -375,13 +376,17 @@ class Town:
                 self.wanted[name] = Wanted(state="running")
                 self.world.light(name)
 
-    def keep(self, *, but: set[int], crash: bool) -> None:
+    def keep(self, *, but: set[int], starting: set[str], crash: bool) -> None:
         """From now on whoever serves stays, except in what is to be stopped; `but` were killed.
 
         Args:
             but: who cannot stay.
+            starting: projects with starters among them, which may have become services before they were killed.
             crash: whether services are among them, which then may wait, and are counted.
         """
+        for name in self.wanted:  # one in a session of its own already looks like its keeper
+            if any(record(self.world, name, service).get("leader", {}).get("pid") in but for service in SERVICES):
+                starting = {*starting, name}
         living = {member.process.pid for member in census(self.world) if member.role == "leader"} - but
         for name, wanted in self.wanted.items():
             kept = {}
@@ -395,9 +400,7 @@ class Town:
                 ):
                     kept[service] = run["leader"]["pid"]
             before = self.witness.kept[name].counters if name in self.witness.kept else {}
-            # A starter looks like its keeper, and may have become the service when it is killed for one.
-            begun = any(record(self.world, name, service).get("leader", {}).get("pid") in but for service in SERVICES)
-            free = (crash or begun) and name != STEADY
+            free = (crash or name in starting) and name != STEADY
             counters = {} if free else {service: before.get(service, 0) for service in SERVICES}
             self.wanted[name] = replace(
                 wanted,
