@@ -72,7 +72,7 @@ class Effort:
     asks: int = 20
     statuses: int = 5
     adds: int = 3
-    idle: float = 30.0
+    idle: float = 60.0
     """Seconds of watching somebody do nothing: a keeper does something every 15 s."""
     killed: int = 10
     """N of the rows about a killed supervisor."""

@@ -269,16 +269,19 @@ class AsyncSshServer(SshServer):
         )
         if child.stdin is None or child.stdout is None or child.stderr is None:
             raise AssertionError("pipes were asked for")
-        asking = asyncio.create_task(_pump(process.stdin, child.stdin))
+        ways = ((process.stdin, child.stdin), (child.stdout, process.stdout), (child.stderr, process.stderr))
+        asking, *telling = [asyncio.create_task(_pump(source, target)) for source, target in ways]
         try:
-            await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
+            await asyncio.gather(*telling)
             process.exit(await child.wait())
         finally:
-            asking.cancel()
+            for pump in (asking, *telling):
+                pump.cancel()
+            await asyncio.gather(asking, *telling, return_exceptions=True)
             child.stdin.close()
             if child.returncode is None:
                 child.kill()
-                await child.wait()
+            await child.communicate()  # its end is noticed only when all it has printed was read
 
     async def _drop(self) -> None:
         await super()._drop()
