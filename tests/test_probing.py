@@ -17,6 +17,7 @@ from reconciler.local import health, processes
 from reconciler.local.health import Target
 from reconciler.local.probing import BEAT, Prober, Subject
 from tests.support.bench import PATIENCE, Bench, a_bench
+from tests.support.opencode import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -198,14 +199,6 @@ async def test_many_are_asked_at_once() -> None:
     prober.close()
 
     assert len(wake_ups) == 1
-
-
-def free_port() -> int:
-    """One that nobody uses."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def is_asked(pid: int) -> bool:

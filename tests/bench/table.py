@@ -73,7 +73,7 @@ class Effort:
     statuses: int = 5
     adds: int = 3
     idle: float = 60.0
-    """Seconds of watching somebody do nothing: a keeper does something every 15 s."""
+    """Seconds of watching somebody do nothing: whatever of ours comes round comes round in them."""
     killed: int = 10
     """N of the rows about a killed supervisor."""
     window: float = 15.0
