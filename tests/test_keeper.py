@@ -120,12 +120,32 @@ class TestRunning:
         code = f"import sys; sys.path.append({str(root)!r}); import reconciler.local.keeper; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
         loaded = set(done.stdout.split())
-        names = ("keeper", "nursery", "starting", "handover", "holding", "proofs", "tree")
+        names = ("keeper", "rehearsal", "nursery", "starting", "handover", "holding", "proofs", "tree")
         parts = {f"reconciler.local.{name}" for name in names}
         parts |= {"reconciler", "reconciler.crash", "reconciler.guards", "reconciler.local", "reconciler.swap"}
 
         assert {name for name in loaded if name.startswith("reconciler")} == parts
         assert {"subprocess", "typing", "logging", "pathlib", "dataclasses", "asyncio"} & loaded == set()
+
+    def test_a_rehearsal_leaves_nothing(self) -> None:
+        """No descriptor, child or signal handler, and nothing is written."""
+        root = spawn.KEEPER.parents[2]
+        code = f"""
+import os, signal, sys
+sys.path.append({str(root)!r})
+from reconciler.local import rehearsal
+before = os.listdir("/proc/self/fd")
+rehearsal.rehearse()
+assert os.listdir("/proc/self/fd") == before, os.listdir("/proc/self/fd")
+assert all(signal.getsignal(number) is signal.SIG_DFL for number in (15, 1, 17)), signal.getsignal(15)
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print("nothing")
+"""
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+
+        assert (done.stdout, done.stderr) == ("nothing\n", "")
 
 
 class TestCrashes:

@@ -32,7 +32,7 @@ else:
 PATROL = 15.0
 """Seconds between looks at the log and at our own files, when nothing else happens but that the log grows."""
 CALM_PATROL = 60.0
-"""The same while it does not: with 100 services each look a minute costs 0.025 s of processor time (measured)."""
+"""The same while it does not: with 100 services each look a minute costs 0.02 s of processor time (measured)."""
 LINGER = 2.0
 """Seconds that what the leader left behind gets between TERM and KILL."""
 ALONE = 0.2
@@ -53,8 +53,8 @@ class Signals:
     def __init__(self) -> None:
         self.told = False
         """Whether one of the ending signals came, ever."""
-        self.handle, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self.handle, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in (*_ENDINGS, signal.SIGCHLD):
             signal.signal(number, _noted)
 
@@ -65,6 +65,12 @@ class Signals:
         signal.set_wakeup_fd(-1)
         self.drain()
         return self.told
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        self.let_go()
+        os.close(self.handle)
+        os.close(self._write)
 
     def drain(self) -> None:
         """Empty the pipe and note what came."""
@@ -199,7 +205,8 @@ class Holder:
         if size > LOG_LIMIT:
             cap_log(self._run["log"], 2)
         if now >= self._patrol_at:
-            self._patrol_at = now + (CALM_PATROL if self._log_size == size else PATROL)
+            period = CALM_PATROL if self._log_size == size else PATROL
+            self._patrol_at = now + period - now % period  # all keepers at once: one by itself finds all caches cold
             self._log_size = size
             if not self._ancestor:
                 self._tree.look()  # to know them should their parents go

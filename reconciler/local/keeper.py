@@ -5,9 +5,10 @@ which prepares everything, writes the run's record, hands all of it over and bec
 then.) So what a start needs for a moment, a megabyte, is not kept for as long as the service runs; and both are forked
 ahead of the request.
 
-Belongs here: the order of a keeper's life. Its parts are `nursery`, `starting`, `handover`, `holding`, `tree` and
-`proofs`: they import little of the standard library and nothing of ours but each other, because there is one keeper for
-each service. (This file is short because a program's own file is compiled at each start; what it imports is not.)
+Belongs here: the order of a keeper's life. Its parts are `rehearsal`, `nursery`, `starting`, `handover`, `holding`,
+`tree` and `proofs`: they import little of the standard library and nothing of ours but each other, because there is one
+keeper for each service. (This file is short because a program's own file is compiled at each start; what it imports is
+not.)
 Does not belong here: deciding what runs or when; anything that must change more often than services are restarted.
 
 Three rules. A service runs only once its record is durable. A signal goes only to a process that was proved. A run is
@@ -25,7 +26,7 @@ import sys
 sys.path.append(os.path.abspath(__file__).rpartition("/reconciler/")[0])  # noqa: PTH100  pathlib costs half a megabyte
 
 from reconciler import crash
-from reconciler.local import handover, nursery, proofs, starting
+from reconciler.local import handover, nursery, proofs, rehearsal, starting
 from reconciler.local.holding import Holder, Signals
 
 TYPE_CHECKING = False
@@ -114,4 +115,5 @@ def answer(text: str) -> None:
 
 
 if __name__ == "__main__":
+    rehearsal.rehearse()
     sys.exit(nursery.serve(live, [sys.executable, "-I", "-S", __file__]))
