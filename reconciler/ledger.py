@@ -19,7 +19,7 @@ from reconciler import files, published, settings, swap
 from reconciler.facts import Ledger, RestartRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from reconciler.settings import Home
     from reconciler.spec import Spec
@@ -41,13 +41,14 @@ class Ledgers:
         self._failed: dict[str, str] = {}
         self._losses: dict[str, str] = {}
 
-    def names(self) -> set[str]:
-        """Every project that has one on disk."""
+    def names(self, but: Container[str] = ()) -> set[str]:
+        """Every project that has one on disk, but these."""
         try:
             names = os.listdir(self._home.sandboxes)
         except OSError:  # not there yet, or unreadable for now
             return set()
-        return {name for name in names if os.path.isfile(f"{self._home.sandboxes}/{name}/run/ledger.json")}
+        others = [name for name in names if name not in but]
+        return {name for name in others if os.path.isfile(f"{self._home.sandboxes}/{name}/run/ledger.json")}
 
     def get(self, name: str) -> Ledger | None:
         """The ledger of one project, None when it has none."""

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from reconciler.specfiles import SpecFolder
 
 PUBLISH_GATHER: Final = 0.01
-"""Seconds in which changes of status are gathered into one write, which must not delay what is being done."""
+"""Seconds in which changes of status are gathered into one write, which must not delay what is being done: no longer
+than until everything is at rest, for then nothing more will come soon."""
 PUBLISH_SHARE: Final = 4.0
 """Times as long as a write took that none follows: with a thousand projects it takes 20 ms."""
 FEW: Final = 10
@@ -81,6 +82,8 @@ class Loop(Events):
         self._look = asyncio.Event()
         self._dirty = asyncio.Event()
         """Something is to be published soon."""
+        self._rest = asyncio.Event()
+        """Everything came to rest since what was published last."""
         self._aged = False
         """Something was looked at again and is as it was: the times of that can wait."""
         self._fingerprints: dict[str, object] = {}
@@ -200,7 +203,7 @@ class Loop(Events):
         """A missing file means stop and keep; many missing at once mean that somebody should look first."""
         there = scan.files.keys() | scan.unusable.keys()
         self._missing -= there
-        gone = [name for name in self._known() if name not in there]
+        gone = sorted(self._ledgers.names(but=there) | (self.projects.keys() - there))
         if pending := set(gone) - self._missing:
             for name in pending:  # one may be new to us: a sandbox that was put back
                 self._folder.expect(name)
@@ -225,9 +228,6 @@ class Loop(Events):
         for name in new:
             if name not in held:
                 self._stop_vanished(name)
-
-    def _known(self) -> list[str]:
-        return sorted(self._ledgers.names() | set(self.projects))
 
     def _stop_vanished(self, name: str) -> None:
         project = self._restore(name)
@@ -326,6 +326,8 @@ class Loop(Events):
     def _changed(self, project: Project, news: bool) -> None:
         if news:
             self._dirty.set()
+            if _at_rest(project) and self.at_rest():
+                self._rest.set()
             self.on_change(project)
         else:
             self._aged = True
@@ -337,15 +339,21 @@ class Loop(Events):
                 async with asyncio.timeout(self._settings.liveness):
                     await self._dirty.wait()
             if self._dirty.is_set() or self._aged:
-                await asyncio.sleep(PUBLISH_GATHER)
+                await self._until_rest(PUBLISH_GATHER)
                 self._dirty.clear()
+                self._rest.clear()
                 self._aged = False
                 began = time.monotonic()
                 await asyncio.to_thread(self._write_index)
                 took = time.monotonic() - began
                 if self.at_rest():
                     self.on_rest()
-                await asyncio.sleep(PUBLISH_SHARE * took)
+                await self._until_rest(PUBLISH_SHARE * took)
+
+    async def _until_rest(self, limit: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._rest.wait()
 
     def _write_index(self) -> None:
         projects: Mapping[str, Any] = {

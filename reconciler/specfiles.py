@@ -140,6 +140,8 @@ class SpecFolder:
         self._settle = settings.settle
         self._settle_open = settings.settle_open
         self._files: dict[str, _File] = {name: _File() for name in known}
+        self._reported: Mapping[str, Token] = {}
+        """All files there are, when each was reported as it is: as long as they are the same there is nothing to do."""
         if first is not None:
             self._files |= {name: _File(version=token, since=first.at) for name, token in first.scan.files.items()}
 
@@ -158,6 +160,8 @@ class SpecFolder:
             for file in self._files.values():
                 file.missing_since = None
             return Look(seen, (), None)
+        if seen.files == self._reported and len(self._files) == len(seen.files) and not seen.unusable:
+            return Look(seen, (), None)
         changes: list[Change] = []
         due: list[float] = []
         names = self._files.keys() | seen.files.keys() | seen.unusable.keys()
@@ -171,6 +175,7 @@ class SpecFolder:
                 due.append(result)
             elif result is not None:
                 changes.append(result)
+        self._reported = {name: file.reported for name, file in self._files.items() if file.reported}
         return Look(seen, tuple(sorted(changes, key=lambda change: change.name)), min(due, default=None))
 
     def _step(self, name: str, seen: Scan, now: float) -> Change | float | None:

@@ -45,8 +45,6 @@ class Scan:
     """False: nothing is known. It never means that the specs are gone."""
     problem: str = ""
     """Why it is not readable."""
-    identity: tuple[int, int] | None = None
-    """Device and inode of the folder: when they change, a watch on it has gone deaf."""
     files: Mapping[str, Token] = field(default_factory=dict)
     """By project name."""
     unusable: Mapping[str, str] = field(default_factory=dict)
@@ -74,7 +72,6 @@ def scan(folder: Path) -> Scan:
     unusable: dict[str, str] = {}
     warnings = []
     try:
-        about = folder.stat()
         with os.scandir(folder) as entries:
             for entry in entries:
                 stem, dot, suffix = entry.name.rpartition(".")
@@ -86,8 +83,7 @@ def scan(folder: Path) -> Scan:
                     unusable[stem] = found
     except OSError as error:
         return Scan(readable=False, problem=f"cannot read the specs folder {folder}: {reason(error)}")
-    identity = (about.st_dev, about.st_ino)
-    return Scan(identity=identity, files=files, unusable=unusable, warnings=tuple(sorted(warnings)))
+    return Scan(files=files, unusable=unusable, warnings=tuple(sorted(warnings)))
 
 
 def spec_path(folder: Path, name: str) -> Path:

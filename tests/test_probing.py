@@ -39,7 +39,7 @@ class Probed:
     def keep(self, bench: Bench, port: int, name: str = "blog") -> Subject:
         """A service that was proved a moment ago."""
         facts = bench.facts()
-        proof = Probe(health=Health.READY, at=processes.now().boot, interrupted=())
+        proof = Probe(health=Health.READY, at=processes.now().boot)
         self.prober.remember(name, Service.AGENT, facts.run_id, proof)
         target = Target(port=port, secret="a-token")
         subject = Subject(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=bench.run)

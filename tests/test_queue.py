@@ -75,3 +75,18 @@ async def test_an_event_of_a_name_at_rest_begins_a_pass() -> None:
         passes.queue.event("app")
         assert await passes.begun.get() == "app"
         passes._go.release()
+
+
+async def test_long_timers_run_out_together() -> None:
+    """At whole seconds, never early; short ones to the moment."""
+    passes, now = Passes(), asyncio.get_running_loop().time()
+    async with asyncio.TaskGroup() as tasks:
+        queue = WorkQueue(passes.work, tasks)
+        queue.add_after("app", 60.0)
+        queue.add_after("blog", 0.25)
+        long, short = (queue._timers[name].when() for name in ("app", "blog"))
+        queue.close()
+
+    assert long % 1 == 0
+    assert 60 <= long - now < 62
+    assert 0.25 <= short - now < 0.75

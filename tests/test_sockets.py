@@ -29,7 +29,7 @@ WAYS = pytest.mark.parametrize("way", [sockets._ask, sockets._read], ids=["netli
     ],
 )
 def test_a_listener_that_can_be_reached_is_found(
-    way: Callable[[int], Iterator[int]], family: socket.AddressFamily, address: str, reached: bool
+    way: Callable[[int], Iterator[tuple[int, int]]], family: socket.AddressFamily, address: str, reached: bool
 ) -> None:
     """By its inode; one on another address is not."""
     with socket.socket(family) as listener:
@@ -37,11 +37,13 @@ def test_a_listener_that_can_be_reached_is_found(
         listener.listen()
         port = listener.getsockname()[1]
 
-        assert set(way(port)) == ({os.fstat(listener.fileno()).st_ino} if reached else set())
+        found = {(port, os.fstat(listener.fileno()).st_ino)} if reached else set()
+        assert set(way(port)) == found
+        assert {one for one in way(0) if one[0] == port} == found
 
 
 @WAYS
-def test_who_only_has_the_port_does_not_listen(way: Callable[[int], Iterator[int]]) -> None:
+def test_who_only_has_the_port_does_not_listen(way: Callable[[int], Iterator[tuple[int, int]]]) -> None:
     """Neither bound nor connected."""
     with socket.socket() as bound, socket.socket() as listener, socket.socket() as client:
         bound.bind(("127.0.0.1", 0))
@@ -60,4 +62,5 @@ def test_without_netlink_the_tables_tell(monkeypatch: pytest.MonkeyPatch) -> Non
         listener.bind(("127.0.0.1", 0))
         listener.listen()
 
-        assert sockets.listening(listener.getsockname()[1]) == {os.fstat(listener.fileno()).st_ino}
+        port = listener.getsockname()[1]
+        assert sockets.listening(port) == {port: {os.fstat(listener.fileno()).st_ino}}

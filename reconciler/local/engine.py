@@ -16,8 +16,6 @@ from reconciler.local.serving import Serving
 from reconciler.local.toolchain import Toolchains
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Events, Report
     from reconciler.facts import Ledger, Now, Probe, ProjectFacts
@@ -41,6 +39,8 @@ class LocalEngine:
         self._serving = Serving(settings, self._prober, toolchains, self._watch)
         self._actor = Actor(settings, ledgers, self._observer, toolchains, self._serving)
         self._exits = ExitWatch(self._exited)
+        self._edited: dict[str, tuple[str, ...]] = {}
+        """Paths that a fingerprint is of: to build them took longer than to look."""
         if not dry:
             spawn.nursery.prepare()
 
@@ -63,9 +63,10 @@ class LocalEngine:
 
     def fingerprint(self, name: str) -> object:
         """Of the files that people edit or delete by hand."""
-        sandbox = self._settings.home.sandbox(name)
-        key = self._settings.home.deploy_key(name)
-        return tuple(_stamp(path) for path in (sandbox.env_file, key, sandbox.repo, sandbox.run))
+        if name not in self._edited:
+            sandbox, key = self._settings.home.sandbox(name), self._settings.home.deploy_key(name)
+            self._edited[name] = tuple(map(str, (sandbox.env_file, key, sandbox.repo, sandbox.run)))
+        return tuple(map(_stamp, self._edited[name]))
 
     def describe(self, name: str) -> str:
         """The sandbox's folder."""
@@ -97,10 +98,10 @@ class LocalEngine:
             self._events.probed(name, service, probe)
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: str) -> tuple[int, int, int] | None:
     """Inode, and for a file its time and size: a folder's time moves with everything in it."""
     try:
-        found = os.stat(path)  # noqa: PTH116  for every project every few seconds: pathlib takes twice as long
+        found = os.stat(path)  # noqa: PTH116  for every project every few seconds
     except OSError:
         return None
     return (found.st_ino, 0, 0) if stat.S_ISDIR(found.st_mode) else (found.st_ino, found.st_mtime_ns, found.st_size)

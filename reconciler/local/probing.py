@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from reconciler.facts import Health, Probe
-from reconciler.local import health, listeners, processes
+from reconciler.local import health, listeners, processes, sockets
 from reconciler.local.activity import Quiet
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ MISSED: Final = 1.0
 BEAT: Final = 1.0
 """Probes are due at whole ones of these seconds, so that many are asked at once: one by itself finds the processor's
 caches cold and costs three times as much (measured). At most a tenth of the time between two probes."""
+
+FRESH: Final = 0.01
+"""Seconds for which the kernel's list of listening sockets serves all that are asked at once."""
 
 MOST: Final = 50
 """Asked at once: each is a connection, and a process may have few."""
@@ -80,6 +83,8 @@ class Prober:
         self._timers: dict[tuple[str, Service], asyncio.TimerHandle] = {}
         self._asking: dict[tuple[str, Service], asyncio.Task[None]] = {}
         self._listeners: dict[tuple[str, Service], Listener | None] = {}
+        self._listening: tuple[float, dict[int, set[int]]] = (0.0, {})
+        """The sockets that listen, and until when that is fresh."""
         self._quiet = Quiet()
         self._places = asyncio.Semaphore(MOST)
 
@@ -175,13 +180,21 @@ class Prober:
         """Whether whoever answers is a process of this run."""
         key, port = (subject.name, subject.service), subject.target.port
         known = self._listeners.get(key)
-        if known is None or known.port != port or not known.still():
+        if known is None or known.port != port or not known.still(self._sockets()):
             known = self._listeners[key] = listeners.find(subject.run_dir, subject.service.value, port)
         return known is not None and known.run_id == subject.facts.run_id
 
+    def _sockets(self) -> dict[int, set[int]]:
+        until, found = self._listening
+        if (now := self._loop.time()) >= until:
+            found = sockets.listening()
+            self._listening = (now + FRESH, found)
+        return found
+
 
 def _timeless(probe: Probe) -> Probe:
-    return replace(probe, at=0.0, at_wall=0.0, written=0)
+    """What of it is news when it changes: that nothing was interrupted is none."""
+    return replace(probe, at=0.0, at_wall=0.0, written=0, interrupted=probe.interrupted or ())
 
 
 def _written(journal: Path | None) -> int:
