@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler import files
@@ -86,14 +87,27 @@ def read(home: Home) -> Index:
         UserError: it was written by a newer version.
     """
     running = files.lock_held(home.controller / "lock")
-    data = files.read_json(home.state_file)
-    if data is None:
-        return Index(running=running)
-    if not isinstance(data.get("schema"), int) or data["schema"] > SCHEMA:
-        raise UserError(f"cannot read {home.state_file}: it was written by a newer version; upgrade this one")
     try:
+        index = _parse(home.state_file.read_bytes())
+    except OSError:
+        index = Index()
+    if index is None:
+        raise UserError(f"cannot read {home.state_file}: it was written by a newer version; upgrade this one")
+    return replace(index, running=running)
+
+
+@lru_cache(maxsize=1)
+def _parse(text: bytes) -> Index | None:
+    """What the file says, an empty index where it says nothing; None when it is of a newer version.
+
+    Remembered, since who asks a controller again mostly finds what was published before: 1 ms of 50 projects.
+    """
+    try:
+        data = json.loads(text)
+        if not isinstance(data["schema"], int) or data["schema"] > SCHEMA:
+            return None
         known = {key: value for key, value in data["controller"].items() if key in Controller.__dataclass_fields__}
         projects, controller, written = dict(data["projects"]), Controller(**known), float(data["written"])
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return Index(running=running)
-    return Index(projects=projects, controller=controller, running=running, written=written)
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
+        return Index()
+    return Index(projects=projects, controller=controller, written=written)
