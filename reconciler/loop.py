@@ -41,7 +41,8 @@ PUBLISH_GATHER: Final = 0.01
 """Seconds in which changes of status are gathered into one write, which must not delay what is being done: no longer
 than until everything is at rest, for then nothing more will come soon."""
 PUBLISH_SHARE: Final = 4.0
-"""Times as long as a write took that none follows: with a thousand projects it takes 20 ms."""
+"""Times as long as a write took that none follows, but for the one that says that all came to rest: with a thousand
+projects it takes 20 ms."""
 FEW: Final = 10
 """Specs that change at once for which somebody may be waiting; of more, as from a git pull, those our tools wrote."""
 TIDY: Final = 3600.0
@@ -83,7 +84,7 @@ class Loop(Events):
         self._dirty = asyncio.Event()
         """Something is to be published soon."""
         self._rest = asyncio.Event()
-        """Everything came to rest since what was published last."""
+        """Everything is at rest, with news since what was published last."""
         self._aged = False
         """Something was looked at again and is as it was: the times of that can wait."""
         self._fingerprints: dict[str, object] = {}
@@ -343,14 +344,18 @@ class Loop(Events):
                 self._dirty.clear()
                 self._rest.clear()
                 self._aged = False
-                began = time.monotonic()
+                began, rested = time.monotonic(), self.at_rest()
                 await asyncio.to_thread(self._write_index)
                 took = time.monotonic() - began
                 if self.at_rest():
                     self.on_rest()
-                await self._until_rest(PUBLISH_SHARE * took)
+                if rested:
+                    await asyncio.sleep(PUBLISH_SHARE * took)
+                else:
+                    await self._until_rest(PUBLISH_SHARE * took)
 
     async def _until_rest(self, limit: float) -> None:
+        """So many seconds, or until nothing more will come soon."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 await self._rest.wait()

@@ -141,7 +141,8 @@ class SpecFolder:
         self._settle_open = settings.settle_open
         self._files: dict[str, _File] = {name: _File() for name in known}
         self._reported: Mapping[str, Token] = {}
-        """All files there are, when each was reported as it is: as long as they are the same there is nothing to do."""
+        """All files there are, when each was reported as it is and none is awaited: as long as they stay the same there is
+        nothing to do."""
         if first is not None:
             self._files |= {name: _File(version=token, since=first.at) for name, token in first.scan.files.items()}
 
@@ -175,7 +176,7 @@ class SpecFolder:
                 due.append(result)
             elif result is not None:
                 changes.append(result)
-        self._reported = {name: file.reported for name, file in self._files.items() if file.reported}
+        self._reported = {} if due else {name: file.reported for name, file in self._files.items() if file.reported}
         return Look(seen, tuple(sorted(changes, key=lambda change: change.name)), min(due, default=None))
 
     def _step(self, name: str, seen: Scan, now: float) -> Change | float | None:
@@ -206,7 +207,7 @@ class SpecFolder:
         # Said once, but tried again at every look: the cause may lie outside the file.
         if why == file.problem:
             return None
-        file.problem, file.sha = why, ""
+        file.problem, file.sha, file.reported = why, "", None
         return Rejected(name=name, message=why)
 
     def _changed(self, name: str, file: _File, version: Token, now: float) -> Change | float | None:

@@ -127,7 +127,7 @@ class TestRunning:
         assert {name for name in loaded if name.startswith("reconciler")} == parts
         assert {"subprocess", "typing", "logging", "pathlib", "dataclasses", "asyncio"} & loaded == set()
 
-    def test_a_rehearsal_leaves_nothing(self) -> None:
+    def test_a_rehearsal_leaves_nothing(self, tmp_path: Path) -> None:
         """No descriptor, child or signal handler, and nothing is written."""
         root = spawn.KEEPER.parents[2]
         code = f"""
@@ -143,9 +143,10 @@ try:
 except ChildProcessError:
     print("nothing")
 """
-        done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+        command = [sys.executable, "-I", "-S", "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
 
-        assert (done.stdout, done.stderr) == ("nothing\n", "")
+        assert (done.stdout, done.stderr, list(tmp_path.iterdir())) == ("nothing\n", "", [])
 
 
 class TestCrashes:

@@ -265,6 +265,23 @@ def test_unreadable_folder_is_not_emptiness(folder: Folder) -> None:
     assert folder.settle() == ()
 
 
+def test_a_folder_that_was_put_back_has_not_been_missing(folder: Folder) -> None:
+    """However long ago it was away, and though its files came back as they were."""
+    folder.write("blog", GOOD)
+    folder.settle()
+    folder.path.rename(folder.path.with_name("away"))
+    folder.path.mkdir()
+    folder.look()
+    folder.path.rmdir()
+    folder.path.with_name("away").rename(folder.path)
+    folder.look()
+    folder.look(1000.0)
+    (folder.path / "blog.yaml").unlink()
+
+    assert folder.look() == ()
+    assert folder.due() == SETTLE_OPEN
+
+
 def test_known_projects_can_vanish(folder: Folder) -> None:
     """A file that was removed while no controller ran is missed by the next one."""
     folder.write("blog", GOOD)
@@ -289,6 +306,23 @@ def test_link_follows_its_target(folder: Folder) -> None:
     assert kinds(folder.settle()) == [("blog", "Accepted")]
     second.unlink()
     assert folder.settle() == (Rejected(name="blog", message="cannot read blog.yaml: it is a link to nowhere"),)
+
+
+def test_link_to_a_folder_and_back_is_accepted_again(folder: Folder) -> None:
+    """Though the file it leads to is the very same."""
+    there = folder.path.with_name("there")
+    there.mkdir()
+    (there / "spec").write_text(GOOD)
+    (folder.path / "blog.yaml").symlink_to(there / "spec")
+    folder.settle()
+    there.rename(there.with_name("away"))
+    (there / "spec").mkdir(parents=True)
+    assert kinds(folder.settle()) == [("blog", "Rejected")]
+    (there / "spec").rmdir()
+    there.rmdir()
+    there.with_name("away").rename(there)
+
+    assert kinds(folder.settle()) == [("blog", "Accepted")]
 
 
 def test_forbidden_file_is_rejected_until_it_is_not(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

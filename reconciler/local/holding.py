@@ -30,7 +30,7 @@ else:
     import _signal as signal  # without its enumerations, which cost every keeper a tenth of a megabyte
 
 PATROL = 15.0
-"""Seconds between looks at the log and at our own files, when nothing else happens but that the log grows."""
+"""Seconds at most between looks at the log and at our own files, when nothing else happens but that the log grows."""
 CALM_PATROL = 60.0
 """The same while it does not: with 100 services each look a minute costs 0.02 s of processor time (measured)."""
 LINGER = 2.0
@@ -206,7 +206,8 @@ class Holder:
             cap_log(self._run["log"], 2)
         if now >= self._patrol_at:
             period = CALM_PATROL if self._log_size == size else PATROL
-            self._patrol_at = now + period - now % period  # all keepers at once: one by itself finds all caches cold
+            # All keepers at once: one by itself finds all caches cold. Not those that walk over all processes.
+            self._patrol_at = now + period - (now % period if self._ancestor else 0.0)
             self._log_size = size
             if not self._ancestor:
                 self._tree.look()  # to know them should their parents go

@@ -115,5 +115,4 @@ def answer(text: str) -> None:
 
 
 if __name__ == "__main__":
-    rehearsal.rehearse()
-    sys.exit(nursery.serve(live, [sys.executable, "-I", "-S", __file__]))
+    sys.exit(nursery.serve(live, rehearsal.rehearse, [sys.executable, "-I", "-S", __file__]))

@@ -57,11 +57,12 @@ class Name:
         _prctl(_PR_SET_NAME, b"ocm-keeper", 0, 0, 0)
 
 
-def serve(live: Callable[[_socket.socket, int, Name], int], command: list[str]) -> int:
+def serve(live: Callable[[_socket.socket, int, Name], int], rehearse: Callable[[], None], command: list[str]) -> int:
     """Fork keepers until the controller is gone; they go on.
 
     Args:
         live: what a fork does with the channel of requests and a pipe that is closed when it has served one.
+        rehearse: what is done once before there is any.
         command: the beginning of a keeper's command line, for whoever lists processes.
     """
     for handle in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  pathlib costs half a megabyte
@@ -70,6 +71,7 @@ def serve(live: Callable[[_socket.socket, int, Name], int], command: list[str]) 
                 os.close(handle)
     channel, name = _socket.socket(fileno=0), Name(command)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    rehearse()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: nobody waits for a keeper
     gc.collect()
     gc.freeze()  # a collection in a keeper must not touch, and so copy, what it shares with us
