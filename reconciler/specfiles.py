@@ -141,7 +141,7 @@ class SpecFolder:
         self._settle_open = settings.settle_open
         self._files: dict[str, _File] = {name: _File() for name in known}
         self._reported: Mapping[str, Token] = {}
-        """All files there are, when each was reported as it is and none is awaited: as long as they stay the same there is
+        """All files there are, when each was reported as it is and none is awaited: while they stay the same, there is
         nothing to do."""
         if first is not None:
             self._files |= {name: _File(version=token, since=first.at) for name, token in first.scan.files.items()}

@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psutil
+
 from reconciler.local import activity, ports, proofs, sockets
 
 if TYPE_CHECKING:
@@ -76,8 +78,6 @@ def port_holder(port: int) -> str:
     """Who keeps this port of 127.0.0.1 from being used, for people: `pid 123 (nginx)`; empty when it is free."""
     if ports.is_free(port):
         return ""
-    import psutil  # noqa: PLC0415  9 ms and 2 MB that a controller can mostly do without
-
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             listening = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
