@@ -81,7 +81,7 @@ def create(folder: Path, home: Home, name: str, text: str) -> WrittenSpec:
         data = text.encode()
         _vouch(home, name, data)
         _write_new(path, data)
-        return WrittenSpec(token_of(path.stat()), digest, changed=True)
+        return WrittenSpec(_version(path), digest, changed=True)
 
 
 def edit(folder: Path, home: Home, name: str, changes: Mapping[specpatch.Path, specpatch.Scalar]) -> WrittenSpec:
@@ -179,7 +179,15 @@ def _edit_once(
         os.utime(path)
     else:
         replace_file(path, new, mode=stat.S_IMODE(about.st_mode))
-    return WrittenSpec(token_of(path.stat()), digest, changed=new != data)
+    return WrittenSpec(_version(path), digest, changed=new != data)
+
+
+def _version(path: Path) -> Token:
+    """Of what was written: one that nobody sees if it is gone by now, as a tombstone is whose project was empty."""
+    try:
+        return token_of(path.stat())
+    except FileNotFoundError:
+        return Token(0, 0, 0, 0, 0)
 
 
 def _write_new(path: Path, data: bytes) -> None:

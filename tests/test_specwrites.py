@@ -9,7 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -218,6 +218,22 @@ def test_persons_edit_wins_over_ours(folder: Path, home: Home, monkeypatch: pyte
     edit(folder, home, "blog", STOP)
 
     assert path.read_text() == "git: {url: theirs}\nstate: stopped\n"
+
+
+def test_what_was_written_may_be_removed_at_once(folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the controller does with the tombstone of a project of which nothing is left: that is no error."""
+    path = folder / "blog.yaml"
+    path.write_text("git:\n  url: here\n")
+    write = specwrites.replace_file
+
+    def write_and_remove(target: Path, *args: Any, **kwargs: Any) -> None:
+        write(target, *args, **kwargs)
+        if target == path:
+            path.unlink()
+
+    monkeypatch.setattr(specwrites, "replace_file", write_and_remove)
+
+    assert edit(folder, home, "blog", {("state",): "absent"}).changed
 
 
 def test_never_ending_edits_give_up(folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
