@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler import specpatch, specwrites
+from reconciler import files, specpatch, specwrites
 from reconciler.settings import Home, Settings, UserError
 from reconciler.specfiles import Accepted, Poked, SpecFolder, scan
 from reconciler.specwrites import SpecExistsError, SpecMissingError, WrittenSpec, create, edit, new_text, tracked_by_git
@@ -224,7 +224,7 @@ def test_what_was_written_may_be_removed_at_once(folder: Path, home: Home, monke
     """As the controller does with the tombstone of a project of which nothing is left: that is no error."""
     path = folder / "blog.yaml"
     path.write_text("git:\n  url: here\n")
-    write = specwrites.replace_file
+    write = files.replace_file
 
     def write_and_remove(target: Path, *args: Any, **kwargs: Any) -> None:
         write(target, *args, **kwargs)
