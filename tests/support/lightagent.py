@@ -27,11 +27,12 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
-        while is_silent():
-            NEVER.wait(None if MODE == "hang" else 0.05)
-            if MODE == "busy" and WORK.acquire(blocking=False):  # one thread at it is enough
-                sum(range(500_000))
-                WORK.release()
+        with SILENCE:  # one thread looks for all: who asked in vain leaves one behind, and many that look are not idle
+            while is_silent():
+                if MODE == "busy":
+                    sum(range(500_000))
+                else:
+                    NEVER.wait(None if MODE == "hang" else 0.05)
         password = os.environ["OPENCODE_SERVER_PASSWORD"]
         wanted = "Basic " + base64.b64encode(f"opencode:{password}".encode()).decode()
         allowed = MODE in {"open", "html"} or (MODE != "deny" and self.headers.get("authorization") == wanted)
@@ -69,7 +70,7 @@ def daemonise() -> None:
 
 MODE, _, ARGUMENT = os.environ.get("LIGHT_AGENT", "").partition("=")
 NEVER = threading.Event()
-WORK = threading.Lock()
+SILENCE = threading.Lock()
 BORN = time.monotonic()
 
 if __name__ == "__main__":
