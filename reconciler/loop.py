@@ -349,10 +349,8 @@ class Loop(Events):
                 took = time.monotonic() - began
                 if self.at_rest():
                     self.on_rest()
-                if rested:
-                    await asyncio.sleep(PUBLISH_SHARE * took)
-                else:
-                    await self._until_rest(PUBLISH_SHARE * took)
+                pause = asyncio.sleep if rested else self._until_rest
+                await pause(PUBLISH_SHARE * took)
 
     async def _until_rest(self, limit: float) -> None:
         """So many seconds, or until nothing more will come soon."""

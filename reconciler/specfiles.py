@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from reconciler import specyaml
-from reconciler.specscan import SUFFIX, FirstLook, Scan, Token, reason, scan, spec_path, token_of
+from reconciler.specscan import NEVER_SEEN, SUFFIX, FirstLook, Scan, Token, reason, scan, spec_path, token_of
 from reconciler.specyaml import MAX_BYTES, SpecFileError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reconciler.spec import Spec
 
 __all__ = [
+    "NEVER_SEEN",
     "SUFFIX",
     "Accepted",
     "Change",
@@ -285,7 +286,7 @@ def _read(folder: Path, name: str) -> tuple[bytes, Token] | str | None:
     except OSError as error:
         return f"cannot read {path.name}: {reason(error)}"
     # A file written to while it was read gets no version that anybody has seen.
-    return data, token_of(after) if token_of(before) == token_of(after) else Token(0, 0, 0, 0, 0)
+    return data, token_of(after) if token_of(before) == token_of(after) else NEVER_SEEN
 
 
 def _vouched(home: Home) -> set[str]:

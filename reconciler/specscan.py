@@ -37,6 +37,10 @@ class Token(NamedTuple):
         return "-".join(map(str, self))
 
 
+NEVER_SEEN: Final = Token(0, 0, 0, 0, 0)
+"""The version of what nobody could look at as it was."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scan:
     """What lies in the folder at one moment."""

@@ -23,7 +23,7 @@ from reconciler import specpatch, specyaml
 from reconciler.files import LockFile, LockHeld, private_folder, replace_file, sync
 from reconciler.names import valid_name
 from reconciler.settings import UserError
-from reconciler.specfiles import Token, spec_path, token_of, vouched_path
+from reconciler.specfiles import NEVER_SEEN, Token, spec_path, token_of, vouched_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -183,11 +183,11 @@ def _edit_once(
 
 
 def _version(path: Path) -> Token:
-    """Of what was written: one that nobody sees if it is gone by now, as a tombstone is whose project was empty."""
+    """Of what was written. It may be gone by now, as a tombstone is when nothing of its project is left."""
     try:
         return token_of(path.stat())
     except FileNotFoundError:
-        return Token(0, 0, 0, 0, 0)
+        return NEVER_SEEN
 
 
 def _write_new(path: Path, data: bytes) -> None:
