@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reconciler.actions import Action, Outcome
     from reconciler.facts import Ledger, Now, Probe, ProjectFacts, Service, ServiceFacts
     from reconciler.spec import Spec
@@ -50,7 +52,10 @@ class Engine(Protocol):
         """Do one planned action."""
 
     def fingerprint(self, name: str) -> object:
-        """Changes when a person edited something of the project that no watch tells of. Cheap."""
+        """Changes when a person edited something of the project beside its spec. Cheap."""
+
+    async def watch(self, hint: Callable[[], None]) -> None:
+        """Call `hint` whenever a fingerprint may have changed, until cancelled. It may be late or missing."""
 
     def describe(self, name: str) -> str:
         """Where the project lives, for people."""

@@ -3,8 +3,9 @@
 Belongs here: turning spec changes, exits, edits and timers into names on the queue, and publishing what came out.
 Does not belong here: what is done with a name (`reconcile`), or anything about the machine.
 
-Watches are hints. Every `resync` seconds all spec files are looked at whatever the watch said, and every project comes
-up again by its own timer, once a minute when all is well, so a lost event costs that and never correctness.
+Watches are hints. Every `resync` seconds all files that people edit are looked at whatever the watches said, and every
+project comes up again by its own timer, once a minute when all is well, so a lost event costs that and never
+correctness.
 """
 
 from __future__ import annotations
@@ -98,13 +99,15 @@ class Loop(Events):
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._queue = WorkQueue(self._pass, tasks)
-                self._reconciler.on_look = self._queue.looking
+                self._reconciler.on_look = self._looking
                 helpers = [
                     tasks.create_task(self._read_specs(), name="specs"),
                     tasks.create_task(
-                        watching.watch(self._settings.specs, self._look.set, self._settings.resync), name="watch"
+                        watching.watch(self._settings.specs, self._look.set, self._settings.poll), name="watch"
                     ),
+                    tasks.create_task(self._engine.watch(self._hinted), name="edits"),
                     tasks.create_task(self._publish(), name="publish"),
+                    tasks.create_task(self._stay(), name="stay"),
                     tasks.create_task(self._tidy(), name="tidy"),
                 ]
                 await stop.wait()
@@ -129,7 +132,6 @@ class Loop(Events):
     async def _read_specs(self) -> None:
         """Look into the specs folder whenever something hints at a change, and every so often."""
         while True:
-            self._keep_lead()
             self._look.clear()
             look = await asyncio.to_thread(self._folder.look, time.monotonic())
             self._take(look)
@@ -137,7 +139,7 @@ class Loop(Events):
             unread, self._unread = self._unread, look.again is not None
             if unread and not self._unread:
                 self._dirty.set()
-            wait = self._settings.resync
+            wait = self._settings.resync if look.scan.watchable else self._settings.poll
             if look.again is not None:
                 wait = min(wait, max(0.0, look.again - time.monotonic()))
             with contextlib.suppress(TimeoutError):
@@ -206,8 +208,8 @@ class Loop(Events):
         self._missing -= there
         gone = sorted(self._ledgers.names(but=there) | (self.projects.keys() - there))
         if pending := set(gone) - self._missing:
-            for name in pending:  # one may be new to us: a sandbox that was put back
-                self._folder.expect(name)
+            if self._folder.expect(pending):  # a sandbox that was put back
+                self._look.set()
             return  # more are on their way out: they are judged together
         new = []
         for name in gone:
@@ -276,11 +278,23 @@ class Loop(Events):
             if "PortTaken" in {project.note and project.note.reason, hold and hold.reason}:
                 self._add(name)
 
+    def _looking(self, name: str) -> None:
+        """What is edited from here on, the look may miss."""
+        self._fingerprints[name] = self._engine.fingerprint(name)
+        if self._queue is not None:
+            self._queue.looking(name)
+
+    def _hinted(self) -> None:
+        """Something beside the specs may have changed; perhaps the sandbox of one that we do not know was put back."""
+        self._notice_edits()
+        if self._ledgers.names(but=self.projects.keys()):
+            self._look.set()
+
     def _notice_edits(self) -> None:
         """Files that people edit beside the spec: a change is a wish to be looked at now."""
         for name, project in self.projects.items():
             fingerprint = self._engine.fingerprint(name)
-            if self._fingerprints.setdefault(name, fingerprint) != fingerprint:
+            if self._fingerprints.get(name, fingerprint) != fingerprint:
                 self._fingerprints[name] = fingerprint
                 project.asked = True
                 self._add(name, urgent=True)
@@ -367,6 +381,11 @@ class Loop(Events):
         except OSError as error:
             log.warning("cannot publish", error=str(error))
             self._aged = True  # again soon, news or not
+
+    async def _stay(self) -> None:
+        while True:
+            self._keep_lead()
+            await asyncio.sleep(self._settings.poll)
 
     async def _tidy(self) -> None:
         while True:

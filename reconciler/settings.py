@@ -156,8 +156,10 @@ class Settings:
     """A spec file is read only when it has not changed for this long."""
     settle_open: float = 2.0
     """The same for a file that does not end with a newline, which may be half-written, and for a vanished one."""
-    resync: float = 5.0
-    """Every so often all spec files are looked at, watch events or not."""
+    resync: float = 30.0
+    """Every so often all spec files, and the other files that people edit, are looked at, watch events or not."""
+    poll: float = 5.0
+    """What no watch tells of is looked at this often: the place of the specs folder, the target of a link."""
     agent_starts: int = 2
     """Agents starting at once: each start costs seconds of CPU (facts: 1.5 s alone, 15 s for 8 on 2 cores)."""
     clones: int = 16

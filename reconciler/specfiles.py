@@ -147,9 +147,11 @@ class SpecFolder:
         if first is not None:
             self._files |= {name: _File(version=token, since=first.at) for name, token in first.scan.files.items()}
 
-    def expect(self, name: str) -> None:
-        """This project had a spec: if there is no file, say so once that is certain."""
-        self._files.setdefault(name, _File())
+    def expect(self, names: Iterable[str]) -> bool:
+        """These had a spec: of each without a file, the next looks say so. Whether any of them is news."""
+        new = set(names) - self._files.keys()
+        self._files |= {name: _File() for name in new}
+        return bool(new)
 
     def look(self, now: float) -> Look:
         """Look at the folder and say what has changed since the last look.

@@ -55,6 +55,13 @@ class Scan:
     """Project names whose entry is there and is no file that can be read, and why."""
     warnings: tuple[str, ...] = ()
     """Sentences about entries that look like specs and are not taken for one."""
+    linked: bool = False
+    """Whether a spec file is a link: when its target changes, no watch of the folder tells."""
+
+    @property
+    def watchable(self) -> bool:
+        """Whether a watch of the folder would tell of all that can change here."""
+        return self.readable and not self.linked and not self.unusable
 
 
 @dataclass(frozen=True)
@@ -75,19 +82,22 @@ def scan(folder: Path) -> Scan:
     files: dict[str, Token] = {}
     unusable: dict[str, str] = {}
     warnings = []
+    linked = False
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 stem, dot, suffix = entry.name.rpartition(".")
                 if dot + suffix != SUFFIX or not valid_name(stem):
                     warnings += _warning(entry.name)
-                elif isinstance(found := _token(entry), Token):
+                    continue
+                linked = linked or entry.is_symlink()
+                if isinstance(found := _token(entry), Token):
                     files[stem] = found
                 elif found:
                     unusable[stem] = found
     except OSError as error:
         return Scan(readable=False, problem=f"cannot read the specs folder {folder}: {reason(error)}")
-    return Scan(files=files, unusable=unusable, warnings=tuple(sorted(warnings)))
+    return Scan(files=files, unusable=unusable, warnings=tuple(sorted(warnings)), linked=linked)
 
 
 def spec_path(folder: Path, name: str) -> Path:

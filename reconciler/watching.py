@@ -11,13 +11,15 @@ for each change (F_NOTIFY) is no way either: a thousand at once are more than Py
 from __future__ import annotations
 
 import asyncio
+import os
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from asyncinotify import Inotify, Mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 _EVENTS: Final = (
@@ -28,8 +30,13 @@ _EVENTS: Final = (
     | Mask.DELETE
     | Mask.MOVED_FROM
     | Mask.MOVED_TO
+    | Mask.MOVE_SELF
     | Mask.ONLYDIR
 )
+_GATHER: Final = 0.25
+"""Seconds in which changes below folders make one hint: nobody waits for them, and each start of ours makes some."""
+_AT_ONCE: Final = 200
+"""Events that are taken at once, 30 microseconds each."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -40,26 +47,31 @@ async def watch(folder: Path, hint: Callable[[], None], pause: float) -> None:
     Args:
         folder: may be missing, and may be replaced.
         hint: called on the event loop.
-        pause: seconds between two looks whether it is still the same folder: there is no event for that.
+        pause: seconds between two looks at the folder itself: that another one is in its place makes no event, and on a
+            file system of the network nothing does.
     """
     while True:
-        identity = _identity(folder)
-        if identity is not None:
+        found = _look(folder)
+        if found is not None:
             try:
-                await _watch_one(folder, identity, hint, pause)
-            except OSError as error:  # the user has no inotify instance left: what looks at all files finds it too
+                await _watch_one(folder, found, hint, pause)
+            except OSError as error:  # the user has no inotify instance left
                 log.warning("watch failed", error=str(error))
+                hint()
         await asyncio.sleep(pause)
 
 
-async def _watch_one(folder: Path, identity: tuple[int, int], hint: Callable[[], None], pause: float) -> None:
+async def _watch_one(folder: Path, found: os.stat_result, hint: Callable[[], None], pause: float) -> None:
     """While it is this very folder."""
     with Inotify() as inotify:
         inotify.add_watch(folder, _EVENTS)
         hint()  # what happened before we watched
         following = asyncio.create_task(_follow(inotify, hint))
         try:
-            while _identity(folder) == identity:
+            while (now := _look(folder)) and os.path.samestat(now, found):
+                if now.st_mtime_ns != found.st_mtime_ns:
+                    found = now
+                    hint()
                 done, _ = await asyncio.wait({following}, timeout=pause)
                 for task in done:
                     task.result()
@@ -75,9 +87,54 @@ async def _follow(inotify: Inotify, hint: Callable[[], None]) -> None:
         hint()
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _look(folder: Path) -> os.stat_result | None:
     try:
-        found = folder.stat()
+        return folder.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+
+
+async def watch_below(folders: Iterable[Path], hint: Callable[[], None], pause: float) -> None:
+    """Call `hint` soon after something changed in one of the folders or in a folder in it, until cancelled.
+
+    Args:
+        folders: they need not be there yet.
+        hint: called on the event loop.
+        pause: seconds until a folder is tried again that is not there, or that cannot be watched.
+    """
+    while True:
+        try:
+            await _watch_those_below(folders, hint)
+        except OSError as error:  # a folder is missing, or the user has no inotify instance left
+            log.warning("watch failed", error=str(error))
+        await asyncio.sleep(pause)
+
+
+async def _watch_those_below(folders: Iterable[Path], hint: Callable[[], None]) -> None:
+    """Until one of the folders is gone, or more happened than the kernel keeps."""
+    await asyncio.sleep(_GATHER)  # those who wait for a start come first
+    with Inotify(sync_timeout=0) as inotify:
+        tops = [inotify.add_watch(folder, _EVENTS) for folder in folders]
+        for path in (path for folder in folders for path in folder.iterdir()):
+            _add(inotify, path)
+        while True:
+            hint()  # at first: what happened before we watched
+            event = await inotify.get()
+            await asyncio.sleep(_GATHER)
+            for each in (event, *islice(inotify, _AT_ONCE)):
+                if each.mask & Mask.Q_OVERFLOW:
+                    return  # nobody knows what else was lost
+                if each.watch not in tops:
+                    continue
+                if each.mask & (Mask.IGNORED | Mask.MOVE_SELF):
+                    return
+                if each.mask & (Mask.CREATE | Mask.MOVED_TO) and each.path:
+                    _add(inotify, each.path)
+
+
+def _add(inotify: Inotify, path: Path) -> None:
+    """Watch it too, should it be a folder."""
+    try:
+        inotify.add_watch(path, _EVENTS)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from reconciler import published
+from tests.support.faults import start_impatient
 from tests.support.world import Status, World, git, read_env
 
 if TYPE_CHECKING:
@@ -261,9 +262,9 @@ def warnings_of(world: World) -> tuple[str, ...]:
 
 
 def test_an_edit_of_the_secrets_restarts_just_what_depends_on_it(world: World) -> None:
-    """A new bridge token: a new bridge, the same agent."""
+    """A new bridge token: a new bridge, the same agent. No clock is waited for: the kernel tells of the edit."""
     world.light("app")
-    world.start()
+    start_impatient(world, resync=3600)
     before = world.ready("app")
     env = world.home.sandbox("app").env_file
 

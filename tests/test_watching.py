@@ -22,10 +22,11 @@ PATIENCE = 30.0
 
 
 @contextlib.asynccontextmanager
-async def hints(folder: Path) -> AsyncIterator[asyncio.Event]:
+async def hints(folder: Path, *more: Path, below: bool = False) -> AsyncIterator[asyncio.Event]:
     """Set whenever there was a hint."""
     hint = asyncio.Event()
-    watch = asyncio.create_task(watching.watch(folder, hint.set, PAUSE))
+    one = watching.watch_below((folder, *more), hint.set, PAUSE) if below else watching.watch(folder, hint.set, PAUSE)
+    watch = asyncio.create_task(one)
     try:
         yield hint
     finally:
@@ -38,6 +39,15 @@ async def comes(hint: asyncio.Event) -> None:
     async with asyncio.timeout(PATIENCE):
         await hint.wait()
     hint.clear()
+
+
+async def silence(hint: asyncio.Event) -> None:
+    """Until there was none for longer than any takes."""
+    with contextlib.suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout(4 * watching._GATHER):
+                await hint.wait()
+            hint.clear()
 
 
 async def test_each_kind_of_change_is_hinted_at(tmp_path: Path) -> None:
@@ -100,6 +110,79 @@ async def test_without_a_watch_to_be_had_it_tries_again(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(watching, "Inotify", scarce)
     async with hints(tmp_path) as hint:
+        while len(tries) < 3:
+            await comes(hint)
+
+
+async def test_a_folder_that_no_event_tells_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network file system, where another machine makes files and the kernel here says nothing."""
+    monkeypatch.setattr(watching, "_EVENTS", asyncinotify.Mask.MOVE_SELF)
+    async with hints(tmp_path) as hint:
+        await comes(hint)
+        for name in ("app", "lib"):
+            tmp_path.joinpath(f"{name}.yaml").touch()
+            await comes(hint)
+
+
+async def test_changes_in_folders_below_are_hinted_at(tmp_path: Path) -> None:
+    """In those that were there, in those made or moved in later, and of the files in the folder itself."""
+    sandboxes, keys = tmp_path / "sandboxes", tmp_path / "keys"
+    old, new = sandboxes / "old", sandboxes / "new"
+    for folder in (old, keys, tmp_path / "kept"):
+        folder.mkdir(parents=True)
+    async with hints(sandboxes, keys, below=True) as hint:
+        await comes(hint)
+        for change in (
+            lambda: (old / ".env").write_text("A=1\n"),
+            (keys / "app-deploy").touch,
+            new.mkdir,
+            (new / "repo").mkdir,
+            lambda: (tmp_path / "kept").rename(sandboxes / "back"),
+            lambda: (sandboxes / "back" / ".env").write_text("A=1\n"),
+            (new / "repo").rmdir,
+        ):
+            change()
+            await comes(hint)
+
+
+async def test_what_is_deeper_is_no_matter(tmp_path: Path) -> None:
+    """An agent writes thousands of files into its clone: nobody is woken for them."""
+    clone = tmp_path / "app" / "repo"
+    clone.mkdir(parents=True)
+    async with hints(tmp_path, below=True) as hint:
+        await comes(hint)
+        clone.joinpath("file").write_text("text\n")
+        (tmp_path / "app" / ".env").touch()
         await comes(hint)
 
-    assert len(tries) == 3
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(4 * watching._GATHER):
+                await hint.wait()
+        assert not hint.is_set()
+
+
+async def test_folders_watched_below_may_come_and_go(tmp_path: Path) -> None:
+    """Missing at first, then moved away and made anew, as when a home is put back from a backup."""
+    folder = tmp_path / "sandboxes"
+    async with hints(folder, below=True) as hint:
+        folder.mkdir()
+        await comes(hint)
+        folder.rename(tmp_path / "aside")
+        (folder / "app").mkdir(parents=True)
+        await comes(hint)
+        (folder / "app" / ".env").touch()
+        await comes(hint)
+
+
+async def test_a_flood_below_leaves_it_awake(tmp_path: Path) -> None:
+    """More than the kernel keeps: all is watched anew, also what was made meanwhile."""
+    (tmp_path / "app").mkdir()
+    path = tmp_path / "app" / ".env"
+    async with hints(tmp_path, below=True) as hint:
+        await comes(hint)
+        for _ in range(20_000):
+            path.touch()
+        (tmp_path / "late").mkdir()
+        await silence(hint)
+        (tmp_path / "late" / ".env").touch()
+        await comes(hint)

@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from reconciler import watching
 from reconciler.facts import Service
 from reconciler.local import processes, spawn, tidying
 from reconciler.local.act import Actor
@@ -16,6 +17,8 @@ from reconciler.local.serving import Serving
 from reconciler.local.toolchain import Toolchains
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Events, Report
     from reconciler.facts import Ledger, Now, Probe, ProjectFacts
@@ -67,6 +70,11 @@ class LocalEngine:
             sandbox, key = self._settings.home.sandbox(name), self._settings.home.deploy_key(name)
             self._edited[name] = tuple(map(str, (sandbox.env_file, key, sandbox.repo, sandbox.run)))
         return tuple(map(_stamp, self._edited[name]))
+
+    async def watch(self, hint: Callable[[], None]) -> None:
+        """Changes in sandboxes, of what lies there itself, and of keys."""
+        home = self._settings.home
+        await watching.watch_below((home.sandboxes, home.keys), hint, self._settings.resync)
 
     def describe(self, name: str) -> str:
         """The sandbox's folder."""

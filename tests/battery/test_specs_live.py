@@ -266,9 +266,42 @@ def a_file(folder: Path) -> None:
     folder.write_text("")
 
 
+def test_links(world: World, score: Score) -> None:
+    """The folder, then a spec in it, are links: a new target is served, and an edit of it, though no event tells."""
+    start_impatient(world, resync=3600, poll=0.5)
+    world.light("app")
+    generation = world.wait("app", is_ready)["generation"]
+    text = world.specs.joinpath("app.yaml").read_text()
+    first, second, target, link = (world.root / name for name in ("first", "second", "app.yaml", "link"))
+    world.specs.rename(first)
+    world.specs.symlink_to(first)
+
+    def lead(place: Path, to: Path) -> None:
+        link.symlink_to(to)
+        link.rename(place)
+
+    def another_folder() -> None:
+        second.mkdir()
+        second.joinpath("app.yaml").write_text(f"{text}restarted_at: one\n")
+        lead(world.specs, second)
+
+    def a_link() -> None:
+        target.write_text(f"{text}restarted_at: two\n")
+        lead(world.specs / "app.yaml", target)
+
+    def its_target() -> None:
+        target.write_text(f"{text}restarted_at: three\n")
+
+    for change in (another_folder, a_link, its_target):
+        score.tried()
+        change()
+        generation += 1
+        world.wait("app", lambda status, want=generation: is_ready(status) and status["generation"] == want)  # type: ignore[misc]
+
+
 def test_the_folder_unreadable(world: World, score: Score) -> None:
     """A specs folder that is gone, closed or a file stops nothing and is told; when it is back, edits are served."""
-    start_impatient(world, obeying=True, resync=1)
+    start_impatient(world, obeying=True, resync=1, poll=1)
     for turn in score.times(3, 9):
         world.light("app", restarted_at=f"turn-{turn}")
         before = world.wait("app", lambda status, turn=turn: is_ready(status) and status["generation"] == turn + 1)  # type: ignore[misc]

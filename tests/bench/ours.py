@@ -239,9 +239,9 @@ class Ours(Contender):
         raise AssertionError("the watch ended")
 
 
-def start_controller(world: World, *, liveness: float) -> None:
-    """A controller with a knob that has no variable."""
-    command = [world.python, "-m", "tests.bench.controller", str(liveness)]
+def start_controller(world: World, **settings: float) -> None:
+    """A controller with settings that have no variable."""
+    command = [world.python, "-m", "tests.bench.controller", json.dumps(settings)]
     with world.root.joinpath("controller.out").open("ab") as out:
         world.controllers.append(
             subprocess.Popen(command, cwd=machine.HERE.parents[1], env=world.environment, stdout=out, stderr=out)
