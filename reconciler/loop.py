@@ -99,7 +99,7 @@ class Loop(Events):
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._queue = WorkQueue(self._pass, tasks)
-                self._reconciler.on_look = self._looking
+                self._reconciler.on_look, self._reconciler.on_act = self._looking, self._remember_edits
                 helpers = [
                     tasks.create_task(self._read_specs(), name="specs"),
                     tasks.create_task(
@@ -279,10 +279,12 @@ class Loop(Events):
                 self._add(name)
 
     def _looking(self, name: str) -> None:
-        """What is edited from here on, the look may miss."""
-        self._fingerprints[name] = self._engine.fingerprint(name)
+        self._remember_edits(name)  # what is edited from here on, the look may miss
         if self._queue is not None:
             self._queue.looking(name)
+
+    def _remember_edits(self, name: str) -> None:
+        self._fingerprints[name] = self._engine.fingerprint(name)
 
     def _hinted(self) -> None:
         """Something beside the specs may have changed; perhaps the sandbox of one that we do not know was put back."""

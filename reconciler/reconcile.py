@@ -109,6 +109,8 @@ class Reconciler:
         self._syncing = False
         self.on_look: Callable[[str], None] = lambda _name: None
         """Called right before everything of a project is looked at."""
+        self.on_act: Callable[[str], None] = lambda _name: None
+        """Called when something was done about a project: what that changed is nobody's edit."""
 
     async def run(self, project: Project) -> Next:
         """One pass. Raises nothing but what nobody foresaw."""
@@ -193,6 +195,7 @@ class Reconciler:
         self._remember(project)
         crash.point(f"before:{type(action).__name__}")
         outcome = await self._do(project, spec, action)
+        self.on_act(project.name)
         if isinstance(action, StartService) and isinstance(outcome, Retry) and outcome.run_id:
             self._count(project, action.service, restarts.never_ready, outcome.run_id)
         crash.point(f"after:{type(action).__name__}")
