@@ -35,7 +35,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the back
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of a group share what only one process can have: better no run than one that scatters them."""
+    """Long ones first; and those of a group on one process, which only one can have what they share."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if not getattr(config.option, "loadgroup", False):
         return
     for item in items:
@@ -72,38 +73,43 @@ def _world(tmp_path: Path, ports: tuple[range, range]) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(name="opencode_program", scope="session")
-def _opencode_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real OpenCode, provided by the product itself, once for all test processes."""
-    shared = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent
-    home = shared / "provided"
-    home.mkdir(exist_ok=True)
-    environment = {**os.environ, settings_module.HOME_VARIABLE: str(home)}
-    toolchains = Toolchains(settings_module.load(environment=environment))
-    lock = LockFile(home / "lock", wait=True)
+@contextlib.contextmanager
+def once(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder for all test processes of this run, which only one of them fills at a time."""
+    base = factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / name
+    folder.mkdir(exist_ok=True)
+    lock = LockFile(folder / "lock", wait=True)
     try:
-        return asyncio.run(toolchains.provide(OPENCODE, OPENCODE.default_version))
+        yield folder
     finally:
         lock.close()
+
+
+@pytest.fixture(name="opencode_program", scope="session")
+def _opencode_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real OpenCode, provided by the product itself."""
+    with once(tmp_path_factory, "provided") as home:
+        environment = {**os.environ, settings_module.HOME_VARIABLE: str(home)}
+        toolchains = Toolchains(settings_module.load(environment=environment))
+        return asyncio.run(toolchains.provide(OPENCODE, OPENCODE.default_version))
 
 
 @pytest.fixture(name="clients", scope="session")
 def _clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The MCP clients that are not Python, installed."""
-    clients = tmp_path_factory.mktemp("clients")
-    for name in ("package.json", "package-lock.json", "story.mjs"):
-        shutil.copy(Path(__file__).parent / "clients" / name, clients)
-    install = ("npm", "ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund")
-    subprocess.run(install, cwd=clients, check=True, capture_output=True, timeout=120)
+    with once(tmp_path_factory, "clients") as clients:
+        if not clients.joinpath("story.mjs").exists():
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(Path(__file__).parent / "clients" / name, clients)
+            install = ("npm", "ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund")
+            subprocess.run(install, cwd=clients, check=True, capture_output=True, timeout=120)
+            shutil.copy(Path(__file__).parent / "clients" / "story.mjs", clients)
     return clients
 
 
 @pytest.fixture(name="real_world")
 def _real_world(world: World, opencode_program: Path) -> World:
     """A world whose home has the real OpenCode already."""
-    version = opencode_program.parent.parent
-    world.home.toolchains.mkdir(parents=True)
-    world.home.toolchains.joinpath(version.name).symlink_to(version)
+    world.provide(opencode_program)
     return world

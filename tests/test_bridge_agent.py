@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from reconciler import published
 from tests.support import bridge as support
-from tests.support.bridge import Bridge, call, refusal
+from tests.support.bridge import TOKEN, Bridge, call, refusal
 from tests.support.fakemodel import KEY
 from tests.support.live import PATIENCE, _bridge, _calm, _model, _opencode, say, session, use
 from tests.support.opencode import PASSWORD, OpenCode
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["_bridge", "_calm", "_model", "_opencode"]
 
-pytestmark = pytest.mark.xdist_group("bridge-agent")  # one OpenCode for all of them
+pytestmark = [pytest.mark.xdist_group("bridge-agent"), pytest.mark.long]  # one OpenCode for all of them
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -309,3 +310,36 @@ def inspected(clients: Path, url: str, token: str, era: str, method: str, *optio
     shown = json.loads(done.stdout)
     assert "schemaFindings" not in shown, done.stderr
     return dict(shown["result"])
+
+
+def test_opencode_connects_to_the_bridge(bridge: Bridge, opencode_program: Path, tmp_path: Path) -> None:
+    """One agent can be handed to another: OpenCode's own list says "connected"."""
+    server = {
+        "type": "remote",
+        "url": f"{bridge.url}/mcp",
+        "oauth": False,
+        "headers": {"Authorization": "Bearer {env:BRIDGE_TOKEN}"},
+    }
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "BRIDGE_TOKEN": TOKEN,
+        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        "npm_config_offline": "true",
+        "OPENCODE_CONFIG_CONTENT": json.dumps({"autoupdate": False, "mcp": {"bridge": server}}),
+    }
+
+    listed = subprocess.run(
+        [opencode_program, "mcp", "list"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    # Not "disconnected", and colours may stand between the two words.
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", listed.stdout)
+    assert re.search(r"\bbridge\W+connected\b", plain), listed.stdout + listed.stderr

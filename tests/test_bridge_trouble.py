@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["_bridge", "_calm", "_model", "_opencode"]
 
-pytestmark = pytest.mark.xdist_group("bridge-trouble")  # one OpenCode for all of them
+pytestmark = [pytest.mark.xdist_group("bridge-trouble"), pytest.mark.long]  # one OpenCode for all of them
 
 DOOMED = """
 import asyncio, os

@@ -89,3 +89,14 @@ def test_how_many_start_at_a_time_is_a_setting() -> None:
     """A number, or a sentence that says so."""
     with pytest.raises(settings_module.UserError, match="cannot use OPENCODE_MANAGER_AGENT_STARTS='many'"):
         settings_module.load(environment={"HOME": "/", "OPENCODE_MANAGER_AGENT_STARTS": "many"})
+
+
+def test_an_agent_that_refuses_the_right_password_is_never_ready(world: World) -> None:
+    """And never sent to a loop of restarts: status says which port does not take which password."""
+    world.light("app", mode="deny")
+    world.start()
+
+    status = world.wait("app", lambda status: status["reason"] == "AuthFailed")
+
+    assert (status["ready"]["status"], status["stalled"]["status"], status["agent"]["restarts"]) == (False, True, 0)
+    assert f"port {status['agent']['port']}: it does not accept the password from .env" in status["message"]

@@ -53,9 +53,7 @@ def _own(
 ) -> Iterator[World]:
     """A world with one project, whose .env names the tool."""
     with FakeModel() as model, a_world(tmp_path_factory.mktemp("own"), ports) as world:
-        version = opencode_program.parent.parent
-        world.home.toolchains.mkdir(parents=True)
-        world.home.toolchains.joinpath(version.name).symlink_to(version)
+        world.provide(opencode_program)
         world.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider(model.url))
         sandbox = world.home.sandbox("app")
         sandbox.path.mkdir(parents=True, mode=0o700)

@@ -6,20 +6,16 @@ registries: the model behind OpenCode is ours.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
 from reconciler import published
 from tests.support import sshd
+from tests.support.doors import connect, reach
 from tests.support.fakemodel import FakeModel, provider
 from tests.support.world import Status, World, git, make_repository, read_env
 
@@ -27,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
+    from mcp import Client
     from mcp_types import CallToolResult
 
-pytestmark = pytest.mark.xdist_group("opencode")
+pytestmark = [pytest.mark.xdist_group("opencode"), pytest.mark.long]
 PATIENCE = 180.0
 
 
@@ -55,16 +52,6 @@ def _story(real_world: World, model: FakeModel) -> World:
 
 
 @contextlib.asynccontextmanager
-async def connected(url: str, token: str) -> AsyncIterator[Client]:
-    headers = {"Authorization": f"Bearer {token}"}
-    async with (
-        httpx2.AsyncClient(headers=headers, timeout=PATIENCE) as http,
-        Client(streamable_http_client(url, http_client=http)) as client,
-    ):
-        yield client
-
-
-@contextlib.asynccontextmanager
 async def manager(world: World) -> AsyncIterator[Client]:
     """A client of the controller."""
 
@@ -72,8 +59,7 @@ async def manager(world: World) -> AsyncIterator[Client]:
         found = published.read(world.home).controller
         return found.http_port if found and published.read(world.home).running else 0
 
-    url = f"http://127.0.0.1:{world.until(port, 'the MCP endpoint')}/mcp"
-    async with connected(url, (world.home.controller / "token").read_text().strip()) as client:
+    async with connect(world, world.until(port, "the MCP endpoint"), patience=PATIENCE) as client:
         yield client
 
 
@@ -137,9 +123,7 @@ async def test_the_whole_story_through_mcp(story: World, server: sshd.SshServer)
         )
         assert gone["status"] == "success"
         assert (await ask(client, "opencode_list"))["projects"] == []
-    assert not story.home.sandbox("blog-api").path.exists()
-    assert not story.home.deploy_key("blog-api").exists()
-    assert story.processes() == []
+    assert is_gone(story)
 
 
 async def prove_agent_and_bridge(world: World, started: dict[str, Any]) -> None:
@@ -150,7 +134,7 @@ async def prove_agent_and_bridge(world: World, started: dict[str, Any]) -> None:
         assert (await http.get(health)).status_code == 401
         answer = await http.get(health, auth=("opencode", env["OPENCODE_SERVER_PASSWORD"]))
         assert answer.json()["healthy"]
-    async with connected(started["mcp_tool_url"], env["MCP_TOOL_BEARER_TOKEN"]) as bridge:
+    async with reach(started["mcp_tool_url"], env["MCP_TOOL_BEARER_TOKEN"], patience=PATIENCE) as bridge:
         names = {tool.name for tool in (await bridge.list_tools()).tools}
         assert {"opencode-server-health", "opencode-session-create", "opencode-session-message"} <= names
         session = (await ask(bridge, "opencode-session-create", title="First"))["sessionId"]
@@ -190,11 +174,8 @@ def by_git(world: World, text: str) -> None:
     git(world.specs, "checkout", "-q", "origin/main")
 
 
-@pytest.mark.parametrize("put", [by_hand, by_git])
-def test_the_same_story_without_any_tool(
-    story: World, server: sshd.SshServer, put: Callable[[World, str], None]
-) -> None:
-    """The key that is added is enough; a restart, a stop, a start and a destroy are edits of the spec."""
+def begin(story: World, server: sshd.SshServer, put: Callable[[World, str], None]) -> tuple[str, Status]:
+    """Ask for a project whose key the server does not know yet; the spec's first lines, and its status once it runs."""
     git_line = f"# My own file\ngit: {{url: {server.url(make_repository(story.root / 'private'))}}}\n"
     put(story, git_line)
     story.start()
@@ -205,8 +186,28 @@ def test_the_same_story_without_any_tool(
     started = story.wait("blog-api", lambda status: status["reason"] == "Running", PATIENCE)
     assert started["agent"]["restarts"] == 0
     assert f"port {started['agent']['port']}" in story.run("status", "blog-api")
+    return git_line, started
 
-    put(story, f"{git_line}restarted_at: '2026-11-26T12:00'\n")
+
+def end(story: World, git_line: str, put: Callable[[World, str], None]) -> None:
+    """Ask for its end, which unpushed work is in the way of at first."""
+    commit_unpushed(story)
+    put(story, f"{git_line}state: absent\n")
+    blocked = story.wait("blog-api", lambda status: status["reason"] == "DestroyBlocked", PATIENCE)
+    assert "Unpushed work" in blocked["message"]
+    put(story, f"{git_line}state: absent\ndiscard_unpushed: true\n")
+
+
+def is_gone(story: World) -> bool:
+    """Whether nothing is left of it but its spec."""
+    left = (story.home.sandbox("blog-api").path, story.home.deploy_key("blog-api"))
+    return not any(path.exists() for path in left) and story.processes() == []
+
+
+def test_the_same_story_by_hand(story: World, server: sshd.SshServer) -> None:
+    """The key that is added is enough; a restart, a stop, a start and a destroy are edits of the spec."""
+    git_line, started = begin(story, server, by_hand)
+    by_hand(story, f"{git_line}restarted_at: '2026-11-26T12:00'\n")
     before = {started[service]["pid"] for service in ("agent", "bridge")}
 
     def is_anew(status: Status) -> bool:
@@ -216,28 +217,31 @@ def test_the_same_story_without_any_tool(
     assert restarted["agent"]["port"] == started["agent"]["port"]
     assert restarted["agent"]["restarts"] == 0
 
-    put(story, f"{git_line}state: stopped\n")
+    by_hand(story, f"{git_line}state: stopped\n")
     story.wait("blog-api", lambda status: status["reason"] == "Stopped", PATIENCE)
     assert story.processes() == []
-    put(story, git_line)
+    by_hand(story, git_line)
     story.wait("blog-api", lambda status: status["reason"] == "Running", PATIENCE)
 
-    commit_unpushed(story)
-    put(story, f"{git_line}state: absent\n")
-    blocked = story.wait("blog-api", lambda status: status["reason"] == "DestroyBlocked", PATIENCE)
-    assert "Unpushed work" in blocked["message"]
-    put(story, f"{git_line}state: absent\ndiscard_unpushed: true\n")
-    if put is by_git:  # what git tracks is a person's to remove
-        gone = story.wait("blog-api", lambda status: status["reason"] == "Destroyed", PATIENCE)
-        assert "tracked by git" in gone["message"]
-        assert "tracked by git" in story.run("status", "blog-api")
-        assert story.specs.joinpath("blog-api.yaml").exists()
-    else:
-        story.until(lambda: not story.status("blog-api"), "a project that is gone", PATIENCE)
-        assert not story.specs.joinpath("blog-api.yaml").exists()
-    assert not story.home.sandbox("blog-api").path.exists()
-    assert not story.home.deploy_key("blog-api").exists()
+    end(story, git_line, by_hand)
+    story.until(lambda: not story.status("blog-api"), "a project that is gone", PATIENCE)
+    assert is_gone(story)
+    assert not story.specs.joinpath("blog-api.yaml").exists()
+
+
+def test_the_same_story_by_git(story: World, server: sshd.SshServer) -> None:
+    """All that is wanted are commits, and a spec that git tracks is a person's to remove."""
+    git_line, _ = begin(story, server, by_git)
+    by_git(story, f"{git_line}state: stopped\n")
+    story.wait("blog-api", lambda status: status["reason"] == "Stopped", PATIENCE)
     assert story.processes() == []
+
+    end(story, git_line, by_git)
+    gone = story.wait("blog-api", lambda status: status["reason"] == "Destroyed", PATIENCE)
+    assert "tracked by git" in gone["message"]
+    assert "tracked by git" in story.run("status", "blog-api")
+    assert is_gone(story)
+    assert story.specs.joinpath("blog-api.yaml").exists()
 
 
 def test_a_tool_changes_one_line_of_a_file_written_by_hand(world: World) -> None:
@@ -252,98 +256,3 @@ def test_a_tool_changes_one_line_of_a_file_written_by_hand(world: World) -> None
 
     assert "Status: success" in told_by_tool
     assert world.specs.joinpath("api.yaml").read_text() == f"# My own file\nstate: running\n{written}"
-
-
-def test_the_real_agent_survives_the_controller_and_is_replaced_when_it_dies(story: World) -> None:
-    """After kill -9 of the controller the same pid; after kill -9 of the agent a new one, counted, with its reason."""
-    story.write("app", f"git: {{url: {story.origin}}}\n")
-    story.start()
-    before = story.wait("app", lambda status: bool(status["ready"]["status"]), PATIENCE)
-    story.kill()
-    story.start()
-    after = story.wait(
-        "app", lambda status: bool(status["ready"]["status"]) and status["observed"] > before["observed"], PATIENCE
-    )
-    assert after["agent"]["pid"] == before["agent"]["pid"]
-
-    os.kill(before["agent"]["pid"], signal.SIGKILL)
-
-    replaced = story.wait(
-        "app", lambda status: bool(status["ready"]["status"]) and status["agent"]["restarts"] == 1, PATIENCE
-    )
-    assert replaced["agent"]["pid"] != before["agent"]["pid"]
-    assert replaced["agent"]["last_exit"] == "signal 9"
-
-
-async def test_an_agent_that_waits_for_a_person_is_shown(story: World, model: FakeModel) -> None:
-    """A permission that is asked for is a reason in status, not a silent Running."""
-    config = provider(model.url) | {"permission": {"bash": "ask"}}
-    story.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(config)
-    story.write("app", f"git: {{url: {story.origin}}}\n")
-    story.start()
-    ready = story.wait("app", lambda status: bool(status["ready"]["status"]), PATIENCE)
-    env = read_env(story.home.sandbox("app").env_file)
-    async with connected(ready["bridge"]["url"], env["MCP_TOOL_BEARER_TOKEN"]) as bridge:
-        session = (await ask(bridge, "opencode-session-create", title="Careful"))["sessionId"]
-        order = f"[[tool:bash {json.dumps({'command': 'touch asked', 'description': 'touch'})}]]"
-        said = await ask(bridge, "opencode-session-message", sessionId=session, content=order, waitSeconds=60)
-        assert said["state"] == "waiting_permission"
-
-        shown = await asyncio.to_thread(story.wait, "app", lambda status: status["reason"] == "WaitingForPermission")
-
-        assert shown["ready"]["status"]
-        assert "touch asked" in shown["message"]
-        (asked,) = (await ask(bridge, "opencode-permission-list"))["permissions"]
-        await ask(bridge, "opencode-permission-reply", requestId=asked["requestId"], reply="once")
-        await asyncio.to_thread(story.wait, "app", lambda status: status["reason"] == "Running")
-    assert story.home.sandbox("app").repo.joinpath("asked").exists()
-
-
-async def test_work_that_a_crash_interrupted_is_named(story: World, model: FakeModel) -> None:
-    """Until it goes on."""
-    story.write("app", f"git: {{url: {story.origin}}}\n")
-    story.start()
-    ready = story.wait("app", lambda status: bool(status["ready"]["status"]), PATIENCE)
-    env = read_env(story.home.sandbox("app").env_file)
-    async with connected(ready["bridge"]["url"], env["MCP_TOOL_BEARER_TOKEN"]) as bridge:
-        session = (await ask(bridge, "opencode-session-create", title="Cut"))["sessionId"]
-        await ask(bridge, "opencode-session-message", sessionId=session, content="[[hold]]", waitSeconds=2)
-        os.kill(ready["agent"]["pid"], signal.SIGKILL)
-
-        def named(status: dict[str, Any]) -> bool:
-            return any(f"interrupted the work in {session}" in warning for warning in status["warnings"])
-
-        shown = await asyncio.to_thread(story.wait, "app", named, PATIENCE)
-
-        assert shown["agent"]["restarts"] == 1
-        model.release()
-        await ask(bridge, "opencode-session-message", sessionId=session, content="go on", waitSeconds=60)
-        await asyncio.to_thread(story.wait, "app", lambda status: not named(status))
-
-
-async def test_a_broken_configuration_and_a_dead_provider_are_shown(story: World) -> None:
-    """Each as a reason in status with what to do, while the agent itself is well."""
-    story.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider("http://127.0.0.1:9"))
-    story.origin.joinpath("opencode.json").write_text('{"model": 5}')
-    git(story.origin, "add", ".")
-    git(story.origin, "commit", "-q", "-m", "A broken configuration")
-    story.write("app", f"git: {{url: {story.origin}}}\n")
-    story.start()
-    broken = await asyncio.to_thread(story.wait, "app", lambda status: status["reason"] == "ConfigInvalid", PATIENCE)
-    assert broken["stalled"]["status"]
-    assert "opencode.json, at model (ConfigInvalidError): mend it" in broken["message"]
-
-    story.home.sandbox("app").repo.joinpath("opencode.json").write_text("{}")
-    await asyncio.to_thread(story.run, "restart", "app")
-    ready = await asyncio.to_thread(story.wait, "app", lambda status: bool(status["ready"]["status"]), PATIENCE)
-    env = read_env(story.home.sandbox("app").env_file)
-    async with connected(ready["bridge"]["url"], env["MCP_TOOL_BEARER_TOKEN"]) as bridge:
-        session = (await ask(bridge, "opencode-session-create", title="Nobody there"))["sessionId"]
-        await ask(bridge, "opencode-session-message", sessionId=session, content="Hello", waitSeconds=2)
-
-        def unreachable(status: dict[str, Any]) -> bool:
-            return bool(status["reason"] == "ProviderUnreachable")
-
-        shown = await asyncio.to_thread(story.wait, "app", unreachable, PATIENCE)
-        assert "attempts" in shown["message"]
-        await ask(bridge, "opencode-session-abort", sessionId=session)

@@ -67,9 +67,7 @@ def _attacked(
     """A controller with one real agent, every helper program recorded, and a secret outside all clones."""
     root = tmp_path_factory.mktemp("hostile")
     with a_world(root, ports) as world, FakeModel() as model:
-        world.home.toolchains.mkdir(mode=0o700, parents=True)
-        version = opencode_program.parent.parent
-        world.home.toolchains.joinpath(version.name).symlink_to(version)
+        world.provide(opencode_program)
         world.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider(model.url))
         recorder = Recorder(root / "recorder", "git", "ssh", "ssh-keygen", "npm")
         world.environment["PATH"] = f"{recorder.path}:{world.environment['PATH']}"

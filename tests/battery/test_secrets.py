@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.support.scoreboard import Score
 
-pytestmark = pytest.mark.xdist_group("secrets")  # one life for all of them
+pytestmark = [pytest.mark.xdist_group("secrets"), pytest.mark.long]  # one life for all of them
 RECORDED = ("git", "ssh", "ssh-keygen", "npm", "node")
 
 
@@ -40,10 +40,8 @@ def _life(
     mask = os.umask(0)
     try:
         with a_world(root, ports) as world, FakeModel() as model, sshd.best()(root / "ssh") as server:
-            version = opencode_program.parent.parent
-            world.home.toolchains.mkdir(mode=0o700, parents=True)
+            world.provide(opencode_program)
             world.home.root.chmod(0o700)
-            world.home.toolchains.joinpath(version.name).symlink_to(version)
             world.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider(model.url))
             recorder = Recorder(root / "recorder", *RECORDED)
             world.environment["PATH"] = f"{recorder.path}:{world.environment['PATH']}"

@@ -157,6 +157,7 @@ class Soak:
                     self.score.expect(self.ports.setdefault(key, port) == port, f"{key}: its port changed to {port}")
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("soak")
 def test_a_soak(crowd: World, score: Score) -> None:
     """Soak: 50 projects under random faults, looked at every second."""

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.battery import SERVICES, Wanted, Witness, census, settle, uid
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 DICE = random.SystemRandom()
 
 
+@pytest.mark.long
 def test_the_controller_killed_at_random_instants_of_a_start(world: World, score: Score) -> None:
     """Kill -9 of the controller at random instants of a first start."""
     witness = Witness(world)

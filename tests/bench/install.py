@@ -59,9 +59,8 @@ class Installed:
 
     def versions(self) -> dict[str, str]:
         """By package."""
-        listed = subprocess.run(
-            [self.python, "-m", "pip", "list", "--format=json"], capture_output=True, check=True, text=True
-        )
+        command = _pip(self.python, "list", "--format=json")
+        listed = subprocess.run(command, capture_output=True, check=True, text=True)
         found = {each["name"]: each["version"] for each in json.loads(listed.stdout) if each["name"] in PYTHON_PACKAGES}
         return found | {
             name: json.loads((self.node_modules / name / "package.json").read_text())["version"]
@@ -88,17 +87,26 @@ def install() -> Installed:
 
 def _install_missing(found: Installed) -> None:
     if not found.ours.with_name("opencode-manager").exists():
-        run(sys.executable, "-m", "venv", "--clear", str(found.ours.parents[1]))
-        run(str(found.ours), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", str(ROOT))
+        _make(found.ours, "-e", str(ROOT))
     if not all(Path(found.script(name)).exists() for name in ("supervisord", "circusd")):
-        run(sys.executable, "-m", "venv", "--clear", str(found.python.parents[1]))
-        run(str(found.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PYTHON_PACKAGES)
+        _make(found.python, *PYTHON_PACKAGES)
     if not Path(found.pm2).exists():
         npm = shutil.which("npm")
         if npm is None:
             raise SystemExit("cannot install pm2: npm is not on PATH; install Node.js with npm")
         prefix = str(found.node_modules.parent)
         run(npm, "install", "--prefix", prefix, "--ignore-scripts", "--no-audit", "--no-fund", *NODE_PACKAGES)
+
+
+def _make(python: Path, *packages: str) -> None:
+    """A virtual environment with these packages, whose interpreter is there then."""
+    run(sys.executable, "-m", "venv", "--clear", "--without-pip", str(python.parents[1]))
+    run(*_pip(python, "install", "-q", *packages))
+
+
+def _pip(python: Path, *arguments: str) -> list[str]:
+    """Our own pip works in other environments too: to install one in each takes as long as all that it installs."""
+    return [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", *arguments]
 
 
 def run(*command: str) -> None:

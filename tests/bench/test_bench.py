@@ -49,6 +49,7 @@ def expected(row: table.Row) -> set[str]:
     return set(table.CONTENDERS) - ({table.BASE} if row.key in NOT_OF_A_LOOP else set())
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("bench")
 @pytest.mark.parametrize("row", table.ROWS, ids=lambda row: row.key)
 def test_every_contender_has_a_figure(lines: dict[str, list[dict[str, Any]]], row: table.Row) -> None:

@@ -28,6 +28,7 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
+@pytest.mark.long
 def test_mypy_strict() -> None:
     """Every type is right."""
     check(tool("mypy"))

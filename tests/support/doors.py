@@ -59,15 +59,22 @@ def token(world: World) -> str:
 
 
 @contextlib.asynccontextmanager
-async def connect(world: World, port: int, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
-    """A client that is let in."""
-    headers = {"Authorization": f"Bearer {token(world)}"}
+async def reach(
+    url: str, bearer: str, mode: str = "auto", patience: float = SILENCE, **options: Any
+) -> AsyncIterator[Client]:
+    """A client of an endpoint that is let in."""
+    headers = {"Authorization": f"Bearer {bearer}"}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=SILENCE) as http,
-        Client(
-            streamable_http_client(f"http://127.0.0.1:{port}/mcp", http_client=http), mode=mode, **options
-        ) as client,
+        httpx2.AsyncClient(headers=headers, timeout=patience) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode, **options) as client,
     ):
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def connect(world: World, port: int, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
+    """A client of the world's controller."""
+    async with reach(f"http://127.0.0.1:{port}/mcp", token(world), mode, **options) as client:
         yield client
 
 

@@ -131,6 +131,12 @@ class World:
             lines.append(f"agent: {{env: {{LIGHT_AGENT: {mode}}}}}")
         self.write(name, "\n".join(lines) + "\n")
 
+    def provide(self, program: Path) -> None:
+        """Let this home have the real OpenCode already."""
+        version = program.parent.parent
+        self.home.toolchains.mkdir(mode=0o700, parents=True)
+        self.home.toolchains.joinpath(version.name).symlink_to(version)
+
     # -- what is published -----------------------------------------------------------------------------------------
 
     def status(self, name: str) -> Status:
