@@ -139,7 +139,9 @@ class Loop(Events):
             unread, self._unread = self._unread, look.again is not None
             if unread and not self._unread:
                 self._dirty.set()
-            wait = self._settings.resync if look.scan.watchable else self._settings.poll
+            # No watch tells of a word on those held back, or of room on a disk that was full.
+            watched = look.scan.watchable and not self._held and not self._warnings
+            wait = self._settings.resync if watched else self._settings.poll
             if look.again is not None:
                 wait = min(wait, max(0.0, look.again - time.monotonic()))
             with contextlib.suppress(TimeoutError):

@@ -225,7 +225,7 @@ def test_when_most_specs_vanish_nothing_is_stopped_until_confirmed(world: World)
     """An unmounted folder, a wrong checkout: a human must say that it is meant."""
     for name in ("one", "two", "three"):
         world.light(name)
-    world.start()
+    start_impatient(world, resync=3600)
     before = {name: world.ready(name) for name in ("one", "two", "three")}
 
     for name in ("one", "two"):
