@@ -107,7 +107,7 @@ async def watch_below(folders: Iterable[Path], hint: Callable[[], None], pause: 
             await _watch_those_below(folders, hint)
         except OSError as error:  # a folder is missing, or the user has no inotify instance left
             log.warning("watch failed", error=str(error))
-        await asyncio.sleep(pause)
+            await asyncio.sleep(pause)
 
 
 async def _watch_those_below(folders: Iterable[Path], hint: Callable[[], None]) -> None:
@@ -128,7 +128,7 @@ async def _watch_those_below(folders: Iterable[Path], hint: Callable[[], None]) 
                     continue
                 if each.mask & (Mask.IGNORED | Mask.MOVE_SELF):
                     return
-                if each.mask & (Mask.CREATE | Mask.MOVED_TO) and each.path:
+                if each.mask & (Mask.CREATE | Mask.MOVED_TO | Mask.ATTRIB) and each.path:
                     _add(inotify, each.path)
 
 

@@ -22,10 +22,10 @@ PATIENCE = 30.0
 
 
 @contextlib.asynccontextmanager
-async def hints(folder: Path, *more: Path, below: bool = False) -> AsyncIterator[asyncio.Event]:
+async def hints(folder: Path, *more: Path, below: bool = False, pause: float = PAUSE) -> AsyncIterator[asyncio.Event]:
     """Set whenever there was a hint."""
     hint = asyncio.Event()
-    one = watching.watch_below((folder, *more), hint.set, PAUSE) if below else watching.watch(folder, hint.set, PAUSE)
+    one = watching.watch_below((folder, *more), hint.set, pause) if below else watching.watch(folder, hint.set, pause)
     watch = asyncio.create_task(one)
     try:
         yield hint
@@ -161,11 +161,19 @@ async def test_what_is_deeper_is_no_matter(tmp_path: Path) -> None:
         assert not hint.is_set()
 
 
-async def test_folders_watched_below_may_come_and_go(tmp_path: Path) -> None:
-    """Missing at first, then moved away and made anew, as when a home is put back from a backup."""
+async def test_a_folder_watched_below_may_be_made_later(tmp_path: Path) -> None:
+    """It is looked for again and again."""
     folder = tmp_path / "sandboxes"
     async with hints(folder, below=True) as hint:
         folder.mkdir()
+        await comes(hint)
+
+
+async def test_a_folder_watched_below_that_is_replaced_is_watched_again_at_once(tmp_path: Path) -> None:
+    """As when a home is put back from a backup."""
+    folder = tmp_path / "sandboxes"
+    folder.mkdir()
+    async with hints(folder, below=True, pause=2 * PATIENCE) as hint:
         await comes(hint)
         folder.rename(tmp_path / "aside")
         (folder / "app").mkdir(parents=True)
@@ -178,7 +186,7 @@ async def test_a_flood_below_leaves_it_awake(tmp_path: Path) -> None:
     """More than the kernel keeps: all is watched anew, also what was made meanwhile."""
     (tmp_path / "app").mkdir()
     path = tmp_path / "app" / ".env"
-    async with hints(tmp_path, below=True) as hint:
+    async with hints(tmp_path, below=True, pause=2 * PATIENCE) as hint:
         await comes(hint)
         for _ in range(20_000):
             path.touch()
