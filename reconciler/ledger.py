@@ -116,6 +116,11 @@ class Ledgers:
             with contextlib.suppress(OSError, KeyError):  # this may be done in two threads at the end
                 files.sync(self._home.sandbox(self._unsynced.pop()).ledger)
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether some could not be written when they should."""
+        return bool(self._failed)
+
     def save_again(self) -> tuple[str, ...]:
         """Write what could not be written; sentences about what still cannot."""
         for name in list(self._failed):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from reconciler import published, spec, specfiles, threads, tombstones, watching
+from reconciler.edits import Edits
 from reconciler.engine import Events
 from reconciler.plan import Plan
 from reconciler.queue import WorkQueue
@@ -88,7 +89,7 @@ class Loop(Events):
         """Everything is at rest, with news since what was published last."""
         self._aged = False
         """Something was looked at again and is as it was: the times of that can wait."""
-        self._fingerprints: dict[str, object] = {}
+        self._edits = Edits(self._engine.fingerprint)
         self._warnings: tuple[str, ...] = ()
         self._unread = True
         """Whether files wait to be settled."""
@@ -99,7 +100,7 @@ class Loop(Events):
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._queue = WorkQueue(self._pass, tasks)
-                self._reconciler.on_look, self._reconciler.on_act = self._looking, self._remember_edits
+                self._reconciler.on_look, self._reconciler.on_change = self._looking, self._edits.forgive
                 helpers = [
                     tasks.create_task(self._read_specs(), name="specs"),
                     tasks.create_task(
@@ -140,7 +141,7 @@ class Loop(Events):
             if unread and not self._unread:
                 self._dirty.set()
             # No watch tells of a word on those held back, or of room on a disk that was full.
-            watched = look.scan.watchable and not self._held and not self._warnings
+            watched = look.watchable and not self._held and not self._warnings
             wait = self._settings.resync if watched else self._settings.poll
             if look.again is not None:
                 wait = min(wait, max(0.0, look.again - time.monotonic()))
@@ -281,12 +282,10 @@ class Loop(Events):
                 self._add(name)
 
     def _looking(self, name: str) -> None:
-        self._remember_edits(name)  # what is edited from here on, the look may miss
+        """What is edited from here on, the look may miss."""
+        self._notice_edit(name)
         if self._queue is not None:
             self._queue.looking(name)
-
-    def _remember_edits(self, name: str) -> None:
-        self._fingerprints[name] = self._engine.fingerprint(name)
 
     def _hinted(self) -> None:
         """Something beside the specs may have changed; perhaps the sandbox of one that we do not know was put back."""
@@ -295,13 +294,14 @@ class Loop(Events):
             self._look.set()
 
     def _notice_edits(self) -> None:
+        for name in self.projects:
+            self._notice_edit(name)
+
+    def _notice_edit(self, name: str) -> None:
         """Files that people edit beside the spec: a change is a wish to be looked at now."""
-        for name, project in self.projects.items():
-            fingerprint = self._engine.fingerprint(name)
-            if self._fingerprints.get(name, fingerprint) != fingerprint:
-                self._fingerprints[name] = fingerprint
-                project.asked = True
-                self._add(name, urgent=True)
+        if self._edits.noticed(name) and (project := self.projects.get(name)):
+            project.asked = True
+            self._add(name, urgent=True)
 
     def _add(self, name: str, *, urgent: bool = False, restart: bool = False) -> None:
         if self._queue is not None and name in self.projects:
@@ -336,7 +336,7 @@ class Loop(Events):
         """Nothing of it is left, wanted or actual."""
         if self.projects.pop(name, None):
             self._ledgers.forget(name)
-            self._fingerprints.pop(name, None)
+            self._edits.forget(name)
             self._dirty.set()
             log.info("project gone", project=name)
 
@@ -389,6 +389,8 @@ class Loop(Events):
     async def _stay(self) -> None:
         while True:
             self._keep_lead()
+            if self._ledgers.unwritten:
+                self._look.set()
             await asyncio.sleep(self._settings.poll)
 
     async def _tidy(self) -> None:

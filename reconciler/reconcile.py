@@ -14,7 +14,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from reconciler import crash, restarts, status
-from reconciler.actions import Blocked, Done, LookAgain, RemoveSpec, Retry, StartService, StopService
+from reconciler.actions import (
+    Blocked,
+    CloneRepo,
+    Done,
+    GenerateKey,
+    LookAgain,
+    MoveToTrash,
+    PrepareSandbox,
+    RemoveSpec,
+    Retry,
+    StartService,
+    StopService,
+    WriteSecrets,
+)
 from reconciler.facts import Phase, ProjectFacts, Service
 from reconciler.plan import SLOW_LOOK, Plan, View, make_plan
 from reconciler.queue import Slots
@@ -37,6 +50,8 @@ PROBES: Final = 6
 """Of a service between two looks at everything of its project, when all is well: those cost three times as much."""
 LOOKING: Final = 8
 """Projects looked at at once. Acting has limits of its own, so that a slow clone holds no place here."""
+CHANGING: Final = (PrepareSandbox, WriteSecrets, GenerateKey, CloneRepo, MoveToTrash)
+"""Actions that change what people edit, too."""
 SYNC_AFTER: Final = 0.5
 """Seconds after which what was remembered is made to survive a power cut too, of all projects at once: that takes
 longer than to survive us, and nobody shall wait for it, nor for the thread that does it."""
@@ -109,8 +124,8 @@ class Reconciler:
         self._syncing = False
         self.on_look: Callable[[str], None] = lambda _name: None
         """Called right before everything of a project is looked at."""
-        self.on_act: Callable[[str], None] = lambda _name: None
-        """Called when something was done about a project: what that changed is nobody's edit."""
+        self.on_change: Callable[[str], None] = lambda _name: None
+        """Called when an action has changed what people edit, too."""
 
     async def run(self, project: Project) -> Next:
         """One pass. Raises nothing but what nobody foresaw."""
@@ -195,7 +210,8 @@ class Reconciler:
         self._remember(project)
         crash.point(f"before:{type(action).__name__}")
         outcome = await self._do(project, spec, action)
-        self.on_act(project.name)
+        if isinstance(action, CHANGING):
+            self.on_change(project.name)
         if isinstance(action, StartService) and isinstance(outcome, Retry) and outcome.run_id:
             self._count(project, action.service, restarts.never_ready, outcome.run_id)
         crash.point(f"after:{type(action).__name__}")

@@ -97,6 +97,13 @@ class Look:
     changes: tuple[Change, ...]
     again: float | None
     """Monotonic time at which something pending is due; None: nothing is pending."""
+    unreadable: bool = False
+    """Whether a file could not be read: what is in the way may lie elsewhere."""
+
+    @property
+    def watchable(self) -> bool:
+        """Whether a watch of the folder would tell of all that can change."""
+        return self.scan.watchable and not self.unreadable
 
 
 def vouched_path(home: Home, name: str) -> Path:
@@ -180,7 +187,8 @@ class SpecFolder:
             elif result is not None:
                 changes.append(result)
         self._reported = {} if due else {name: file.reported for name, file in self._files.items() if file.reported}
-        return Look(seen, tuple(sorted(changes, key=lambda change: change.name)), min(due, default=None))
+        unreadable = any(file.problem for file in self._files.values())
+        return Look(seen, tuple(sorted(changes, key=lambda each: each.name)), min(due, default=None), unreadable)
 
     def _step(self, name: str, seen: Scan, now: float) -> Change | float | None:
         """One file: what there is to report, or when it is due, or None where nothing is new."""

@@ -56,7 +56,7 @@ class Scan:
     warnings: tuple[str, ...] = ()
     """Sentences about entries that look like specs and are not taken for one."""
     linked: bool = False
-    """Whether a spec file is a link: when its target changes, no watch of the folder tells."""
+    """Whether a spec file is a link, or has another name: when it changes there, no watch of the folder tells."""
 
     @property
     def watchable(self) -> bool:
@@ -90,9 +90,10 @@ def scan(folder: Path) -> Scan:
                 if dot + suffix != SUFFIX or not valid_name(stem):
                     warnings += _warning(entry.name)
                     continue
-                linked = linked or entry.is_symlink()
-                if isinstance(found := _token(entry), Token):
-                    files[stem] = found
+                found = _look_at(entry)
+                if isinstance(found, os.stat_result):
+                    files[stem] = token_of(found)
+                    linked = linked or found.st_nlink > 1 or entry.is_symlink()
                 elif found:
                     unusable[stem] = found
     except OSError as error:
@@ -110,8 +111,8 @@ def token_of(about: os.stat_result) -> Token:
     return Token(about.st_mtime_ns, about.st_size, about.st_ino, about.st_dev, about.st_ctime_ns)
 
 
-def _token(entry: os.DirEntry[str]) -> Token | str:
-    """The version of the entry, or why it cannot be read; nothing when it is gone already.
+def _look_at(entry: os.DirEntry[str]) -> os.stat_result | str:
+    """What there is to know of a file, or why it cannot be read; nothing when it is gone already.
 
     A link is followed, so that a change of its target is a change of the spec.
     """
@@ -123,7 +124,7 @@ def _token(entry: os.DirEntry[str]) -> Token | str:
         return f"cannot read {entry.name}: {reason(error)}"
     if not stat.S_ISREG(about.st_mode):
         return f"cannot read {entry.name}: it is not a regular file"
-    return token_of(about)
+    return about
 
 
 def _warning(entry: str) -> list[str]:

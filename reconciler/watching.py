@@ -11,6 +11,7 @@ for each change (F_NOTIFY) is no way either: a thousand at once are more than Py
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,8 @@ _EVENTS: Final = (
     | Mask.MOVE_SELF
     | Mask.ONLYDIR
 )
+_GONE: Final = Mask.IGNORED | Mask.MOVE_SELF
+_NO_FOLDER: Final = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP}
 _GATHER: Final = 0.25
 """Seconds in which changes below folders make one hint: nobody waits for them, and each start of ours makes some."""
 _AT_ONCE: Final = 200
@@ -50,15 +53,19 @@ async def watch(folder: Path, hint: Callable[[], None], pause: float) -> None:
         pause: seconds between two looks at the folder itself: that another one is in its place makes no event, and on a
             file system of the network nothing does.
     """
+    told = ""
     while True:
         found = _look(folder)
         if found is not None:
             try:
                 await _watch_one(folder, found, hint, pause)
-            except OSError as error:  # the user has no inotify instance left
-                log.warning("watch failed", error=str(error))
-                hint()
-        await asyncio.sleep(pause)
+            except OSError as error:
+                told = _tell(error, told)
+            else:
+                told = ""
+            hint()
+        if found is None or told:
+            await asyncio.sleep(pause)
 
 
 async def _watch_one(folder: Path, found: os.stat_result, hint: Callable[[], None], pause: float) -> None:
@@ -68,23 +75,32 @@ async def _watch_one(folder: Path, found: os.stat_result, hint: Callable[[], Non
         hint()  # what happened before we watched
         following = asyncio.create_task(_follow(inotify, hint))
         try:
-            while (now := _look(folder)) and os.path.samestat(now, found):
+            while not following.done() and (now := _look(folder)) and os.path.samestat(now, found):
                 if now.st_mtime_ns != found.st_mtime_ns:
                     found = now
                     hint()
-                done, _ = await asyncio.wait({following}, timeout=pause)
-                for task in done:
-                    task.result()
+                await asyncio.wait({following}, timeout=pause)
         finally:
             following.cancel()
             await asyncio.wait({following})  # not the task itself: its cancellation must not hide ours
-            if not following.cancelled():
-                following.exception()
+        if not following.cancelled():
+            following.result()
 
 
 async def _follow(inotify: Inotify, hint: Callable[[], None]) -> None:
-    async for _ in inotify:
+    """Until the folder is gone: one made right after it may have its very inode."""
+    async for event in inotify:
         hint()
+        if event.mask & _GONE:
+            return
+
+
+def _tell(error: OSError, told: str) -> str:
+    """Once while it stays the same: a folder is missing, or the user has no inotify instance left."""
+    text = str(error)
+    if text != told:
+        log.warning("watch failed", error=text)
+    return text
 
 
 def _look(folder: Path) -> os.stat_result | None:
@@ -100,14 +116,18 @@ async def watch_below(folders: Iterable[Path], hint: Callable[[], None], pause: 
     Args:
         folders: they need not be there yet.
         hint: called on the event loop.
-        pause: seconds until a folder is tried again that is not there, or that cannot be watched.
+        pause: seconds between two hints where one of them is not there or cannot be watched.
     """
+    told = ""
     while True:
         try:
             await _watch_those_below(folders, hint)
-        except OSError as error:  # a folder is missing, or the user has no inotify instance left
-            log.warning("watch failed", error=str(error))
+        except OSError as error:
+            told = _tell(error, told)
+            hint()
             await asyncio.sleep(pause)
+        else:
+            told = ""
 
 
 async def _watch_those_below(folders: Iterable[Path], hint: Callable[[], None]) -> None:
@@ -126,7 +146,7 @@ async def _watch_those_below(folders: Iterable[Path], hint: Callable[[], None]) 
                     return  # nobody knows what else was lost
                 if each.watch not in tops:
                     continue
-                if each.mask & (Mask.IGNORED | Mask.MOVE_SELF):
+                if each.mask & _GONE:
                     return
                 if each.mask & (Mask.CREATE | Mask.MOVED_TO | Mask.ATTRIB) and each.path:
                     _add(inotify, each.path)
@@ -136,5 +156,6 @@ def _add(inotify: Inotify, path: Path) -> None:
     """Watch it too, should it be a folder."""
     try:
         inotify.add_watch(path, _EVENTS)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return
+    except OSError as error:
+        if error.errno not in _NO_FOLDER:
+            raise

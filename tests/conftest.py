@@ -35,7 +35,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the back
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long ones first; and those of a group on one process, which only one can have what they share."""
+    """Long ones first; and those of a group on one process, for only one can have what they share.
+
+    The group "waits" shares nothing: its tests use no processor time, so that one after the other is best for the rest.
+    """
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if not getattr(config.option, "loadgroup", False):
         return

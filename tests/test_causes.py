@@ -198,6 +198,8 @@ async def test_last_words_are_found_in_a_log_that_was_emptied_meanwhile(bench: B
     assert ended.text == "exit code 1 (its port was taken)"
 
 
+@pytest.mark.long
+@pytest.mark.xdist_group("waits")
 def test_a_wedged_agent_is_started_anew_after_a_while(world: World) -> None:
     """Silent and idle, here because it was stopped by a signal: counted, and the cause is told."""
     world.environment |= {"OPENCODE_MANAGER_LIVENESS": "0.5", "OPENCODE_MANAGER_WEDGED": "2"}
@@ -214,6 +216,8 @@ def test_a_wedged_agent_is_started_anew_after_a_while(world: World) -> None:
     assert (after["agent"]["restarts"], after["agent"]["last_exit"]) == (1, "being wedged")
 
 
+@pytest.mark.long
+@pytest.mark.xdist_group("waits")
 def test_being_wedged_is_counted_though_the_controller_is_killed_meanwhile(world: World) -> None:
     """By the next one it would be taken for a stop that was asked for."""
     world.environment |= {"OPENCODE_MANAGER_LIVENESS": "0.5", "OPENCODE_MANAGER_WEDGED": "2"}
@@ -235,6 +239,8 @@ def test_being_wedged_is_counted_though_the_controller_is_killed_meanwhile(world
     assert (after["agent"]["restarts"], after["agent"]["last_exit"]) == (1, "being wedged")
 
 
+@pytest.mark.long
+@pytest.mark.xdist_group("waits")
 def test_a_silent_agent_is_not_called_running_and_not_killed_at_once(world: World) -> None:
     """It goes on with the same pid when it answers again."""
     world.environment |= {"OPENCODE_MANAGER_LIVENESS": "0.5"}

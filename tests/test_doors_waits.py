@@ -25,7 +25,7 @@ LONG: Final = 70.0
 
 
 @pytest.mark.long
-@pytest.mark.xdist_group("a long wait")
+@pytest.mark.xdist_group("waits")
 async def test_a_wait_of_seventy_seconds_survives_clients_that_bear_no_silence(world: World) -> None:
     """An agent that is never healthy, clients of both eras, with and without progress; all are told how far it is."""
     world.light("slow", mode="deaf", state="stopped")

@@ -308,6 +308,29 @@ def test_link_follows_its_target(folder: Folder) -> None:
     assert folder.settle() == (Rejected(name="blog", message="cannot read blog.yaml: it is a link to nowhere"),)
 
 
+def test_what_no_watch_of_the_folder_tells_of(folder: Folder) -> None:
+    """A link, a second name, and what cannot be read; a plain file is not among them."""
+    elsewhere = folder.path.with_name("elsewhere")
+    elsewhere.write_text(GOOD)
+    path = folder.path / "blog.yaml"
+
+    def watchable() -> bool:
+        folder.settle()
+        return folder.reader.look(folder.now).watchable
+
+    assert watchable()
+    path.symlink_to(elsewhere)
+    assert not watchable()
+    path.unlink()
+    path.hardlink_to(elsewhere)
+    assert not watchable()
+    elsewhere.unlink()
+    assert watchable()
+    path.unlink()
+    path.mkdir()
+    assert not watchable()
+
+
 def test_link_to_a_folder_and_back_is_accepted_again(folder: Folder) -> None:
     """Though the file it leads to is the very same."""
     there = folder.path.with_name("there")
@@ -334,6 +357,7 @@ def test_forbidden_file_is_rejected_until_it_is_not(folder: Folder, monkeypatch:
         # Not by its mode: root may read everything.
         patched.setattr(os, "open", Mock(side_effect=forbidden))
         rejected = folder.settle()
+        assert not folder.reader.look(folder.now).watchable
 
     assert rejected == (Rejected(name="blog", message="cannot read blog.yaml: permission denied"),)
     assert kinds(folder.look()) == [("blog", "Accepted")]

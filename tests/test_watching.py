@@ -80,6 +80,36 @@ async def test_a_folder_that_is_replaced_is_watched_again(tmp_path: Path) -> Non
             await asyncio.sleep(0)
 
 
+async def test_a_folder_that_is_made_anew_at_once_is_watched_again_at_once(tmp_path: Path) -> None:
+    """It may be given the very inode of the one before it, as ext4 does: to git, a switch to a branch without it."""
+    folder = tmp_path / "specs"
+    folder.mkdir()
+    async with hints(folder, pause=2 * PATIENCE) as hint:
+        await comes(hint)
+        folder.rmdir()
+        folder.mkdir()
+        path = folder / "app.yaml"
+        path.write_text("git:\n")
+        await comes(hint)
+        for _ in range(3):
+            await silence(hint)
+            path.write_text("git:\n")
+            await comes(hint)
+
+
+async def test_a_folder_that_cannot_be_reached_any_more_is_hinted_at(tmp_path: Path) -> None:
+    """Though nothing happened to itself; and when it can be."""
+    folder = tmp_path / "repo" / "specs"
+    folder.mkdir(parents=True)
+    async with hints(folder) as hint:
+        await comes(hint)
+        await silence(hint)
+        folder.parent.rename(tmp_path / "away")
+        await comes(hint)
+        (tmp_path / "away").rename(folder.parent)
+        await comes(hint)
+
+
 async def test_a_flood_of_changes_leaves_it_awake(tmp_path: Path) -> None:
     """More than the kernel keeps, while the controller was busy with something else: it hung for ever once."""
     path = tmp_path / "app.yaml"
@@ -180,6 +210,25 @@ async def test_a_folder_watched_below_that_is_replaced_is_watched_again_at_once(
         await comes(hint)
         (folder / "app" / ".env").touch()
         await comes(hint)
+
+
+async def test_a_folder_watched_below_that_goes_is_hinted_at_and_blinds_nobody(tmp_path: Path) -> None:
+    """Nor does a link to itself."""
+    sandboxes, keys = tmp_path / "sandboxes", tmp_path / "keys"
+    (sandboxes / "app").mkdir(parents=True)
+    keys.mkdir()
+    (sandboxes / "loop").symlink_to("loop")
+    async with hints(sandboxes, keys, below=True, pause=2 * PATIENCE) as hint:
+        await comes(hint)
+        await silence(hint)
+        (sandboxes / "app" / ".env").touch()
+        await comes(hint)
+        await silence(hint)
+        keys.rmdir()
+        await comes(hint)
+    async with hints(sandboxes, keys, below=True) as hint:
+        for _ in range(3):
+            await comes(hint)
 
 
 async def test_a_flood_below_leaves_it_awake(tmp_path: Path) -> None:

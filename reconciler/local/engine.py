@@ -74,7 +74,7 @@ class LocalEngine:
     async def watch(self, hint: Callable[[], None]) -> None:
         """Changes in sandboxes, of what lies there itself, and of keys."""
         home = self._settings.home
-        await watching.watch_below((home.sandboxes, home.keys), hint, self._settings.resync)
+        await watching.watch_below((home.sandboxes, home.keys), hint, self._settings.poll)
 
     def describe(self, name: str) -> str:
         """The sandbox's folder."""
@@ -106,10 +106,12 @@ class LocalEngine:
             self._events.probed(name, service, probe)
 
 
-def _stamp(path: str) -> tuple[int, int, int] | None:
-    """Inode, and for a file its time and size: a folder's time moves with everything in it."""
+def _stamp(path: str) -> tuple[int, ...] | None:
+    """Inode, and for a file its time, size and mode: a folder's time moves with everything in it."""
     try:
         found = os.stat(path)  # noqa: PTH116  for every project every few seconds
     except OSError:
         return None
-    return (found.st_ino, 0, 0) if stat.S_ISDIR(found.st_mode) else (found.st_ino, found.st_mtime_ns, found.st_size)
+    if stat.S_ISDIR(found.st_mode):
+        return (found.st_ino,)
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode

@@ -120,7 +120,7 @@ def test_full_for_each_kind_of_write(own: World, disk: SmallDisk, score: Score) 
         for mounted in (specs, logs, *roomy, mine):
             disks.callback(mounted.close)
         want(own, "app")
-        controller = start_impatient(own, liveness=1, resync=1, poll=1)
+        controller = start_impatient(own, liveness=1, resync=3600, poll=1)
         own.ready("app")
         for fail in (no_spec, no_state):
             score.tried()
@@ -350,7 +350,7 @@ def put_right(path: Path) -> None:
 def test_a_folder_gone(own: World, score: Score, what: str) -> None:
     """A folder that is deleted, emptied, replaced, linked away or closed: no second copy, nothing outside touched."""
     elsewhere = own.root / "elsewhere"
-    start_impatient(own, obeying=True, resync=1, poll=1, liveness=1)
+    start_impatient(own, obeying=True, resync=3600, poll=1, liveness=1)
     for turn in score.times(2 if what == "repo" else 1, 10):
         score.tried()
         way = WAYS[what][turn % 5]

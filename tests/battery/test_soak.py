@@ -158,7 +158,7 @@ class Soak:
 
 
 @pytest.mark.long
-@pytest.mark.xdist_group("soak")
+@pytest.mark.xdist_group("waits")
 def test_a_soak(crowd: World, score: Score) -> None:
     """Soak: 50 projects under random faults, looked at every second."""
     soak = Soak(crowd, score)

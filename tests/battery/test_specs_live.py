@@ -301,7 +301,7 @@ def test_links(world: World, score: Score) -> None:
 
 def test_the_folder_unreadable(world: World, score: Score) -> None:
     """A specs folder that is gone, closed or a file stops nothing and is told; when it is back, edits are served."""
-    start_impatient(world, obeying=True, resync=1, poll=1)
+    start_impatient(world, obeying=True, resync=3600, poll=1)
     for turn in score.times(3, 9):
         world.light("app", restarted_at=f"turn-{turn}")
         before = world.wait("app", lambda status, turn=turn: is_ready(status) and status["generation"] == turn + 1)  # type: ignore[misc]
