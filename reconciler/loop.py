@@ -225,14 +225,11 @@ class Loop(Events):
                 self._stop_vanished(name)
         unconfirmed = [name for name in new if not tombstones.missing_confirmed(self._settings.home, name)]
         before = len([name for name in there if name in self.projects]) + len(new)
-        self._held.intersection_update(unconfirmed)
-        if specfiles.mass_vanish(before, len(unconfirmed)):
-            self._held.update(unconfirmed)  # each until it is back or confirmed: they may come back one by one
-        held = sorted(self._held)
-        for name in held:
-            self._hold_vanished(name, len(held), before)
+        self._held = specfiles.held_back(before, unconfirmed, self._held)
         for name in new:
-            if name not in held:
+            if name in self._held:
+                self._hold_vanished(name, len(self._held), before)
+            else:
                 self._stop_vanished(name)
 
     def _stop_vanished(self, name: str) -> None:

@@ -290,12 +290,12 @@ def _gone(
                 last[name] = spec.parse(dict(ledger.spec))
                 new += [] if ledger.vanished else [name]
     unconfirmed = [name for name in new if not tombstones.missing_confirmed(settings.home, name)]
-    if not specfiles.mass_vanish(len(there) + len(new), len(unconfirmed)):
-        reasons = {name: status["stalled"]["reason"] for name, status in index.projects.items() if index.running}
-        unconfirmed = [name for name in unconfirmed if reasons.get(name) == "SpecMissing"]
+    reasons = {name: status["stalled"]["reason"] for name, status in index.projects.items() if index.running}
+    before = {name for name, reason in reasons.items() if reason == "SpecMissing"}
+    held_back = specfiles.held_back(len(there) + len(new), unconfirmed, before)
     message = "cannot find its spec file, nor most others, so it is not stopped; put {}.yaml back, or confirm with: {}"
     how = "opencode-manager confirm-missing"
-    held = {name: Hold(reason="SpecMissing", message=message.format(name, how)) for name in unconfirmed}
+    held = {name: Hold(reason="SpecMissing", message=message.format(name, how)) for name in held_back}
     stopped = {"state": State.STOPPED.value}
     return {
         name: (found if name in held else found.model_copy(update=stopped), held.get(name))

@@ -22,7 +22,7 @@ from reconciler.specscan import NEVER_SEEN, SUFFIX, FirstLook, Scan, Token, reas
 from reconciler.specyaml import MAX_BYTES, SpecFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from reconciler.settings import Home, Settings
@@ -40,6 +40,7 @@ __all__ = [
     "SpecFolder",
     "Token",
     "Vanished",
+    "held_back",
     "mass_vanish",
     "read_now",
     "scan",
@@ -119,6 +120,17 @@ def mass_vanish(present: int, newly_missing: int) -> bool:
         newly_missing: how many of them are gone.
     """
     return newly_missing > 0 and (newly_missing >= present or newly_missing * 2 > present)
+
+
+def held_back(present: int, missing: Collection[str], held: Collection[str]) -> set[str]:
+    """Of the missing specs that nobody confirmed, those on which nothing is done until somebody does.
+
+    Args:
+        present: how many there were before.
+        missing: the names of those that are gone.
+        held: which were held back before: they stay so, though the others may be back.
+    """
+    return set(missing) if mass_vanish(present, len(missing)) else set(missing).intersection(held)
 
 
 def read_now(folder: Path, name: str) -> Accepted | Rejected:
