@@ -6,10 +6,11 @@ when to compare (`loop`).
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Edits:
@@ -22,15 +23,28 @@ class Edits:
     def __init__(self, fingerprint: Callable[[str], object]) -> None:
         self._fingerprint = fingerprint
         self._known: dict[str, object] = {}
+        self._ours: set[str] = set()
+        """Projects of which we change files right now."""
 
     def noticed(self, name: str) -> bool:
         """Whether something was edited since this was asked last."""
+        if name in self._ours:
+            return False
         now = self._fingerprint(name)
         before, self._known[name] = self._known.get(name, now), now
         return before != now
 
+    @contextlib.contextmanager
+    def by_us(self, name: str) -> Iterator[None]:
+        """We change files of it ourselves: that is noticed only afterwards, where it is not forgiven."""
+        self._ours.add(name)
+        try:
+            yield
+        finally:
+            self._ours.discard(name)
+
     def forgive(self, name: str) -> None:
-        """What differs by now was no edit, but done by ourselves."""
+        """What differs by now was no edit."""
         self._known[name] = self._fingerprint(name)
 
     def forget(self, name: str) -> None:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from reconciler import published, spec, specfiles, threads, tombstones, watching
-from reconciler.edits import Edits
 from reconciler.engine import Events
 from reconciler.plan import Plan
 from reconciler.queue import WorkQueue
@@ -89,7 +88,6 @@ class Loop(Events):
         """Everything is at rest, with news since what was published last."""
         self._aged = False
         """Something was looked at again and is as it was: the times of that can wait."""
-        self._edits = Edits(self._engine.fingerprint)
         self._warnings: tuple[str, ...] = ()
         self._unread = True
         """Whether files wait to be settled."""
@@ -100,7 +98,7 @@ class Loop(Events):
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._queue = WorkQueue(self._pass, tasks)
-                self._reconciler.on_look, self._reconciler.on_change = self._looking, self._edits.forgive
+                self._reconciler.on_look = self._looking
                 helpers = [
                     tasks.create_task(self._read_specs(), name="specs"),
                     tasks.create_task(
@@ -296,7 +294,7 @@ class Loop(Events):
 
     def _notice_edit(self, name: str) -> None:
         """Files that people edit beside the spec: a change is a wish to be looked at now."""
-        if self._edits.noticed(name) and (project := self.projects.get(name)):
+        if self._reconciler.edits.noticed(name) and (project := self.projects.get(name)):
             project.asked = True
             self._add(name, urgent=True)
 
@@ -333,7 +331,7 @@ class Loop(Events):
         """Nothing of it is left, wanted or actual."""
         if self.projects.pop(name, None):
             self._ledgers.forget(name)
-            self._edits.forget(name)
+            self._reconciler.edits.forget(name)
             self._dirty.set()
             log.info("project gone", project=name)
 

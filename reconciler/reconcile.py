@@ -28,6 +28,7 @@ from reconciler.actions import (
     StopService,
     WriteSecrets,
 )
+from reconciler.edits import Edits
 from reconciler.facts import Phase, ProjectFacts, Service
 from reconciler.plan import SLOW_LOOK, Plan, View, make_plan
 from reconciler.queue import Slots
@@ -124,8 +125,7 @@ class Reconciler:
         self._syncing = False
         self.on_look: Callable[[str], None] = lambda _name: None
         """Called right before everything of a project is looked at."""
-        self.on_change: Callable[[str], None] = lambda _name: None
-        """Called when an action has changed what people edit, too."""
+        self.edits = Edits(engine.fingerprint)
 
     async def run(self, project: Project) -> Next:
         """One pass. Raises nothing but what nobody foresaw."""
@@ -209,12 +209,20 @@ class Reconciler:
             self._count(project, action.service, restarts.wedged, project.facts.service(action.service).run_id)
         self._remember(project)
         crash.point(f"before:{type(action).__name__}")
-        outcome = await self._do(project, spec, action)
-        if isinstance(action, CHANGING):
-            self.on_change(project.name)
+        outcome = await self._change(project, spec, action)
         if isinstance(action, StartService) and isinstance(outcome, Retry) and outcome.run_id:
             self._count(project, action.service, restarts.never_ready, outcome.run_id)
         crash.point(f"after:{type(action).__name__}")
+        return outcome
+
+    async def _change(self, project: Project, spec: Spec, action: Action) -> Outcome:
+        """Do it, and tell what that changes from what people edit meanwhile, should it fail."""
+        if not isinstance(action, CHANGING):
+            return await self._do(project, spec, action)
+        with self.edits.by_us(project.name):
+            outcome = await self._do(project, spec, action)
+        if isinstance(outcome, Done):
+            self.edits.forgive(project.name)
         return outcome
 
     def _count(self, project: Project, service: Service, how: Callable[..., RestartRecord], run_id: str) -> None:

@@ -16,16 +16,30 @@ def test_an_edit_is_noticed_once() -> None:
     assert not edits.noticed("app")
 
 
-def test_what_we_did_is_no_edit() -> None:
-    """But what comes after it is."""
+def test_what_we_do_is_no_edit() -> None:
+    """Neither while we do it nor afterwards; but what comes after it is."""
     files = {"app": 1}
     edits = Edits(files.get)
     edits.noticed("app")
 
-    files["app"] = 2
+    with edits.by_us("app"):
+        files["app"] = 2
+        assert not edits.noticed("app")
     edits.forgive("app")
     assert not edits.noticed("app")
     files["app"] = 3
+    assert edits.noticed("app")
+
+
+def test_what_differs_after_we_failed_may_be_an_edit() -> None:
+    """A person may have mended what was in our way."""
+    files = {"app": 1}
+    edits = Edits(files.get)
+    edits.noticed("app")
+
+    with edits.by_us("app"):
+        files["app"] = 2
+
     assert edits.noticed("app")
 
 
