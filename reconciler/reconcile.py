@@ -158,6 +158,10 @@ class Reconciler:
                 return Done()
             self.publish(project)
             outcome = await self._perform_all(project, spec)
+            if outcome == Done() and isinstance(project.plan.actions[-1], RemoveSpec):
+                # It is over: who makes a sandbox of this name from here on means another project.
+                project.facts, project.plan = ProjectFacts(name=project.name), Plan()
+                return outcome
             if outcome not in {Done(), LookAgain(after=0.0)} and not _ended(outcome):
                 return outcome
         last = project.plan.actions[0]
