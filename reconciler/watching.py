@@ -20,7 +20,7 @@ import structlog
 from asyncinotify import Inotify, Mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 _EVENTS: Final = (
@@ -110,7 +110,7 @@ def _look(folder: Path) -> os.stat_result | None:
         return None
 
 
-async def watch_below(folders: Iterable[Path], hint: Callable[[], None], pause: float) -> None:
+async def watch_below(folders: Collection[Path], hint: Callable[[], None], pause: float) -> None:
     """Call `hint` soon after something changed in one of the folders or in a folder in it, until cancelled.
 
     Args:
@@ -130,7 +130,7 @@ async def watch_below(folders: Iterable[Path], hint: Callable[[], None], pause: 
             told = ""
 
 
-async def _watch_those_below(folders: Iterable[Path], hint: Callable[[], None]) -> None:
+async def _watch_those_below(folders: Collection[Path], hint: Callable[[], None]) -> None:
     """Until one of the folders is gone, or more happened than the kernel keeps."""
     await asyncio.sleep(_GATHER)  # those who wait for a start come first
     with Inotify(sync_timeout=0) as inotify:

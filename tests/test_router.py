@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -174,25 +175,42 @@ def test_a_client_that_is_not_python_works_in_both(pair: World, clients: Path) -
     assert any("write" in report for report in told["reports"])
 
 
-async def test_an_agent_that_is_started_anew_is_reached_by_the_same_client(pair: World) -> None:
-    """Its new password counts at once, its session is still there, and the other project noticed nothing."""
-    before = {name: pair.ready(name) for name in ("blue", "red")}
+async def test_a_killed_agent_is_reached_again_by_the_same_client(pair: World) -> None:
+    """Its session is still there; the other project noticed nothing."""
+    async with one_address(pair) as client:
+        session = await begin(client, "blue")
+        before = {name: pair.ready(name) for name in ("blue", "red")}
+        os.kill(before["blue"]["agent"]["pid"], signal.SIGKILL)
+        other = await call(client, "server-health", project="red")
+        after = await asyncio.to_thread(
+            pair.wait,
+            "blue",
+            lambda status: status["ready"]["status"] and status["agent"]["pid"] != before["blue"]["agent"]["pid"],
+        )
+        answer = await say(client, "blue", session, "hello")
+
+    assert other["healthy"]
+    assert (answer["state"], answer["text"]) == ("done", "You said: hello")
+    assert after["agent"]["restarts"] == before["blue"]["agent"]["restarts"] + 1
+    assert pair.ready("red")["agent"]["pid"] == before["red"]["agent"]["pid"]
+
+
+async def test_a_new_password_counts_at_once(pair: World) -> None:
+    """The manager restarts the agent with it, and the router sends it."""
+    before = pair.ready("red")
     env = pair.home.sandbox("red").env_file
     old = read_env(env)["OPENCODE_SERVER_PASSWORD"]
     async with one_address(pair) as client:
         session = await begin(client, "red")
         env.write_text(env.read_text().replace(old, f"{old}-new"))
-        other = await call(client, "server-health", project="blue")
         await asyncio.to_thread(
             pair.wait,
             "red",
-            lambda status: status["ready"]["status"] and status["agent"]["pid"] != before["red"]["agent"]["pid"],
+            lambda status: status["ready"]["status"] and status["agent"]["pid"] != before["agent"]["pid"],
         )
         answer = await say(client, "red", session, "hello again")
 
-    assert other["healthy"]
-    assert (answer["state"], answer["text"]) == ("done", "You said: hello again")
-    assert pair.ready("blue")["agent"]["pid"] == before["blue"]["agent"]["pid"]
+    assert answer["text"] == "You said: hello again"
 
 
 async def test_unknown_and_stopped_projects_are_refused_in_one_sentence(pair: World) -> None:

@@ -204,10 +204,9 @@ def is_gone(story: World) -> bool:
     return not any(path.exists() for path in left) and story.processes() == []
 
 
-def test_the_same_story_by_hand(story: World, server: sshd.SshServer) -> None:
-    """The key that is added is enough; a restart, a stop, a start and a destroy are edits of the spec."""
-    git_line, started = begin(story, server, by_hand)
-    by_hand(story, f"{git_line}restarted_at: '2026-11-26T12:00'\n")
+def live(story: World, git_line: str, started: Status, put: Callable[[World, str], None]) -> None:
+    """A restart, a stop and a start."""
+    put(story, f"{git_line}restarted_at: '2026-11-26T12:00'\n")
     before = {started[service]["pid"] for service in ("agent", "bridge")}
 
     def is_anew(status: Status) -> bool:
@@ -217,12 +216,17 @@ def test_the_same_story_by_hand(story: World, server: sshd.SshServer) -> None:
     assert restarted["agent"]["port"] == started["agent"]["port"]
     assert restarted["agent"]["restarts"] == 0
 
-    by_hand(story, f"{git_line}state: stopped\n")
+    put(story, f"{git_line}state: stopped\n")
     story.wait("blog-api", lambda status: status["reason"] == "Stopped", PATIENCE)
     assert story.processes() == []
-    by_hand(story, git_line)
+    put(story, git_line)
     story.wait("blog-api", lambda status: status["reason"] == "Running", PATIENCE)
 
+
+def test_the_same_story_by_hand(story: World, server: sshd.SshServer) -> None:
+    """The key that is added is enough; a restart, a stop, a start and a destroy are edits of the spec."""
+    git_line, started = begin(story, server, by_hand)
+    live(story, git_line, started, by_hand)
     end(story, git_line, by_hand)
     story.until(lambda: not story.status("blog-api"), "a project that is gone", PATIENCE)
     assert is_gone(story)
@@ -231,11 +235,8 @@ def test_the_same_story_by_hand(story: World, server: sshd.SshServer) -> None:
 
 def test_the_same_story_by_git(story: World, server: sshd.SshServer) -> None:
     """All that is wanted are commits, and a spec that git tracks is a person's to remove."""
-    git_line, _ = begin(story, server, by_git)
-    by_git(story, f"{git_line}state: stopped\n")
-    story.wait("blog-api", lambda status: status["reason"] == "Stopped", PATIENCE)
-    assert story.processes() == []
-
+    git_line, started = begin(story, server, by_git)
+    live(story, git_line, started, by_git)
     end(story, git_line, by_git)
     gone = story.wait("blog-api", lambda status: status["reason"] == "Destroyed", PATIENCE)
     assert "tracked by git" in gone["message"]

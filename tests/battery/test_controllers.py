@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.xdist_group("town"), pytest.mark.long]  # one for all rows
 PRODUCT = Path(crash.__file__).parent
 DICE = random.SystemRandom()
-ROUNDS = {"controller": 8, "keepers": 12, "controller and keepers": 12, "nursery": 2, "agents": 3, "bridges": 3}
+ROUNDS = {"controller": 8, "keepers": 20, "controller and keepers": 20, "nursery": 2, "agents": 3, "bridges": 3}
 """Of each row in its short form, those that hit nobody not counted; a round is one try of each role that it hits."""
 HORIZON = 0.5
 """Seconds that a round takes on an idle machine."""

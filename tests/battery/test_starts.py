@@ -24,7 +24,7 @@ def test_the_controller_killed_at_random_instants_of_a_start(world: World, score
     witness = Witness(world)
     world.start()
     span, before = min(undisturbed(world, f"undisturbed{turn}") for turn in range(3)), "undisturbed2"
-    wanted = score.times(12, 200)
+    wanted = score.times(20, 200)
     for turn in wanted:  # one in each part of the span, so that every part of a start is hit
         for attempt in range(10):
             name, moment = f"app{turn}-{attempt}", span * (turn + DICE.random()) / len(wanted)
