@@ -130,9 +130,10 @@ class Loop(Events):
 
     async def _read_specs(self) -> None:
         """Look into the specs folder whenever something hints at a change, and every so often."""
+        clock = asyncio.get_running_loop().time
         while True:
             self._look.clear()
-            look = await asyncio.to_thread(self._folder.look, time.monotonic())
+            look = await asyncio.to_thread(self._folder.look, clock())
             self._take(look)
             self._notice_edits()
             unread, self._unread = self._unread, look.again is not None
@@ -142,7 +143,7 @@ class Loop(Events):
             watched = look.watchable and not self._held and not self._warnings
             wait = self._settings.resync if watched else self._settings.poll
             if look.again is not None:
-                wait = min(wait, max(0.0, look.again - time.monotonic()))
+                wait = min(wait, max(0.0, look.again - clock()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._look.wait()

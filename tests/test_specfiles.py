@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import time
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
@@ -119,17 +118,6 @@ def test_scan_of_a_missing_folder(tmp_path: Path) -> None:
         False,
         f"cannot read the specs folder {tmp_path / 'specs'}: it does not exist",
     )
-
-
-def test_scan_is_cheap(folder: Folder) -> None:
-    """A thousand specs are looked at in a fraction of the resync time."""
-    for number in range(1000):
-        (folder.path / f"p{number}.yaml").touch()
-
-    started = time.process_time()
-    assert len(scan(folder.path).files) == 1000
-
-    assert time.process_time() - started < 0.5
 
 
 def test_new_file_is_read_once_settled(folder: Folder) -> None:

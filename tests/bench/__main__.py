@@ -8,6 +8,7 @@ Belongs here: arguments, the order of everything, a folder that is left empty. D
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.bench import install, machine, report, rows, special, table
 from tests.bench.contender import BareLoop, Contender, Stage
@@ -27,11 +28,30 @@ from tests.bench.supervisors import Circus, Pm2, Supervisord
 from tests.bench.table import Effort, Figures
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.bench.install import Installed
 
 CONTENDERS: tuple[type[Contender], ...] = (BareLoop, Supervisord, Circus, Pm2, Ours)
+
+
+ANOTHER_FAILED: Final = 75
+"""Exit code when a supervisor that is not ours failed (EX_TEMPFAIL): beside the other tests it may miss its time."""
+
+
+class AnotherFailed(Exception):
+    """A supervisor that is not ours did not do what is measured."""
+
+
+@contextlib.contextmanager
+def blamed_on(contender: Contender) -> Iterator[None]:
+    """Name the contender in whatever goes wrong with it, unless it is ours."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(contender, Ours):
+            raise
+        raise AnotherFailed(f"{contender.name} failed: {error}") from error
 
 
 class Bench:
@@ -53,7 +73,9 @@ class Bench:
             self._lives(count)
         if wants(table.ADOPTED, table.COPIES, table.FAILED, table.MANAGED, table.MANAGED_ALL):
             for kind in CONTENDERS[1:]:
-                rows.killed(self._made(kind, self._effort.killed, "killed"), self._figures)
+                contender = self._made(kind, self._effort.killed, "killed")
+                with blamed_on(contender):
+                    rows.killed(contender, self._figures)
                 machine.end_all(self._root)
         if wants(table.RESYNC):
             ours = self._made(Ours, 1, "resync")
@@ -70,7 +92,8 @@ class Bench:
         for number in range(self._effort.rounds):
             for contender in contenders:
                 say(f"N = {count}, round {number + 1} of {self._effort.rounds}: {contender.name}")
-                rows.life(contender, self._figures, first=number == 0)
+                with blamed_on(contender):
+                    rows.life(contender, self._figures, first=number == 0)
                 machine.end_all(self._root)  # nothing should be left; if it is, it must not disturb the next one
 
     def _ready(self) -> None:
@@ -132,7 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     effort = table.QUICK if options.quick else Effort()
     if options.n:
         effort = replace(effort, counts=tuple(sorted(int(each) for each in options.n.split(","))))
-    figures, about = run(effort, only=options.only)
+    try:
+        figures, about = run(effort, only=options.only)
+    except AnotherFailed as error:
+        say(str(error))
+        return ANOTHER_FAILED
     print(report.text(figures, about))  # noqa: T201  a program's output
     if options.json:
         options.json.write_text(json.dumps(report.document(figures, about), indent=1))

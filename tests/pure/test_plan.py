@@ -234,13 +234,6 @@ def test_never_two_of_a_service(view: View) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(views)
-def test_the_same_input_gives_the_same_plan(view: View) -> None:
-    """No hidden clock, no dice."""
-    assert make_plan(view) == make_plan(replace(view))
-
-
-@settings(max_examples=60, deadline=None)
-@given(views)
 def test_stopped_and_absent_start_nothing(view: View) -> None:
     """Only `running` ever starts, clones or installs anything."""
     allowed = {"StopService", "MoveToTrash", "RemoveSpec"}
