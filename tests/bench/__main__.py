@@ -39,7 +39,7 @@ ANOTHER_FAILED: Final = 75
 """Exit code when a supervisor that is not ours failed (EX_TEMPFAIL): beside the other tests it may miss its time."""
 
 
-class AnotherFailed(Exception):
+class AnotherFailedError(Exception):
     """A supervisor that is not ours did not do what is measured."""
 
 
@@ -51,7 +51,7 @@ def blamed_on(contender: Contender) -> Iterator[None]:
     except Exception as error:
         if isinstance(contender, Ours):
             raise
-        raise AnotherFailed(f"{contender.name} failed: {error}") from error
+        raise AnotherFailedError(f"{contender.name} failed: {error}") from error
 
 
 class Bench:
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         effort = replace(effort, counts=tuple(sorted(int(each) for each in options.n.split(","))))
     try:
         figures, about = run(effort, only=options.only)
-    except AnotherFailed as error:
+    except AnotherFailedError as error:
         say(str(error))
         return ANOTHER_FAILED
     print(report.text(figures, about))  # noqa: T201  a program's output

@@ -207,7 +207,7 @@ def test_a_new_ref_is_checked_out_last() -> None:
     assert plan.actions == (actions.CheckoutRef(ref="v2", cause="git.ref is now v2"),)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(views)
 def test_only_a_tombstone_destroys(view: View) -> None:
     """Nothing else ever plans to move a sandbox away or to remove a spec."""
@@ -216,7 +216,7 @@ def test_only_a_tombstone_destroys(view: View) -> None:
     assert not destroys or view.spec.wanted is State.ABSENT
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(views)
 def test_never_two_of_a_service(view: View) -> None:
     """A start is planned at most once, and only where nothing of an earlier run lives or after its stop."""
@@ -232,7 +232,7 @@ def test_never_two_of_a_service(view: View) -> None:
             assert stops[0] < starts[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(views)
 def test_stopped_and_absent_start_nothing(view: View) -> None:
     """Only `running` ever starts, clones or installs anything."""
@@ -241,7 +241,7 @@ def test_stopped_and_absent_start_nothing(view: View) -> None:
     assert view.spec.wanted is State.RUNNING or set(kinds(make_plan(view))) <= allowed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(views)
 def test_unpushed_work_is_never_trashed_unless_said_so(view: View) -> None:
     """Work that was found, or not looked for, blocks the trash."""

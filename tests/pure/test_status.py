@@ -96,7 +96,7 @@ def test_the_restart_count_and_the_last_exit_are_told() -> None:
     assert (told.agent.restarts, told.agent.last_exit) == (1, "signal 9")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(views)
 def test_ready_is_never_said_of_what_is_not_as_wanted(seen: View) -> None:
     """Ready needs an empty plan, and for `running` two proved services."""
