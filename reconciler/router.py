@@ -106,6 +106,7 @@ class Router:
         return Config(
             project=project,
             repo=sandbox.repo,
+            run_dir=sandbox.run,
             port=status["bridge"]["port"] or 0,
             agent_host="127.0.0.1",
             agent_port=status["agent"]["port"],
@@ -126,7 +127,7 @@ def _unready(status: Mapping[str, Any], *, running: bool) -> str:
     """Why a project cannot be reached and what to do; empty when it can."""
     agent, stalled = status["agent"], status["stalled"]
     if not running:
-        # Without a controller nobody proves that the listener on the port is still ours, and it would get the password.
+        # Without a controller nobody keeps the index up to date: what it says may be long over.
         return f"no controller is running; {START_CONTROLLER}"
     if agent["state"] == "running" and agent["port"]:
         return ""

@@ -215,6 +215,8 @@ def test_it_ends_on_term_at_once_and_printed_no_secret(tmp_path: Path) -> None:
         ("OPENCODE_URL", "http://127.0.0.1:99999"),
         ("OPENCODE_SERVER_PASSWORD", ""),
         ("OCM_REPO", "relative"),
+        ("OCM_RUN", ""),
+        ("OCM_RUN", "relative"),
     ],
 )
 def test_a_bad_variable_is_named_without_its_value(tmp_path: Path, variable: str, value: str) -> None:

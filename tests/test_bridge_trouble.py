@@ -24,9 +24,11 @@ from tests.support.bridge import Bridge, call, refusal
 from tests.support.fakemodel import STALLED, FakeModel
 from tests.support.live import PATIENCE, _bridge, _calm, _model, _opencode, cut_wire, nearby, say, saying, session, use
 from tests.support.opencode import PASSWORD
+from tests.support.runs import vouch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.opencode import OpenCode
 
@@ -223,13 +225,14 @@ async def test_it_ends_on_term_with_a_call_open(opencode: OpenCode, model: FakeM
 
 @pytest.mark.parametrize("deliver", [True, False])
 async def test_after_a_lost_reply_the_prompt_is_looked_for_and_never_sent_again(
-    opencode: OpenCode, bridge: Bridge, *, deliver: bool
+    opencode: OpenCode, bridge: Bridge, tmp_path: Path, *, deliver: bool
 ) -> None:
     """It was taken: all is well, once. It was not: the caller is told to send it again."""
     _, made = opencode.call("POST", "/session", {"title": "lost"})
     path = f"/session/{made['id']}"
     async with cut_wire(opencode.port, deliver=deliver) as port:
-        config = from_environment(bridge.environment() | {"OPENCODE_URL": f"http://127.0.0.1:{port}"})
+        changed = {"OPENCODE_URL": f"http://127.0.0.1:{port}", "OCM_RUN": str(vouch(tmp_path))}
+        config = from_environment(bridge.environment() | changed)
         api = Api(config)
         agent = Agent(project="demo", opencode=api, repo=opencode.repo, stopping=asyncio.Event(), secrets=())
         body = {"parts": [{"type": "text", "text": "only once"}]}

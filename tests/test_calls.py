@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler import listener
 from reconciler.local import calls
 from reconciler.local.calls import Answer, Call, CallError, ask
+from tests.support.runs import vouch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 LIMIT = 60.0
 """Seconds that no test takes."""
@@ -45,11 +48,33 @@ async def saying(*pieces: bytes, open_after: bool = False) -> AsyncIterator[tupl
         await server.wait_closed()
 
 
-async def test_an_answer_in_pieces_is_put_together() -> None:
+@contextlib.asynccontextmanager
+async def saying_on(port: int) -> AsyncIterator[list[bytes]]:
+    """Another server on a port that was just given back; all that its one client sends it."""
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())
+        writer.close()
+        done.set()
+
+    done = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    try:
+        yield heard
+        async with asyncio.timeout(LIMIT):
+            await done.wait()
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_an_answer_in_pieces_is_put_together(tmp_path: Path) -> None:
     """However it is sent."""
     head, chunks = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"5\r\n[1, 2\r\n1\r\n]\r\n0\r\n\r\n"
     async with saying(head[:20], head[20:] + chunks[:3], chunks[3:]) as (port, heard):
-        answer = await ask(Call(port=port, path="/x?y=1", headers={"authorization": "Basic abc"}), LIMIT)
+        proof = listener.proved(vouch(tmp_path), "agent", port)
+        answer = await ask(Call(port=port, path="/x?y=1", headers={"authorization": "Basic abc"}, proof=proof), LIMIT)
 
     assert (answer.status, answer.json()) == (200, [1, 2])
     assert heard[0].startswith(b"GET /x?y=1 HTTP/1.1\r\n")
@@ -105,7 +130,24 @@ async def test_an_answer_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPat
 
 def test_a_call_never_shows_its_secret() -> None:
     """Not in a traceback either."""
-    assert "geheim" not in repr(Call(port=1, path="/", headers={"authorization": "geheim"}, body=b"geheim"))
+    assert "geheim" not in repr(Call(port=1, path="/", headers={"x-key": "geheim"}, body=b"geheim"))
+
+
+def test_a_call_with_a_secret_must_name_who_may_have_it() -> None:
+    """Nobody can forget the proof."""
+    with pytest.raises(ValueError, match="cannot send a secret"):
+        Call(port=1, path="/", headers={"authorization": "geheim"})
+
+
+async def test_a_port_that_changed_hands_is_told_nothing(tmp_path: Path) -> None:
+    """Who was proved to listen there does so no more: the connection is made, and nothing is sent on it."""
+    async with saying() as (port, _):
+        proof = listener.proved(vouch(tmp_path), "agent", port)
+    async with saying_on(port) as heard:
+        with pytest.raises(CallError, match="changed hands; nothing was sent"):
+            await ask(Call(port=port, path="/", headers={"authorization": "geheim"}, proof=proof), LIMIT)
+
+    assert heard == [b""]
 
 
 async def test_a_server_whose_queue_is_full_is_waited_for_no_longer_than_told() -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import crash
-from reconciler.local import processes, proofs
+from reconciler import crash, proofs
+from reconciler.local import processes
 from tests.support.bench import PATIENCE, SERVICE, Bench, a_bench
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import crash
+from reconciler import crash, proofs
 from reconciler.facts import Phase
-from reconciler.local import processes, proofs, spawn
+from reconciler.local import processes, spawn
 from reconciler.local.processes import KeeperError
 from tests.support.bench import HOSTILE, OFFSPRING, SECRET, SERVICE, Bench, a_bench, children, gone, kill
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from reconciler import guards
+from reconciler import guards, proofs
 from reconciler.facts import Phase
-from reconciler.local import holding, processes, proofs, spawn
+from reconciler.local import holding, processes, spawn
 from reconciler.local.processes import KeeperError
 from tests.support.bench import (
     HOSTILE,

@@ -41,7 +41,7 @@ class Probed:
         facts = bench.facts()
         proof = Probe(health=Health.READY, at=processes.now().boot)
         self.prober.remember(name, Service.AGENT, facts.run_id, proof)
-        target = Target(port=port, secret="a-token")
+        target = Target(port=port, secret="a-token", run_dir=bench.run)
         subject = Subject(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=bench.run)
         self.prober.keep(subject)
         return subject
@@ -192,7 +192,7 @@ async def test_many_are_asked_at_once() -> None:
         name, at = f"blog-{number}", now.boot + until_the_beat - early
         prober.remember(name, Service.AGENT, "a-run", Probe(health=Health.READY, at=at))
         facts = ServiceFacts(phase=Phase.RUNNING, run_id="a-run")
-        target = Target(port=1, secret="a-token")
+        target = Target(port=1, secret="a-token", run_dir=Path("/"))
         prober.keep(Subject(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=Path("/")))
 
     wake_ups = {timer.when() for timer in prober._timers.values()}

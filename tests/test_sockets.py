@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.local import sockets
+from reconciler import sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

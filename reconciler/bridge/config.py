@@ -27,6 +27,8 @@ class Config:
     project: str
     repo: Path
     """The clone: nobody reaches a file outside it."""
+    run_dir: Path
+    """Where the agent's run is recorded: whoever listens on its port is sent nothing before that proves it ours."""
     port: int
     agent_host: str
     agent_port: int
@@ -64,7 +66,8 @@ def from_environment(environment: Mapping[str, str]) -> Config:
     host, port = _agent(_required(environment, "OPENCODE_URL"))
     return Config(
         project=environment.get("OCM_PROJECT") or "project",
-        repo=_repo(_required(environment, "OCM_REPO")),
+        repo=_folder(environment, "OCM_REPO", "clone"),
+        run_dir=_folder(environment, "OCM_RUN", "agent's run folder"),
         port=_port(_required(environment, "MCP_TOOL_PORT")),
         agent_host=host,
         agent_port=port,
@@ -98,8 +101,8 @@ def _port(text: str) -> int:
     raise ConfigError("cannot start the bridge: MCP_TOOL_PORT must be a port number from 1 to 65535")
 
 
-def _repo(text: str) -> Path:
-    path = Path(text)
+def _folder(environment: Mapping[str, str], name: str, what: str) -> Path:
+    path = Path(_required(environment, name))
     if path.is_absolute():
         return path
-    raise ConfigError("cannot start the bridge: OCM_REPO must be the absolute path of the clone")
+    raise ConfigError(f"cannot start the bridge: {name} must be the absolute path of the {what}")

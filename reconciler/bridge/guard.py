@@ -3,7 +3,7 @@
 Belongs here: Host, Origin and token checks on every route, and the open `/health`.
 Does not belong here: MCP; an allowed request goes on to the app that `loader` brings.
 
-    /health   open: the bridge is alive, and whether OpenCode answers (asked at most every few seconds)
+    /health   open: the bridge is alive, and whether OpenCode answers (asked at most every few seconds, no password)
     /ready    with the token: 200, proof that this is our bridge, without loading the MCP library
     /mcp, /   with the token: MCP
 """
@@ -35,7 +35,7 @@ ENDPOINTS: Final = frozenset({"/", "/mcp", "/mcp/"})
 
 
 class Reach:
-    """Whether OpenCode answers, asked now and then."""
+    """Whether OpenCode answers, asked now and then: that it refuses who has no password proves that it is up."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -44,7 +44,7 @@ class Reach:
         self._lock = asyncio.Lock()
 
     async def look(self) -> tuple[str, float]:
-        """The answer (reachable, unreachable, refuses the password) and its age in seconds."""
+        """The answer (reachable, unreachable, asks for no password) and its age in seconds."""
         async with self._lock:
             if time.monotonic() - self._asked >= FRESH:
                 self._answer = await self._ask()
@@ -57,15 +57,18 @@ class Reach:
                 status = await self._status_line()
         except (OSError, TimeoutError, ValueError):
             return "unreachable"
-        return "refuses the password" if b" 401" in status else "reachable" if b" 200" in status else "unreachable"
+        return "reachable" if b" 401" in status else "asks for no password" if b" 200" in status else "unreachable"
 
     async def _status_line(self) -> bytes:
-        """By hand: an HTTP client would cost a bridge that nobody uses more than all the rest of it."""
+        """By hand: an HTTP client would cost a bridge that nobody uses more than all the rest of it.
+
+        Without the password: anybody may ask us, and anybody may listen there while the agent is down.
+        """
         host, port = self._config.agent_host, self._config.agent_port
         reader, writer = await asyncio.open_connection(host, port)
         try:
-            lines = f"GET /global/health HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: {self._config.basic}\r\n"
-            writer.write(f"{lines}Connection: close\r\n\r\n".encode())
+            request = f"GET /global/health HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+            writer.write(request.encode())
             await writer.drain()
             return await reader.readline()
         finally:

@@ -1,7 +1,8 @@
 """The client of OpenCode's HTTP API.
 
 Belongs here: one call, its limits and how it can fail; the event stream.
-Does not belong here: what calls mean for MCP, and any knowledge of a particular call beyond its path.
+Does not belong here: what calls mean for MCP, any knowledge of a particular call beyond its path, and who may be sent
+the password (`proved`).
 
     AgentError
       Unreachable   no answer; `sent` says whether the request may have been taken
@@ -25,6 +26,8 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 
 from reconciler.bridge import redact
+from reconciler.bridge.proved import Transport
+from reconciler.listener import NotProvedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -88,14 +91,11 @@ class OpenCode:
     """One server. Close it."""
 
     def __init__(self, config: Config) -> None:
-        # A new connection for each call: what fails on a reused one may or may not have been taken.
-        # Loopback needs no certificates and no proxies.
-        limits = httpx2.Limits(max_keepalive_connections=0)
         self._client = httpx2.AsyncClient(
             base_url=config.agent_url,
             headers={"authorization": config.basic},
             timeout=httpx2.Timeout(CALL_LIMIT, connect=3.0),
-            transport=httpx2.AsyncHTTPTransport(verify=False, trust_env=False, limits=limits),
+            transport=Transport(config.run_dir, "agent", config.agent_port),
             trust_env=False,
         )
 
@@ -124,14 +124,14 @@ class OpenCode:
                 if response.status_code != httpx2.codes.OK:
                     raise _refusal(response.status_code, await _read(response))
                 yield _events(response)
-        except httpx2.TransportError as error:
+        except (httpx2.TransportError, NotProvedError) as error:
             raise _unreachable(error) from None
 
     async def _call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401  whatever JSON may hold
         try:
             async with asyncio.timeout(CALL_LIMIT), self._client.stream(method, path, **options) as response:
                 body = await _read(response)
-        except httpx2.TransportError as error:
+        except (httpx2.TransportError, NotProvedError) as error:
             raise _unreachable(error) from None
         except TimeoutError:
             raise Silent from None
@@ -165,7 +165,9 @@ async def _events(response: httpx2.Response) -> AsyncIterator[Event]:
             yield Event(str(frame.get("type")), frame["properties"])
 
 
-def _unreachable(error: httpx2.TransportError) -> Unreachable:
+def _unreachable(error: httpx2.TransportError | NotProvedError) -> Unreachable:
+    if isinstance(error, NotProvedError):
+        return Unreachable(str(error), sent=False)
     sent = not isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout))
     if sent and isinstance(error, httpx2.TimeoutException):
         return Silent()

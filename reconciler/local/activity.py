@@ -11,7 +11,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from reconciler.local.proofs import Stat, pids
+from reconciler.listener import family
+from reconciler.proofs import Stat
 
 if TYPE_CHECKING:
     from reconciler.facts import Probe, ServiceFacts
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 IDLE: Final = 0.02
 """Share of one processor below which a silent service counts as idle: timers alone use about 0.005."""
-
-
-def family(*leaders: int) -> set[int]:
-    """These processes and their descendants."""
-    parents = {pid: Stat(pid).parent for pid in pids()}
-    found = set(leaders)
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
 
 
 def processor_time(leader: int, keeper: int | None) -> float:

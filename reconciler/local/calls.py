@@ -19,8 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import h11
 
+from reconciler.listener import NotProvedError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from reconciler.listener import Listener
 
 LONGEST: Final = 4 * 2**20
 """Bytes of an answer that are read at most."""
@@ -33,13 +37,20 @@ class CallError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """What is asked. Its headers may hold a secret, so they are never shown."""
+    """What is asked. Its headers (named in small letters) may hold a secret, so they are never shown."""
 
     port: int
     path: str
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    proof: Listener | None = None
+    """Who was proved to listen: nothing is sent to anybody else. A call with a secret must name it."""
+
+    def __post_init__(self) -> None:
+        """Refuse to make a call that could tell a stranger a secret."""
+        if "authorization" in self.headers and self.proof is None:
+            raise ValueError("cannot send a secret to a listener that was not proved")
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ async def ask(call: Call, limit: float) -> Answer:
         limit: seconds for all of it.
 
     Raises:
-        CallError: nobody answered in time, or not in HTTP.
+        CallError: nobody answered in time, or not in HTTP, or it is not the proved listener.
     """
     try:
         async with asyncio.timeout(limit):
@@ -70,6 +81,8 @@ async def ask(call: Call, limit: float) -> Answer:
                 return await _exchange(stream, call)
     except TimeoutError:
         raise CallError("no answer in time") from None
+    except NotProvedError as error:
+        raise CallError(str(error)) from None
     except OSError as error:
         raise CallError(os.strerror(error.errno).lower() if error.errno else type(error).__name__) from None
     except h11.ProtocolError:
@@ -87,6 +100,8 @@ async def _exchange(stream: socket.socket, call: Call) -> Answer:
         request += connection.send(h11.Data(data=call.body)) or b""
     request += connection.send(h11.EndOfMessage()) or b""
     await _connect(stream, (_HOST, call.port))
+    if call.proof is not None:
+        call.proof.check()
     await loop.sock_sendall(stream, request)
     status, pieces, length = 0, [], 0
     while True:

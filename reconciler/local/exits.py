@@ -9,7 +9,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
-from reconciler.local import proofs
+from reconciler import proofs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

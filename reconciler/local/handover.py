@@ -10,11 +10,11 @@ import _socket
 import array
 import marshal  # as small as can be: it is for one moment between two forks of the same program
 
-from reconciler.local.proofs import MemoryKills, Place
+from reconciler.proofs import MemoryKills, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from reconciler.local.proofs import Record
+    from reconciler.proofs import Record
 
 _MOST = 16
 """Descriptors."""

@@ -17,7 +17,7 @@ import select
 import struct
 import time
 
-from reconciler.local import proofs
+from reconciler import proofs
 from reconciler.local.tree import Tree
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import signal
 
     from reconciler.local.handover import Kept
-    from reconciler.local.proofs import Record
+    from reconciler.proofs import Record
 else:
     import _signal as signal  # without its enumerations, which cost every keeper a tenth of a megabyte
 

@@ -25,8 +25,8 @@ import sys
 # Started by its path and isolated: what it needs of ours is found from there, after the standard library.
 sys.path.append(os.path.abspath(__file__).rpartition("/reconciler/")[0])  # noqa: PTH100  pathlib costs half a megabyte
 
-from reconciler import crash
-from reconciler.local import handover, nursery, proofs, rehearsal, starting
+from reconciler import crash, proofs
+from reconciler.local import handover, nursery, rehearsal, starting
 from reconciler.local.holding import Holder, Signals
 
 TYPE_CHECKING = False

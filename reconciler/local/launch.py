@@ -3,7 +3,7 @@
 Belongs here: turning a spec, the secrets and the paths into a `Launch`. Does not belong here: starting it.
 
 The digest names the inputs a person can change, not the environment made from them: an upgrade of the manager that
-makes it differently restarts nobody.
+makes it differently restarts nobody, unless a bridge of before would be a danger.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ _PASSED_ON: Final = (
 )
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _BRIDGE_GRACE: Final = 3.0
+_BRIDGE: Final = 2
+"""Raised only when a bridge of an older version must not go on: 2 proves who listens before it sends the password."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +75,13 @@ class Project:
         """Where and how the service is spoken to."""
         if service is Service.AGENT:
             kind = KINDS[self.spec.agent.kind]
-            return Target(port=self.ports["agent"], secret=self.env.server_password, kind=kind)
+            return Target(
+                port=self.ports["agent"], secret=self.env.server_password, run_dir=self.sandbox.run, kind=kind
+            )
         foreign = bool(self.env.mcp_tool_dir)
-        return Target(port=self.ports["bridge"], secret=self.env.bearer_token, foreign=foreign)
+        return Target(
+            port=self.ports["bridge"], secret=self.env.bearer_token, run_dir=self.sandbox.run, foreign=foreign
+        )
 
 
 def digest(project: Project, service: Service) -> str:
@@ -86,6 +92,7 @@ def digest(project: Project, service: Service) -> str:
         own: list[object] = [spec.agent.version, sorted(spec.agent.env.items()), env.opencode_bin, str(project.key)]
     else:
         own = [project.ports.get("bridge"), env.bearer_token, env.mcp_tool_dir]
+        own += [] if env.mcp_tool_dir else [_BRIDGE]
     return hashlib.sha256(json.dumps([service.value, shared, own]).encode()).hexdigest()[:32]
 
 
@@ -162,6 +169,7 @@ def _bridge(project: Project) -> tuple[tuple[str, ...], dict[str, str], Path, fl
         "OPENCODE_SERVER_PASSWORD": project.env.server_password,
         "OCM_PROJECT": project.name,
         "OCM_REPO": str(project.sandbox.repo),
+        "OCM_RUN": str(project.sandbox.run),
     }
     # -P: a folder named `reconciler` in the working directory must never be what runs.
     return (sys.executable, "-P", "-m", "reconciler.bridge"), env, project.sandbox.run, _BRIDGE_GRACE

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from reconciler import listener, sockets
 from reconciler.facts import Health, Probe
-from reconciler.local import health, listeners, processes, sockets
+from reconciler.local import health, processes
 from reconciler.local.activity import Quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.facts import Service, ServiceFacts
+    from reconciler.listener import Listener
     from reconciler.local.health import Target
-    from reconciler.local.listeners import Listener
 
 MISSED: Final = 1.0
 """Seconds until one that missed a probe is asked again, unless all are asked more often."""
@@ -166,9 +167,10 @@ class Prober:
 
     async def _probe(self, subject: Subject, before: Probe) -> Probe:
         """One probe of a run that was proved before, counted on top of the last one."""
-        now, target = processes.now(), subject.target
-        if not self._listens(subject):
-            return health.missed(before, now, "it does not listen")  # and whoever does is never sent the password
+        now, proof = processes.now(), self._proof(subject)
+        if proof is None:
+            return health.missed(before, now, "it does not listen")  # and whoever does is never asked
+        target = replace(subject.target, proof=proof)
         if before.health is Health.READY or (before.health is Health.UNRESPONSIVE and before.proved):
             started = subject.facts.started_wall or 0.0
             return await health.live(target, before, now, written=_written(subject.journal), started=started)
@@ -176,13 +178,13 @@ class Prober:
         silent = found.health is Health.UNKNOWN and before.health is Health.UNRESPONSIVE
         return health.missed(before, now, found.detail) if silent else found
 
-    def _listens(self, subject: Subject) -> bool:
-        """Whether whoever answers is a process of this run."""
+    def _proof(self, subject: Subject) -> Listener | None:
+        """That whoever answers is a process of this run."""
         key, port = (subject.name, subject.service), subject.target.port
         known = self._listeners.get(key)
         if known is None or known.port != port or not known.still(self._sockets()):
-            known = self._listeners[key] = listeners.find(subject.run_dir, subject.service.value, port)
-        return known is not None and known.run_id == subject.facts.run_id
+            known = self._listeners[key] = listener.find(subject.run_dir, subject.service.value, port)
+        return known if known is not None and known.run_id == subject.facts.run_id else None
 
     def _sockets(self) -> dict[int, set[int]]:
         until, found = self._listening

@@ -20,12 +20,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler import guards
+from reconciler import guards, proofs
 from reconciler.facts import Exit, Now, Phase, ServiceFacts
-from reconciler.local import causes, proofs, spawn
+from reconciler.local import causes, spawn
 from reconciler.local.exits import ExitWatch
 from reconciler.local.listeners import listens, port_holder
-from reconciler.local.proofs import Place
+from reconciler.proofs import Place
 from reconciler.threads import uninterrupted
 
 if TYPE_CHECKING:

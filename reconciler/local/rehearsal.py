@@ -13,7 +13,8 @@ from __future__ import annotations
 import _socket
 import os
 
-from reconciler.local import handover, proofs
+from reconciler import proofs
+from reconciler.local import handover
 from reconciler.local.handover import Kept
 from reconciler.local.holding import Holder, Signals
 

@@ -16,8 +16,7 @@ import os
 import select
 import time
 
-from reconciler import crash, guards
-from reconciler.local import proofs
+from reconciler import crash, guards, proofs
 from reconciler.local.handover import Kept
 from reconciler.local.holding import Holder
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from reconciler.local.holding import Signals
-    from reconciler.local.proofs import Place, Record
+    from reconciler.proofs import Place, Record
 else:
     import _signal as signal  # without its enumerations, which take their time
 

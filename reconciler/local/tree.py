@@ -15,7 +15,7 @@ import os
 import signal
 import time
 
-from reconciler.local.proofs import Stat, has_ended, has_variable, holds_lock, newest_pid, pids
+from reconciler.proofs import Stat, has_ended, has_variable, holds_lock, newest_pid, pids
 
 MOST = 200
 """Members handled at a time: each costs a descriptor."""

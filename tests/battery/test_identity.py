@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from reconciler import files, published, restarts
-from reconciler.local import proofs
+from reconciler import files, proofs, published, restarts
 from tests.support.battery import SERVICES, Wanted, Witness, census, kill, pids, record, runs, settle, uid
 from tests.support.world import PATIENCE, World, a_world
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from reconciler import files, published, settings
+from reconciler import files, proofs, published, settings
 from reconciler.ledger import Ledgers
-from reconciler.local import proofs
 from tests.support.battery import SERVICES, Member, census, kill, pids
 from tests.support.world import PATIENCE, World, a_world
 

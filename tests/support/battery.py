@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from reconciler import files, published, specfiles
-from reconciler.local import proofs
+from reconciler import files, proofs, published, specfiles
 from reconciler.local.processes import MARKER
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import watchfiles
 
-from reconciler.local import processes, proofs
+from reconciler import proofs
+from reconciler.local import processes
 from reconciler.local.processes import Launch
 
 if TYPE_CHECKING:

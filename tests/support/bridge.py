@@ -44,6 +44,11 @@ class Bridge:
     process: subprocess.Popen[bytes] | None = None
 
     @property
+    def run(self) -> Path:
+        """The run folder that vouches for its agent."""
+        return self.repo.absolute().parent / "run"
+
+    @property
     def url(self) -> str:
         """Its base URL."""
         return f"http://127.0.0.1:{self.port}"
@@ -59,6 +64,7 @@ class Bridge:
             "OPENCODE_SERVER_PASSWORD": PASSWORD,
             "OCM_PROJECT": "demo",
             "OCM_REPO": str(self.repo),
+            "OCM_RUN": str(self.run),
         }
 
     def start(self) -> None:

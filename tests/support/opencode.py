@@ -21,6 +21,8 @@ from urllib.parse import quote
 
 import psutil
 
+from tests.support.runs import vouch
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -94,6 +96,7 @@ class OpenCode:
                 stderr=log,
                 start_new_session=True,
             )
+        vouch(self.sandbox / "run", self.process.pid)
         deadline = time.monotonic() + START_LIMIT
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:

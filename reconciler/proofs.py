@@ -1,8 +1,8 @@
 """What can be proved of a run without asking anybody: who is who, which lock is held, what was recorded.
 
-Belongs here: reading /proc, locks and records; replacing a record. Both the keeper and the controller's `processes` use
-it, so it is standard library only, imports nothing of ours but `swap`, and keeps to the few modules that every keeper
-can afford.
+Belongs here: reading /proc, locks and records; replacing a record. The keeper, the controller's `processes` and whoever
+proves a `listener` use it, so it is standard library only, imports nothing of ours but `swap`, and keeps to the few
+modules that every keeper can afford.
 Does not belong here: signals, or any decision.
 """
 # pathlib would cost every keeper half a megabyte:

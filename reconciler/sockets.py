@@ -1,6 +1,6 @@
 """The TCP sockets that listen on this machine, as the kernel lists them.
 
-Belongs here: asking the kernel which sockets listen on a port. Does not belong here: whose they are (`listeners`).
+Belongs here: asking the kernel which sockets listen on a port. Does not belong here: whose they are (`listener`).
 
 Over netlink (sock_diag(7)) the kernel looks through the listening sockets alone: 0.05 ms. /proc/net/tcp makes it walk
 all connections: 6 ms on an ordinary machine (measured). It is read only where netlink has no sock_diag, as in gVisor.
@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final
 
-from reconciler.local import proofs
+from reconciler import proofs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,35 @@
+"""A run record without a keeper, for tests that start a service themselves: it vouches for whoever the test says.
+
+Belongs here: writing such a record, a stand-in for the keeper's. Does not belong here: a run under a real keeper
+(`bench`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from reconciler import proofs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def vouch(run_dir: Path, pid: int | None = None, service: str = "agent") -> Path:
+    """Record a process, ourselves unless named, as the leader of a service's run; the run folder.
+
+    Before Linux 6.9 a process is also known by the run's marker: the variable PATH, which every process here has.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    who = proofs.identify(os.getpid() if pid is None else pid)
+    record = proofs.nobodys_run() | {
+        "run_id": f"run-of-{who['pid']}",
+        "marker": f"PATH={os.environ['PATH']}",
+        "leader": who,
+        "keeper": who,
+        "started": time.monotonic(),
+        "started_wall": time.time(),
+    }
+    proofs.write_record(proofs.Place(str(run_dir), service).run, record, durable=False)
+    return run_dir
