@@ -280,9 +280,9 @@ def read_only(folder: Path) -> Iterator[None]:
 class Stranger:
     """Somebody else's server on a port of ours."""
 
-    def __init__(self, port: int, answer: str, heard: Path) -> None:
+    def __init__(self, port: int, answer: str, heard: Path, address: str = "127.0.0.1") -> None:
         self._heard = heard
-        command = [sys.executable, str(STRANGER), str(port), answer, str(heard)]
+        command = [sys.executable, str(STRANGER), str(port), answer, str(heard), address]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         if self.process.stdout is None or not self.process.stdout.readline():
             raise AssertionError(f"no stranger can listen on {port}")

@@ -1,11 +1,13 @@
 """Somebody else's server: listens where it is told, answers everything the same way, and keeps all it hears.
 
-A program of its own, stdlib only: `stranger.py PORT ANSWER FILE`. ANSWER is `silent` (takes connections, says nothing),
-`healthy` (200 and what a healthy agent says) or `likeus` (401 without a password, 200 with any).
+A program of its own, stdlib only: `stranger.py PORT ANSWER FILE [ADDRESS]`. It shares the port with whoever the kernel
+lets it (SO_REUSEADDR, SO_REUSEPORT). ANSWER is `silent` (takes connections, says nothing), `healthy` (200 and what a
+healthy agent says) or `likeus` (401 without a password, 200 with any); ADDRESS is 127.0.0.1 unless named.
 """
 
 from __future__ import annotations
 
+import socket
 import socketserver
 import sys
 from pathlib import Path
@@ -30,12 +32,15 @@ class Handler(socketserver.BaseRequestHandler):
 
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
+    allow_reuse_port = True
     daemon_threads = True
+    address_family = socket.AF_INET6 if ":" in "".join(sys.argv[4:]) else socket.AF_INET
 
 
 if __name__ == "__main__":
     ANSWER, HEARD = sys.argv[2], Path(sys.argv[3])
-    with Server(("127.0.0.1", int(sys.argv[1])), Handler) as server:
+    ADDRESS = sys.argv[4] if sys.argv[4:] else "127.0.0.1"
+    with Server((ADDRESS, int(sys.argv[1])), Handler) as server:
         sys.stdout.write("listening\n")
         sys.stdout.flush()
         server.serve_forever()

@@ -1,0 +1,75 @@
+"""While an agent is down anybody may listen on its port: no bridge and no router sends a password there.
+
+The clients are the product's own, in this process; the stranger is a process of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler.bridge import guard
+from reconciler.bridge.config import Config, from_environment
+from reconciler.bridge.opencode import AgentError, OpenCode
+from tests.support.bridge import TOKEN, Bridge
+from tests.support.opencode import PASSWORD, free_port
+from tests.support.runs import vouch
+from tests.support.strangers import ANYWHERE, a_stranger, an_agent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+REFUSAL = r"cannot reach the OpenCode server .*nothing was sent"
+
+
+def configured(place: Path, port: int) -> Config:
+    """A bridge whose agent is expected on this port."""
+    return from_environment(Bridge(agent_url=f"http://127.0.0.1:{port}", repo=place, log=place / "log").environment())
+
+
+@ANYWHERE
+async def test_the_open_health_page_sends_no_password(tmp_path: Path, address: str) -> None:
+    """Anybody may ask for it; who refuses us without a password is up."""
+    port = free_port()
+    with a_stranger(port, tmp_path, PASSWORD, TOKEN, address=address) as stranger:
+        answer, _ = await guard.Reach(configured(tmp_path, port)).look()
+
+        assert stranger.heard().startswith(b"GET /global/health")
+    assert answer == "reachable"
+
+
+@ANYWHERE
+async def test_a_tool_call_sends_a_stranger_nothing(tmp_path: Path, address: str) -> None:
+    """Neither the call nor the event stream, and the caller is told why."""
+    port = free_port()
+    api = OpenCode(configured(tmp_path, port))
+    with a_stranger(port, tmp_path, PASSWORD, address=address) as stranger:
+        with pytest.raises(AgentError, match=REFUSAL):
+            await api.get("/session")
+        with pytest.raises(AgentError, match=REFUSAL):
+            async with api.events():
+                pass
+
+        assert stranger.heard() == b""
+    await api.close()
+
+
+async def test_after_a_stranger_the_agent_is_talked_to_again(tmp_path: Path) -> None:
+    """By the same client, which keeps nothing that was proved of a run that is over."""
+    port, run_dir = free_port(), vouch(tmp_path.parent / "run")
+    api = OpenCode(configured(tmp_path, port))
+    with an_agent(port, run_dir) as agent:
+        await api.get("/session")
+        first = agent.heard()
+    with a_stranger(port, tmp_path, PASSWORD) as stranger:
+        with pytest.raises(AgentError, match=REFUSAL):
+            await api.get("/session")
+        assert stranger.heard() == b""
+    with an_agent(port, run_dir) as agent:
+        await api.get("/session")
+        assert agent.heard() == first * 2
+    await api.close()
+
+    assert b"authorization: basic" in first.lower()
