@@ -12,10 +12,12 @@ import pytest
 from reconciler.bridge import guard
 from reconciler.bridge.config import Config, from_environment
 from reconciler.bridge.opencode import AgentError, OpenCode
+from reconciler.settings import Home
 from tests.support.bridge import TOKEN, Bridge
 from tests.support.opencode import PASSWORD, free_port
 from tests.support.runs import vouch
 from tests.support.strangers import ANYWHERE, a_stranger, an_agent
+from tests.test_router_resolve import Shelf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,3 +75,18 @@ async def test_after_a_stranger_the_agent_is_talked_to_again(tmp_path: Path) -> 
     await api.close()
 
     assert b"authorization: basic" in first.lower()
+
+
+async def test_a_call_through_the_one_address_sends_a_stranger_nothing(tmp_path: Path) -> None:
+    """Though the index still says that the agent runs: nobody has noticed yet that it is gone."""
+    port, shelf = free_port(), Shelf(Home(tmp_path / "home"))
+    shelf.publish("blue", port)
+    shelf.secrets("blue", f"OPENCODE_SERVER_PASSWORD={PASSWORD}\nMCP_TOOL_BEARER_TOKEN={TOKEN}\n")
+    async with shelf.router.open(None):
+        agent = await shelf.router.resolve("blue")
+        with a_stranger(port, tmp_path, PASSWORD, TOKEN) as stranger:
+            with pytest.raises(AgentError, match=REFUSAL):
+                await agent.opencode.get("/session")
+
+            assert stranger.heard() == b""
+    shelf.lock.close()

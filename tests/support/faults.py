@@ -285,6 +285,7 @@ class Stranger:
         command = [sys.executable, str(STRANGER), str(port), answer, str(heard), address]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         if self.process.stdout is None or not self.process.stdout.readline():
+            self.process.communicate()
             raise AssertionError(f"no stranger can listen on {port}")
 
     def __enter__(self) -> Self:
