@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
+from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.local.calls import Answer
-from reconciler.local.health import _broken_config
+from reconciler.agents import OPENCODE
+from reconciler.facts import Health, Now, Probe
+from reconciler.listener import Listener
+from reconciler.local import health
+from reconciler.local.calls import Answer, Call, CallError
+from reconciler.local.health import Target, _broken_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -52,3 +61,32 @@ def test_a_broken_configuration_is_told_by_its_place(told: object, where: str) -
 def test_any_other_answer_says_nothing_of_a_configuration(answer: Answer) -> None:
     """However odd."""
     assert _broken_config(answer) == ""
+
+
+class Slow:
+    """An agent that says what it works at and then answers nothing, on a clock of its own (both are fakes)."""
+
+    def __init__(self) -> None:
+        self.clock = 1000.0
+        self.asked: list[str] = []
+
+    async def ask(self, call: Call, limit: float) -> Answer:
+        self.asked.append(call.path)
+        if self.asked == [OPENCODE.ready_path]:
+            return Answer(200, b'{"ses_1": {"type": "busy"}}')
+        self.clock += limit
+        raise CallError("no answer in time")
+
+
+async def test_one_probe_has_one_deadline_for_all_its_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever is asked in it: fifty probes are under way at most, and each holds a place until it ends."""
+    slow, now = Slow(), Now(boot=1.0, boot_id="boot", wall=1.0)
+    monkeypatch.setattr(time, "monotonic", lambda: slow.clock)
+    monkeypatch.setattr(health, "ask", slow.ask)
+    target = Target(port=1, secret="a-password", run_dir=tmp_path, kind=OPENCODE, proof=Listener("a-run", 1, {}))
+
+    probe = await health.live(target, Probe(health=Health.READY, interrupted=("ses_1",)), now, written=7)
+
+    assert slow.clock == 1000.0 + 2 * health.LIVENESS
+    assert (probe.health, probe.misses, probe.written) == (Health.READY, 0, 0)
+    assert len(slow.asked) == 3

@@ -132,7 +132,10 @@ class _Steps:
 
     async def ask(self, call: Call, limit: float | None = None) -> Answer:
         """The answer to one of them, waited for no longer than `limit` or `LIVENESS` seconds. Raises CallError."""
-        return await ask(call, min(LIVENESS if limit is None else limit, self._deadline - time.monotonic()))
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise CallError("no answer in time")
+        return await ask(call, min(LIVENESS if limit is None else limit, left))
 
 
 async def prove(target: Target, now: Now, quick: float = QUICK) -> Probe:
