@@ -13,9 +13,11 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from reconciler.bridge.config import ConfigError, from_environment
+from reconciler.bridge.guard import Reach
 from tests.support import bridge as support
 from tests.support.bridge import TOKEN, Bridge, call
 from tests.support.opencode import PASSWORD
+from tests.test_calls import saying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +54,26 @@ def test_health_is_open_and_survives_a_dead_agent(bridge: Bridge) -> None:
     assert answer.json()["status"] == "ok"
     assert answer.json()["project"] == "demo"
     assert answer.json()["opencode"]["state"] == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        (b"HTTP/1.1 401 Unauthorized\r\n\r\n", "reachable"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "asks for no password"),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "unreachable"),
+        (b"SSH-2.0-OpenSSH_9\r\n", "unreachable"),
+        (b"", "unreachable"),
+    ],
+)
+async def test_health_tells_an_agent_by_its_refusal(tmp_path: Path, said: bytes, state: str) -> None:
+    """It is asked without the password."""
+    async with saying(said) as (port, heard):
+        bridge = Bridge(agent_url=f"http://127.0.0.1:{port}", repo=tmp_path, log=tmp_path / "log")
+        answer, _ = await Reach(from_environment(bridge.environment())).look()
+
+    assert answer == state
+    assert b"authorization" not in heard[0].lower()
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/", "/ready"])

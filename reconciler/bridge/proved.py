@@ -63,15 +63,15 @@ class Backend(httpcore2.AnyIOBackend):
 
     async def connect_tcp(
         self,
-        host: str,
-        port: int,
+        host: str,  # noqa: ARG002  the same for every request
+        port: int,  # noqa: ARG002
         timeout: float | None = None,  # noqa: ASYNC109  the library's own
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         """A connection to the proved listener. Raises NotProvedError."""
         proof = self._prove()
-        stream = await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        stream = await super().connect_tcp("127.0.0.1", proof.port, timeout, local_address, socket_options)
         try:
             proof.check()
         except listener.NotProvedError:

@@ -115,6 +115,25 @@ async def test_between_a_crash_and_the_restart(world: World) -> None:
     assert await healthy(world, after, port) == {True}
 
 
+async def test_in_a_crash_loop(world: World) -> None:
+    """The bridge goes on while its agent waits for its next start."""
+    world.light("app")
+    own_bridge(world, "app")
+    world.start()
+    before = world.ready("app")
+    world.light("app", "die")
+    world.wait("app", lambda status: bool(status["reason"] == "CrashLoop"))
+    with a_stranger(before["agent"]["port"], world.root, *secrets_of(world, "app")) as stranger:
+        assert await healthy(world, before) == {False}
+        world.wait("app", is_taken)
+        world.run("plan", code=NOT_YET)
+        assert stranger.heard() == b""
+    world.light("app")
+    after = world.wait("app", is_ready)
+
+    assert (after["bridge"]["pid"], await healthy(world, after)) == (before["bridge"]["pid"], {True})
+
+
 def kill(pid: int) -> None:
     """Kill it, and wait until its port is free."""
     victim = psutil.Process(pid)
