@@ -28,7 +28,8 @@ REFUSAL = r"cannot reach the OpenCode server .*nothing was sent"
 
 def configured(place: Path, port: int) -> Config:
     """A bridge whose agent is expected on this port."""
-    return from_environment(Bridge(agent_url=f"http://127.0.0.1:{port}", repo=place, log=place / "log").environment())
+    bridge = Bridge(agent_url=f"http://127.0.0.1:{port}", repo=place / "repo", log=place / "log")
+    return from_environment(bridge.environment())
 
 
 @ANYWHERE
@@ -60,7 +61,7 @@ async def test_a_tool_call_sends_a_stranger_nothing(tmp_path: Path, address: str
 
 async def test_after_a_stranger_the_agent_is_talked_to_again(tmp_path: Path) -> None:
     """By the same client, which keeps nothing that was proved of a run that is over."""
-    port, run_dir = free_port(), vouch(tmp_path.parent / "run")
+    port, run_dir = free_port(), vouch(tmp_path / "run")
     api = OpenCode(configured(tmp_path, port))
     with an_agent(port, run_dir) as agent:
         await api.get("/session")
@@ -90,3 +91,18 @@ async def test_a_call_through_the_one_address_sends_a_stranger_nothing(tmp_path:
 
             assert stranger.heard() == b""
     shelf.lock.close()
+
+
+@ANYWHERE
+async def test_a_stranger_that_shares_the_port_with_the_agent_hears_nothing(tmp_path: Path, address: str) -> None:
+    """As one user's sockets can: nobody knows whom a connection would reach, until the agent is alone again."""
+    port, run_dir = free_port(), vouch(tmp_path / "run")
+    api = OpenCode(configured(tmp_path, port))
+    with an_agent(port, run_dir) as agent:
+        with a_stranger(port, tmp_path, PASSWORD, address=address) as stranger:
+            with pytest.raises(AgentError, match=REFUSAL):
+                await api.get("/session")
+            assert (stranger.heard(), agent.heard()) == (b"", b"")
+        await api.get("/session")
+        assert agent.heard()
+    await api.close()
