@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 import watchfiles
 
-from reconciler import published, reader, results, specfiles, specwrites, tombstones
+from reconciler import published, reader, results, spec, specfiles, specwrites, tombstones
 from reconciler.names import valid_name
 from reconciler.results import START_CONTROLLER, Result
 from reconciler.settings import UserError
+from reconciler.spec import SpecError
 from reconciler.specfiles import Accepted, Rejected
+from reconciler.specyaml import SpecFileError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 HEARTBEAT: Final = 5.0
 """Seconds between two reports of progress: clients give up on a call that is silent for 60."""
+LONGEST: Final = 4096
+"""Characters of a git url, and of a path as the kernel takes it."""
 _LOOK: Final = 1000
 """Milliseconds after which the index is looked at again, should its watch have missed something."""
 
@@ -57,20 +61,31 @@ def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: st
 
     Asking again for what is wanted already makes the controller look now.
 
+    Args:
+        settings: where.
+        name: which.
+        git_url: its repository; None only of a known project.
+        ssh_key: path of a private key; None or empty: not given.
+
     Raises:
         UserError: the name, the url or the key cannot be used, or the project is another repository's.
     """
     folder = _folder(settings)
     if not valid_name(name):
         raise UserError("cannot use this name for a project: use 1 to 63 of a-z, 0-9 and inner hyphens")
+    ssh_key = ssh_key or None
+    url = _checked_url(git_url, ssh_key)
     if not specfiles.spec_path(folder, name).exists():
         if git_url is None:
             index = published.read(settings.home)
             raise UserError(f"{reader.unknown(index, settings, name, 'start')}; to make it, give its git url")
-        written = specwrites.create(folder, settings.home, name, specwrites.new_text(git_url, ssh_key))
+        try:
+            written = specwrites.create(folder, settings.home, name, specwrites.new_text(url, ssh_key))
+        except SpecFileError:  # what is left of what a text may not have
+            raise UserError(f"cannot start {name}: its git url or path of a key has invisible characters") from None
         return _wish(name, folder, written)
     found = _read(settings, folder, name, "start")
-    if git_url is not None and git_url != found.spec.git.url:
+    if git_url is not None and url != found.spec.git.url:
         raise UserError(
             f"cannot start {name} with this git url: its spec says {found.spec.git.url}; "
             "use another name, or destroy it first"
@@ -81,6 +96,18 @@ def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: st
     if ssh_key is not None and ssh_key != found.spec.git.ssh_key:
         changes["git", "ssh_key"] = ssh_key
     return _edit(settings, folder, name, changes)
+
+
+def _checked_url(git_url: str | None, ssh_key: str | None) -> str:
+    """The url as a spec has it. What no spec may say is refused here: no sentence may name a file that nobody has."""
+    for what, value in (("git url", git_url), ("path of a key", ssh_key)):
+        if value is not None and len(value) > LONGEST:
+            raise UserError(f"cannot use a {what} of {len(value)} characters: give one of at most {LONGEST}")
+    given = {"url": "." if git_url is None else git_url} | ({} if ssh_key is None else {"ssh_key": ssh_key})
+    try:
+        return spec.parse({"git": given}).git.url
+    except SpecError as error:
+        raise UserError("; ".join(f"{one.message} ({'.'.join(one.where)})" for one in error.problems)) from None
 
 
 def stop(settings: Settings, name: str) -> Wish:

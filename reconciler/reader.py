@@ -61,7 +61,7 @@ def look(settings: Settings, name: str) -> tuple[Result, Mapping[str, Any] | Non
         message = "its spec is there, and the controller has not looked at it yet"
         unseen = Result(project=name, status="in_progress", reason="NotSeenYet", message=message, warning=stale)
         return unseen, None, stale
-    return _warned(results.of_status(found), stale), found, stale
+    return _warned(results.in_full(found), stale), found, stale
 
 
 def raw_status(settings: Settings, name: str) -> Mapping[str, Any]:

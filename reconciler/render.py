@@ -9,6 +9,8 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler.results import ADD_KEY, GOES_ON
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -89,15 +91,20 @@ def render_result(result: Result) -> str:
             ]
         )
         if result.message:  # it runs, and waits for somebody
-            lines += ["", *textwrap.wrap(f"{result.reason}: {result.message}", WIDTH, break_on_hyphens=False)]
+            lines += ["", *_wrapped(f"{result.reason}: {result.message}")]
     elif result.message or result.reason:
-        lines += ["", *textwrap.wrap(result.message or result.reason, WIDTH, break_on_hyphens=False)]
+        lines += ["", *_wrapped(result.message or result.reason)]
     if result.public_key:
-        lines += ["", "Please add this public key to your repository:", result.public_key, ""]
-        lines += [f"Public key saved at: {result.public_key_path}", "After that it goes on by itself."]
+        lines += ["", f"{ADD_KEY.capitalize()}:", result.public_key, ""]
+        lines += [f"Public key saved at: {result.public_key_path}", f"{GOES_ON.capitalize()}."]
     if result.warning:
-        lines += ["", *textwrap.wrap(f"Warning: {result.warning}", WIDTH, break_on_hyphens=False)]
+        lines += ["", *_wrapped(f"Warning: {result.warning}")]
     return "\n".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    """At words alone: what stands in two lines, a long path or URL, cannot be copied."""
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def age(seconds: float) -> str:

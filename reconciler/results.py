@@ -1,12 +1,13 @@
 """What a person or a program is told after asking for something: one flat answer, pure.
 
-Belongs here: making an answer out of a published status. Does not belong here: reading the status (`reader`), wording
-it for people (`render`), or asking (`client`). Nothing here costs an import: `status` and `list` must be fast.
+Belongs here: making an answer out of a published status, and the sentences that say what comes next. Does not belong
+here: reading the status (`reader`), laying it out for people (`render`), or asking (`client`). Nothing here costs an
+import: `status` and `list` must be fast.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 Status = Literal["success", "waiting_for_key", "waiting_for_secrets", "in_progress", "error"]
 
 START_CONTROLLER: Final = "start one with: opencode-manager run"
+
+ADD_KEY: Final = "please add this public key to your repository"
+GOES_ON: Final = "after that it goes on by itself"
 
 _WAITING: Final[dict[str, Status]] = {"WaitingForKey": "waiting_for_key", "WaitingForSecrets": "waiting_for_secrets"}
 
@@ -47,6 +51,20 @@ class Result:
     generation: int = 0
     observed_generation: int = 0
     converged: bool = False
+    token_file: str = ""
+    """Where the bridge's bearer token is."""
+    # Only in a status in full:
+    git_ref: str = ""
+    ready: str = ""
+    """This and the next two: True or False, the reason, and since when."""
+    reconciling: str = ""
+    stalled: str = ""
+    opencode_restarts: int | None = None
+    opencode_last_exit: str = ""
+    mcp_tool_restarts: int | None = None
+    mcp_tool_last_exit: str = ""
+    planned: tuple[str, ...] = ()
+    observed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +133,63 @@ def of_status(status: Mapping[str, Any]) -> Result:
         generation=status["generation"],
         observed_generation=status["observed_generation"],
         converged=status["ready"]["status"],
+        token_file=f"{status['sandbox']}/.env" if status["actual"] == "running" and status["sandbox"] else "",
     )
+
+
+def in_full(status: Mapping[str, Any]) -> Result:
+    """The answer in a published status, with all that `status` shows: conditions, restarts, what is planned."""
+    agent, bridge = status["agent"], status["bridge"]
+    return replace(
+        of_status(status),
+        git_ref=status["git_ref"] or "",
+        ready=_condition(status["ready"]),
+        reconciling=_condition(status["reconciling"]),
+        stalled=_condition(status["stalled"]),
+        opencode_restarts=agent["restarts"] or None,
+        opencode_last_exit=agent["last_exit"],
+        mcp_tool_restarts=bridge["restarts"] or None,
+        mcp_tool_last_exit=bridge["last_exit"],
+        planned=tuple(status["planned"]),
+        observed=iso(status["observed"]),
+    )
+
+
+def told(result: Result) -> tuple[str, ...]:
+    """How it stands and what comes next, sentence by sentence: what every form of an answer to a chat must say."""
+    asked = (ADD_KEY, GOES_ON) if result.public_key else ()
+    return tuple(filter(None, (result.message or _standing(result), *asked, _next(result))))
+
+
+def _standing(result: Result) -> str:
+    """How it stands, for an answer without a message of its own."""
+    if result.status == "success" and result.actual == "running":
+        return f"Project {result.project} is running"
+    if result.status == "success":
+        return f"{result.project} is {result.actual}, as desired"
+    return f"{result.project} is {result.actual}, {result.desired} is desired ({result.reason or 'Unknown'})"
+
+
+def _next(result: Result) -> str:
+    """What to do next, for who has the tools; empty where the message says it."""
+    if START_CONTROLLER in result.message:
+        return ""
+    if START_CONTROLLER in result.warning:
+        return f"no controller is running; {START_CONTROLLER}"
+    match result.status:
+        case "waiting_for_key" | "in_progress":
+            return "opencode_status shows how far it is"
+        case "waiting_for_secrets":
+            return f"{GOES_ON}; opencode_status shows how far it is"
+        case "error" if not result.message:
+            return f"see: opencode-manager logs {result.project} agent"
+        case "error":
+            return "opencode_status shows how it stands after that"
+    if result.actual == "running":  # and a message is about somebody who has to answer, and how
+        return "" if result.message else "go on with opencode-session-create"
+    if result.desired == "stopped":
+        return "opencode_start starts it again"
+    return "opencode_start makes it again from its git url"
 
 
 def summary(status: Mapping[str, Any]) -> Summary:
@@ -136,6 +210,10 @@ def summary(status: Mapping[str, Any]) -> Summary:
 def iso(seconds: float) -> str:
     """A wall clock time for people, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _condition(condition: Mapping[str, Any]) -> str:
+    return f"{condition['status']}: {condition['reason']}, since {iso(condition['since'])}"
 
 
 def _not_enforced(status: Mapping[str, Any]) -> tuple[str, ...]:

@@ -11,25 +11,35 @@ that goes away in the middle loses nothing but the answer.
 from __future__ import annotations
 
 import asyncio
+import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from mcp.server import MCPServer
-from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult, Resolve
+from mcp.server.mcpserver import (
+    AcceptedElicitation,
+    Context,
+    DeclinedElicitation,
+    Elicit,
+    ElicitationResult,
+    Resolve,
+)
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
-from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from reconciler import client, reader, render, results
-from reconciler.bridge.binding import bound, discreet
+from reconciler.bridge.binding import bound, offered
 from reconciler.bridge.server import TOOLS
+from reconciler.names import valid_name
 from reconciler.router import Router
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
+    from mcp.server.mcpserver.tools import Tool
+
     from reconciler.client import Wish
-    from reconciler.results import Result
+    from reconciler.results import Listing, Result
     from reconciler.settings import Settings
 
 DEFAULT_WAIT: Final = 20.0
@@ -44,35 +54,51 @@ INSTRUCTIONS: Final = (
 )
 
 Name = Annotated[str, Field(description="Name of the project: 1 to 63 of a-z, 0-9 and inner hyphens")]
-Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait until it is so")]
+Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait for that")]
 
 
 class Answer(BaseModel):
-    """How a project stands."""
+    """How a project stands. What is not known or empty is left out."""
 
     project: str
     status: Literal["success", "waiting_for_key", "waiting_for_secrets", "in_progress", "error"]
-    message: str = ""
+    message: str
     reason: str = ""
-    desired: str = "unknown"
-    actual: str = "unknown"
-    opencode_state: str = "stopped"
-    opencode_url: str | None = None
-    opencode_port: int | None = None
-    opencode_pid: int | None = None
-    mcp_tool_state: str = "stopped"
-    mcp_tool_url: str | None = None
-    mcp_tool_port: int | None = None
-    mcp_tool_pid: int | None = None
+    desired: str = ""
+    actual: str = ""
+    opencode_state: str = ""
+    opencode_url: str = ""
+    opencode_port: int = 0
+    opencode_pid: int = 0
+    mcp_tool_state: str = ""
+    mcp_tool_url: str = ""
+    mcp_tool_port: int = 0
+    mcp_tool_pid: int = 0
     sandbox: str = ""
+    token_file: str = ""
     git_url: str = ""
-    last_health_check: str | None = None
-    public_key: str | None = None
-    public_key_path: str | None = None
+    last_health_check: str = ""
+    public_key: str = ""
+    public_key_path: str = ""
     warning: str = ""
     generation: int = 0
     observed_generation: int = 0
     converged: bool = False
+
+
+class FullAnswer(Answer):
+    """How a project stands, in full."""
+
+    git_ref: str = ""
+    ready: str = ""
+    reconciling: str = ""
+    stalled: str = ""
+    opencode_restarts: int = 0
+    opencode_last_exit: str = ""
+    mcp_tool_restarts: int = 0
+    mcp_tool_last_exit: str = ""
+    planned: list[str] = []
+    observed: str = ""
 
 
 class Line(BaseModel):
@@ -83,15 +109,16 @@ class Line(BaseModel):
     actual: str
     reason: str
     message: str = ""
-    opencode_url: str | None = None
-    opencode_pid: int | None = None
-    mcp_tool_url: str | None = None
-    mcp_tool_pid: int | None = None
+    opencode_url: str = ""
+    opencode_pid: int = 0
+    mcp_tool_url: str = ""
+    mcp_tool_pid: int = 0
 
 
 class Lines(BaseModel):
     """All projects."""
 
+    message: str
     projects: list[Line]
     controller_running: bool
     warning: str = ""
@@ -104,12 +131,39 @@ class Sure(BaseModel):
 
 
 async def ask_before_destroy(project_name: str, confirm: str, ctx: Context[Any, Any]) -> Sure | Elicit[Sure]:
-    """Ask the person where the client can; else the model's own `confirm` has to do."""
+    """Ask the person where the client offers it; else the model's own `confirm` has to do."""
     offered = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
     # A capability that names neither kind means forms; one that names only urls cannot ask this.
     if offered is None or (offered.form is None and offered.url is not None):
         return Sure(project_name=confirm)
-    return Elicit(f"Destroy {project_name}? Its sandbox is moved to the trash. Give its name to go on.", Sure)
+    return Elicit(f"Destroy {_shown(project_name)}? Its sandbox is moved to the trash. Give its name to go on.", Sure)
+
+
+def _confirmed(project_name: str, sure: ElicitationResult[Sure], confirm: str) -> str:
+    """The name that confirms a destroy, as the person or, where nobody could be asked, the model gives it.
+
+    A client without a person at it may offer to ask and then cancel: that is no answer, a `decline` is one.
+
+    Raises:
+        ToolError: the person said no, or there was nobody to ask and `confirm` is not the name.
+    """
+    if isinstance(sure, AcceptedElicitation):
+        return sure.data.project_name
+    name = _shown(project_name)
+    theirs = f"opencode-manager destroy {name}"
+    if isinstance(sure, DeclinedElicitation):
+        raise ToolError(
+            f"cannot destroy {name}: the user was asked and said no; the user alone still can, with: {theirs}"
+        )
+    if confirm != project_name:
+        raise ToolError(
+            f"cannot destroy {name}: nobody could be asked; give its name in confirm, or let the user run: {theirs}"
+        )
+    return confirm
+
+
+def _shown(project_name: str) -> str:
+    return project_name if valid_name(project_name) else "this"
 
 
 class Tools:
@@ -124,33 +178,36 @@ class Tools:
         project_name: Name,
         git_url: Annotated[str, Field(description="SSH git URL, like git@github.com:user/repo.git")],
         ctx: Context[Any, Any],
-        user_ssh_key: Annotated[str | None, Field(description="Path of a private key; never its text")] = None,
+        user_ssh_key: Annotated[str, Field(description="Path of a private key; never its text")] = "",
         wait_seconds: Wait = DEFAULT_WAIT,
     ) -> Annotated[CallToolResult, Answer]:
-        """Want a project running, and wait for it: clone, OpenCode server, MCP bridge. Safe to call again."""
+        """Start (create, run) a project: clone its git repository, run its OpenCode agent and its MCP bridge.
+
+        Safe to call again. Once it runs, go on with opencode-session-create.
+        """
         return await self._ask(
             lambda: client.start(self._settings, project_name, git_url, user_ssh_key), wait_seconds, ctx
         )
 
-    async def status(self, project_name: Name) -> Annotated[CallToolResult, Answer]:
-        """How a project stands: wanted and actual, processes, ports, and the reason."""
+    async def status(self, project_name: Name) -> Annotated[CallToolResult, FullAnswer]:
+        """Status of a project: desired and actual state, processes, ports, what it waits for, and what to do next."""
         try:
             result, raw, stale = reader.look(self._settings, project_name)
         except UserError as error:
             raise ToolError(str(error)) from None
         text = render.render_status(raw) if raw else render.render_result(result)
-        return _answer(result, f"{text}\n\nWarning: {stale}" if raw and stale else text)
+        return answer(result, f"{text}\n\nWarning: {stale}" if raw and stale else text)
 
     async def stop(
         self, project_name: Name, ctx: Context[Any, Any], wait_seconds: Wait = DEFAULT_WAIT
     ) -> Annotated[CallToolResult, Answer]:
-        """Stop a project's processes; the sandbox is kept."""
+        """Stop a project: end its agent and bridge processes. The sandbox is kept; opencode_start starts it again."""
         return await self._ask(lambda: client.stop(self._settings, project_name), wait_seconds, ctx)
 
     async def restart(
         self, project_name: Name, ctx: Context[Any, Any], wait_seconds: Wait = DEFAULT_WAIT
     ) -> Annotated[CallToolResult, Answer]:
-        """Restart both processes of a project once."""
+        """Restart a project: its agent and its bridge, once."""
         return await self._ask(lambda: client.restart(self._settings, project_name), wait_seconds, ctx)
 
     async def destroy(
@@ -162,33 +219,20 @@ class Tools:
         discard_unpushed: Annotated[bool, Field(description="Even if unpushed work would be lost")] = False,
         wait_seconds: Wait = DEFAULT_WAIT,
     ) -> Annotated[CallToolResult, Answer]:
-        """DESTRUCTIVE: end a project and move its sandbox to the trash. Unpushed work blocks it, unless told not to."""
-        del confirm  # the resolver has read it
-        if not isinstance(sure, AcceptedElicitation):
-            raise ToolError(f"cannot destroy {project_name}: it was not confirmed")
+        """DESTRUCTIVE: destroy (delete) a project and move its sandbox to the trash. Unpushed work blocks it."""
+        confirmed = _confirmed(project_name, sure, confirm)
         return await self._ask(
-            lambda: client.destroy(
-                self._settings, project_name, confirm=sure.data.project_name, discard_unpushed=discard_unpushed
-            ),
+            lambda: client.destroy(self._settings, project_name, confirm=confirmed, discard_unpushed=discard_unpushed),
             wait_seconds,
             ctx,
         )
 
     async def list(self) -> Annotated[CallToolResult, Lines]:
-        """All projects, a line each."""
+        """List all projects with their states and addresses: the place to begin."""
         try:
-            listing = reader.list_projects(self._settings)
+            return listed(reader.list_projects(self._settings))
         except UserError as error:
             raise ToolError(str(error)) from None
-        lines = [
-            f"{one.project}: wanted {one.desired}, is {one.actual} ({one.reason})"
-            + (f", OpenCode {one.opencode_url} (PID {one.opencode_pid})" if one.opencode_pid else "")
-            + (f", MCP {one.mcp_tool_url}" if one.mcp_tool_pid else "")
-            + (f"\n  {one.message}" if one.message else "")
-            for one in listing.projects
-        ]
-        text = "\n".join(filter(None, (*(lines or ["There are no projects yet."]), listing.warning)))
-        return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=_plain(asdict(listing)))
 
     async def _ask(self, wish: Any, seconds: float, ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ANN401
         """Write the wish, then wait for it."""
@@ -202,20 +246,60 @@ class Tools:
             result = await client.wait(self._settings, written, seconds, progress, self._stopping)
         except UserError as error:
             raise ToolError(str(error)) from None
-        return _answer(result, render.render_result(result))
+        return answer(result, render.render_result(result))
 
 
-def _answer(result: Result, text: str) -> CallToolResult:
-    """A short text for the model, the whole for programs; an error is marked as one, with the same content."""
+def answer(result: Result, text: str) -> CallToolResult:
+    """An answer in both forms: half of the clients show their model the text, half the object, so each says it all.
+
+    Args:
+        result: how it stands.
+        text: the same for people; what comes next is added.
+    """
+    sentences = results.told(result)
+    said = " ".join(text.split()).casefold()
+    missing = "; ".join(one for one in sentences if " ".join(one.split()).casefold() not in said)
+    if missing:
+        text += "\n\n" + textwrap.fill(f"Next: {missing}", render.WIDTH, break_on_hyphens=False, break_long_words=False)
     return CallToolResult(
         content=[TextContent(type="text", text=text)],
-        structured_content=_plain(asdict(result)),
+        structured_content=fields(result),
         is_error=result.status == "error",
     )
 
 
+def fields(result: Result) -> dict[str, Any]:
+    """The answer as an object, with its whole message and without what is empty."""
+    return _plain(asdict(result) | {"message": "; ".join(results.told(result))})
+
+
+def listed(listing: Listing) -> CallToolResult:
+    """All projects in both forms."""
+    lines = [
+        f"{one.project}: desired {one.desired}, actual {one.actual} ({one.reason})"
+        + (f", OpenCode {one.opencode_url} (PID {one.opencode_pid})" if one.opencode_pid else "")
+        + (f", MCP {one.mcp_tool_url}" if one.mcp_tool_pid else "")
+        + (f"\n  {one.message}" if one.message else "")
+        for one in listing.projects
+    ]
+    found = lines_of(listing)
+    text = "\n".join(filter(None, (*lines, found["message"], listing.warning)))
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=found)
+
+
+def lines_of(listing: Listing) -> dict[str, Any]:
+    """All projects as an object, with what comes next."""
+    message = "opencode_status tells more of one; opencode-session-create begins work in one that runs"
+    if not listing.projects:
+        message = "there are no projects yet; opencode_start makes one from its git url"
+    found = {"message": message, **asdict(listing)}
+    return _plain(found) | {"projects": [_plain(one) for one in found["projects"]]}
+
+
 def _plain(data: dict[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+    """As JSON has it, without what is empty."""
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+    return {key: value for key, value in plain.items() if value is not None and value not in ("", [])}
 
 
 def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
@@ -246,7 +330,7 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     def projects() -> dict[str, Any]:
         """All projects, a line each."""
         try:
-            return asdict(reader.list_projects(settings))
+            return lines_of(reader.list_projects(settings))
         except UserError as error:
             raise ResourceNotFoundError(str(error)) from None
 
@@ -254,7 +338,7 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     def status(name: str) -> dict[str, Any]:
         """One project in full."""
         try:
-            return asdict(results.of_status(reader.raw_status(settings, name)))
+            return fields(results.in_full(reader.raw_status(settings, name)))
         except UserError as error:
             raise ResourceNotFoundError(str(error)) from None
 
@@ -269,5 +353,4 @@ def _tool(function: Any, name: str, title: str, **hints: bool) -> Tool:  # noqa:
         idempotent_hint=hints.get("idempotent", False),
         open_world_hint=hints.get("open_world", False),
     )
-    tool = Tool.from_function(function, name=name, title=title, annotations=annotations)
-    return discreet(tool, extra="forbid")  # a wish that is misspelt must not be half heard
+    return offered(function, name=name, annotations=annotations)

@@ -118,15 +118,15 @@ def test_log_lines_hide_secrets_in_tracebacks_too() -> None:
 @pytest.mark.parametrize(
     ("age", "status", "model", "joins"),
     [
-        (1, {}, None, True),
-        (600, {}, None, False),
-        (600, BUSY, None, True),
+        (1, {}, "", True),
+        (600, {}, "", False),
+        (600, BUSY, "", True),
         (1, {}, "good/one", True),
         (1, {}, "another/one", False),
     ],
 )
 def test_a_prompt_that_was_never_answered_can_be_sent_again(
-    age: float, status: dict[str, str], model: str | None, *, joins: bool
+    age: float, status: dict[str, str], model: str, *, joins: bool
 ) -> None:
     """While it is fresh or worked on, the same words for the same model join it: a caller may have lost the answer."""
     when = {"created": (time.time() - age) * 1000}
@@ -141,7 +141,7 @@ def test_what_answers_a_prompt_out_of_sight_names_it() -> None:
     """The answers after it are found, where those after the newest answer would be none."""
     sight = Sight(status={}, messages=[message(number, "assistant", parentID="msg_1") for number in range(3, 9)])
 
-    assert _joined(sight, "", None) == "msg_1"
+    assert _joined(sight, "", "") == "msg_1"
     assert len(sight.answers("msg_1")) == 6
 
 

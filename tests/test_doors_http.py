@@ -73,10 +73,11 @@ async def test_the_six_tools_tell_the_whole_story(served: tuple[World, int], mod
         assert lines[name]["mcp_tool_pid"] == started["mcp_tool_pid"]
         restarted = await call("restart", named | {"wait_seconds": PATIENCE})
         assert restarted["status"] == "success"
-        assert restarted["opencode_pid"] not in {None, started["opencode_pid"]}
-        assert restarted["mcp_tool_pid"] not in {None, started["mcp_tool_pid"]}
+        assert restarted["opencode_pid"] != started["opencode_pid"]
+        assert restarted["mcp_tool_pid"] != started["mcp_tool_pid"]
         stopped = await call("stop", named | {"wait_seconds": PATIENCE})
-        assert (stopped["status"], stopped["actual"], stopped["opencode_pid"]) == ("success", "stopped", None)
+        assert (stopped["status"], stopped["actual"]) == ("success", "stopped")
+        assert "opencode_pid" not in stopped
         await call("destroy", named | {"confirm": name, "wait_seconds": PATIENCE})
         assert name not in {line["project"] for line in (await call("list", {}))["projects"]}
     assert not world.home.sandbox(name).path.exists()

@@ -160,5 +160,5 @@ async def test_destroy_asks_the_person_on_stdio_too(world: World) -> None:
         async with Client(front_end(world), mode=mode, elicitation_callback=decline) as client:
             answer = await client.call_tool("opencode_destroy", {"project_name": "app"})
             assert answer.is_error
-            assert "it was not confirmed" in said(answer)
+            assert "the user was asked and said no" in said(answer)
     assert world.specs.joinpath("app.yaml").exists()

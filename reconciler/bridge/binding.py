@@ -1,7 +1,7 @@
 """How a tool becomes an MCP tool, for one project or for many.
 
 Belongs here: names on the wire, the project argument, errors made readable, secrets kept out of results.
-Does not belong here: what the tools do.
+Does not belong here: what the tools do, or what a caller means by an argument (`arguments`).
 
 A tool is an async function whose first parameter is the agent it works on. `bound` hides that parameter. For one
 project that is all; a router gets a `project` argument in its place:
@@ -15,20 +15,23 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool as McpTool
-from mcp_types import CallToolResult, ToolAnnotations
-from pydantic import ConfigDict, Field, create_model
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from reconciler.bridge import redact
+from reconciler.bridge.arguments import WrongArgumentsError, ignored, plain_schema, understand, wrong
 from reconciler.bridge.clone import CloneError
 from reconciler.bridge.opencode import AgentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from mcp.server.mcpserver import Context
 
     from reconciler.bridge.agent import Agent
 
@@ -78,32 +81,71 @@ def bound(tools: Iterable[Tool], resolve: Resolve, *, routed: bool = False) -> l
         routed: whether callers say which project they mean.
     """
     return [
-        discreet(
-            McpTool.from_function(
-                _bound(tool.function, resolve, routed=routed),
-                name=tool.name,
-                title=tool.title,
-                description=inspect.cleandoc(tool.function.__doc__ or ""),
-                annotations=tool.annotations,
-            )
+        offered(
+            _bound(tool.function, resolve, routed=routed),
+            name=tool.name,
+            description=tool.function.__doc__,
+            annotations=tool.annotations,
         )
         for tool in tools
     ]
 
 
-def discreet(tool: McpTool, *, extra: Literal["ignore", "forbid"] = "ignore") -> McpTool:
-    """The tool made not to repeat in a refusal what was sent.
+def offered(function: Function, *, name: str, annotations: ToolAnnotations, description: str | None = None) -> McpTool:
+    """A function as a tool: every tool of ours, at the one address and at a bridge, is made here.
 
     Args:
-        tool: as the SDK makes it.
-        extra: what becomes of an argument nobody knows. The agents' tools ignore it, as the original ones do.
+        function: what it does; its parameters are what the tool takes.
+        name: on the wire.
+        annotations: title and hints.
+        description: its docstring when not given.
     """
-    loose = tool.fn_metadata.arg_model
-    model = create_model(loose.__name__, __base__=loose)
-    model.model_config |= ConfigDict(extra=extra, hide_input_in_errors=True)
-    model.model_rebuild(force=True)
-    tool.fn_metadata.arg_model, tool.parameters = model, model.model_json_schema(by_alias=True)
+    tool = _Tool.from_function(
+        function,
+        name=name,
+        title=annotations.title,
+        description=inspect.cleandoc(description or function.__doc__ or ""),
+        annotations=annotations,
+    )
+    tool.parameters = plain_schema(tool.parameters)
+    # What a field is when it is left out says nothing about what is sent, and names need no titles.
+    drop = frozenset({"title", "default", "description"})
+    tool.fn_metadata.output_schema = plain_schema(tool.fn_metadata.output_schema, drop)
     return tool
+
+
+class _Tool(McpTool):
+    """A tool that understands what is meant by its arguments, and refuses others in our own words."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ANN401  as the base class has it
+        """Run it. Every failure is one sentence, without the library's own words in front.
+
+        Raises:
+            ToolError: the arguments are wrong, or the tool refused.
+            UnexpectedToolError: nobody foresaw it; the log has the rest.
+        """
+        fields = {field.alias or name: field for name, field in self.fn_metadata.arg_model.model_fields.items()}
+        try:
+            meant = understand(self.name, fields, arguments)
+            result = await super().run(meant.arguments, context, convert_result)
+        except WrongArgumentsError as error:
+            raise ToolError(str(error)) from None
+        except UnexpectedToolError as error:
+            raise UnexpectedToolError(f"cannot finish {self.name}: an error of ours; the log has it") from error
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(wrong(self.name, error.__cause__)) from None
+            text = str(error).removeprefix(f"Error executing tool {self.name}: ")
+            raise ToolError(text if text.startswith("cannot ") else f"cannot finish {self.name}: {text}") from None
+        if meant.ignored and isinstance(result, CallToolResult):
+            _remark(result, ignored(self.name, meant.ignored, fields))
+        return result
+
+
+def _remark(result: CallToolResult, sentence: str) -> None:
+    """Add a sentence to both forms of an answer: clients show their model one of them."""
+    result.content = [*result.content, TextContent(type="text", text=sentence)]
+    result.structured_content = {**(result.structured_content or {}), "ignored": sentence}
 
 
 def _bound(function: Function, resolve: Resolve, *, routed: bool) -> Function:

@@ -21,7 +21,7 @@ def _checked(prefix: str, what: str, source: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         if pattern.fullmatch(value):
             return value
-        raise ValueError(f"cannot take this as the id of a {what}: it looks like {prefix}_...; {source} has them")
+        raise ValueError(f"must be the id of a {what}, which looks like {prefix}_...; {source} has them")
 
     return check
 

@@ -9,23 +9,24 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mcp_types import CallToolResult, TextContent
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 from pydantic.alias_generators import to_camel
 
 TEXT_CHARS: Final = 60_000
 """Of one answer's text."""
 
 
-def _without_titles(schema: dict[str, Any]) -> None:
-    """Titles made from names say nothing twice, in a tenth of the bytes of every list of tools."""
-    for field in schema.get("properties", {}).values():
-        field.pop("title", None)
-
-
 class Result(BaseModel):
-    """Snake case here, camel case on the wire."""
+    """Snake case here, camel case on the wire; what may be left out and is empty, is."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, json_schema_extra=_without_titles)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped: dict[str, Any] = handler(self)
+        fields = type(self).model_fields.items()
+        optional = {name for key, one in fields if not one.is_required() for name in (key, one.alias)}
+        return {key: value for key, value in dumped.items() if key not in optional or value not in ("", [])}
 
 
 class Health(Result):
@@ -33,8 +34,8 @@ class Health(Result):
 
     project: str
     healthy: bool
-    version: str
-    detail: str
+    version: str = ""
+    detail: str = ""
 
 
 class Session(Result):
@@ -44,7 +45,8 @@ class Session(Result):
     title: str
     status: str
     updated: str
-    parent_id: str | None = None
+    parent_id: str = ""
+    note: str = ""
 
 
 class Sessions(Result):
@@ -75,9 +77,9 @@ class Answer(Result):
     session_id: str
     state: str
     """done, running, waiting_permission, waiting_question, retry or error."""
-    text: str
-    message_id: str | None
-    detail: str
+    text: str = ""
+    message_id: str = ""
+    detail: str = ""
     queued: bool = False
     waiting: list[Waiting] = []
 
@@ -106,7 +108,7 @@ class Activity(Result):
 
     session_id: str
     status: str
-    detail: str
+    detail: str = ""
 
 
 class Statuses(Result):
@@ -114,6 +116,7 @@ class Statuses(Result):
 
     active: list[Activity]
     waiting: int
+    note: str = ""
 
 
 class Change(Result):
@@ -145,6 +148,7 @@ class Todos(Result):
     """The agent's own list."""
 
     todos: list[Todo]
+    note: str = ""
 
 
 class Paths(Result):
@@ -199,7 +203,7 @@ class Providers(Result):
     """Providers and their models, as `provider/model`."""
 
     providers: list[Provider]
-    default: str
+    default: str = ""
     note: str = ""
 
 
@@ -215,6 +219,7 @@ class Permissions(Result):
     """Permissions that are asked for."""
 
     permissions: list[Permission]
+    note: str = ""
 
 
 class Question(Result):
@@ -235,11 +240,16 @@ class Questions(Result):
     """Questions that are asked."""
 
     requests: list[Asked]
+    note: str = ""
 
 
 def said(text: str, result: Result) -> CallToolResult:
-    """A tool's result: a short text for the model, and the same as an object."""
+    """A tool's result: a short text for the model, and the same as an object.
+
+    Half of the clients show one of them, half the other, so a note stands in both.
+    """
     structured = result.model_dump(by_alias=True, mode="json")
+    text = "\n".join(filter(None, (text, structured.get("note"))))
     return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structured)
 
 

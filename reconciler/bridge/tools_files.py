@@ -29,14 +29,14 @@ _PATCH: Final = 20_000
 
 async def find_files(
     agent: Agent,
-    query: Annotated[str, Field(max_length=300, description="Part of a name or path, matched fuzzily")],
+    query: Annotated[str, Field(max_length=300, description="Part of a name or path, matched fuzzily")] = "",
     limit: Annotated[int, Field(ge=1, le=200)] = 100,
 ) -> Annotated[CallToolResult, Paths]:
     """Find files and folders of the repository by name, the best match first."""
     found = await agent.opencode.get("/find/file", query=query, limit=limit)
     paths = [str(path)[:1000] for path in found[:limit]]
     note = f"only the best {limit} are shown" if len(paths) == limit else ""
-    return said("\n".join([*paths, note]).strip() or "Nothing matches.", Paths(paths=paths, note=note))
+    return said("\n".join(paths), Paths(paths=paths, note=note if paths else "nothing matches"))
 
 
 async def search_content(
@@ -45,11 +45,11 @@ async def search_content(
     ignore_case: bool = False,
     limit: Annotated[int, Field(ge=1, le=500)] = 100,
 ) -> Annotated[CallToolResult, FoundLines]:
-    """Search the contents of the repository's text files, new ones included and ignored ones not."""
+    """Search (grep) the contents of the repository's text files, new ones included and ignored ones not."""
     found = await clone.search(agent.repo, pattern, limit, ignore_case=ignore_case)
     hits = [FoundLine(path=one.path, line=one.line, text=one.text) for one in found.hits]
     lines = [f"{one.path}:{one.line}: {one.text}" for one in hits]
-    return said("\n".join([*lines, found.cut]).strip() or "Nothing matches.", FoundLines(hits=hits, note=found.cut))
+    return said("\n".join(lines), FoundLines(hits=hits, note=found.cut or ("" if hits else "nothing matches")))
 
 
 async def file_content(
@@ -71,11 +71,11 @@ async def file_content(
         size=part.size,
         note=note,
     )
-    return said(part.text + (f"\n[{note}]" if note else ""), result)
+    return said(part.text, result)
 
 
 async def vcs_diff(agent: Agent) -> Annotated[CallToolResult, Diff]:
-    """What is changed in the working tree and not committed, as a patch: new files included."""
+    """Diff of the working tree (git diff): everything changed and not committed, as a patch, new files included."""
     try:
         return diff_of(await agent.opencode.get("/vcs/diff", mode="git"))
     except TooLarge:
@@ -103,14 +103,14 @@ def diff_of(raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:
     ]
     note += f"there is no patch of {', '.join(bare[:10])}, too large; " if bare else ""
     note += "the patch is cut: read the files with opencode-file-content; " if cut else ""
-    result = Diff(files=files, patch=patch, note=note.rstrip("; "))
-    lines = [f"{one.status} {one.file} +{one.additions} -{one.deletions}" for one in files] or ["Nothing is changed."]
-    return said("\n".join([*lines, patch, result.note]).strip(), result)
+    result = Diff(files=files, patch=patch, note=note.rstrip("; ") or ("" if files else "nothing is changed"))
+    lines = [f"{one.status} {one.file} +{one.additions} -{one.deletions}" for one in files]
+    return said("\n".join([*lines, patch]).strip(), result)
 
 
 TOOLS: Final = (
     Tool(name="opencode-find-files", title="Find files", function=find_files, read_only=True),
     Tool(name="opencode-search-content", title="Search in files", function=search_content, read_only=True),
     Tool(name="opencode-file-content", title="Read a file", function=file_content, read_only=True),
-    Tool(name="opencode-vcs-diff", title="What is changed", function=vcs_diff, read_only=True),
+    Tool(name="opencode-vcs-diff", title="Diff of a project", function=vcs_diff, read_only=True),
 )

@@ -23,35 +23,37 @@ _REPLIED: Final = {
     "always": "allowed, and from now on too for what matches",
     "reject": "refused",
 }
+_GO_ON: Final = "wait on with opencode-session-message, no content"
+_NOT_TAKEN: Final = "the reply was not taken; opencode-{}-list shows what waits"
 
 
 async def permission_list(agent: Agent) -> Annotated[CallToolResult, Permissions]:
-    """What the agent asks permission for. It waits until each is answered with opencode-permission-reply."""
+    """List what the agent asks permission (approval) for. It waits until opencode-permission-reply answers each."""
     permissions = [_permission(one) for one in await agent.opencode.get("/permission")]
     lines = [f"[{one.request_id}] {one.session_id} {one.description} {one.command}".strip() for one in permissions]
-    return said("\n".join(lines) or "Nothing waits for a permission.", Permissions(permissions=permissions))
+    note = "answer with opencode-permission-reply" if permissions else "nothing waits for a permission"
+    return said("\n".join(lines), Permissions(permissions=permissions, note=note))
 
 
 async def permission_reply(
     agent: Agent,
     request_id: PermissionId,
     reply: Literal["once", "always", "reject"],
-    message: Annotated[
-        str | None, Field(max_length=2000, description="With reject: what the agent should do instead")
-    ] = None,
+    message: Annotated[str, Field(max_length=2000, description="With reject: what the agent should do instead")] = "",
 ) -> Annotated[CallToolResult, Done]:
-    """Allow or refuse what the agent asks permission for. Then wait on with opencode-session-message, no content."""
+    """Allow (approve) or reject what the agent asks permission for. Then opencode-session-message without content."""
     body = {"reply": reply} | ({"message": message} if message else {})
     done = bool(await agent.opencode.post(f"/permission/{request_id}/reply", body))
-    detail = _REPLIED[reply] if done else "the reply was not taken; opencode-permission-list shows what waits"
+    detail = f"{_REPLIED[reply]}; {_GO_ON}" if done else _NOT_TAKEN.format("permission")
     return said(detail, Done(done=done, detail=detail))
 
 
 async def question_list(agent: Agent) -> Annotated[CallToolResult, Questions]:
-    """What the agent asks. It waits until each request is answered with opencode-question-reply."""
+    """List the questions that the agent asks. It waits until opencode-question-reply answers each request."""
     requests = [_asked(one) for one in await agent.opencode.get("/question")]
     lines = [f"[{one.request_id}] {one.session_id} {one.description}" for one in requests]
-    return said("\n".join(lines) or "Nothing is asked.", Questions(requests=requests))
+    note = "answer with opencode-question-reply" if requests else "nothing is asked"
+    return said("\n".join(lines), Questions(requests=requests, note=note))
 
 
 async def question_reply(
@@ -65,18 +67,19 @@ async def question_reply(
         ),
     ],
 ) -> Annotated[CallToolResult, Done]:
-    """Answer the agent's questions. Then wait on with opencode-session-message, no content."""
+    """Answer the agent's questions. Then opencode-session-message without content."""
     asked = next((one for one in await agent.opencode.get("/question") if one.get("id") == request_id), None)
     if asked is None:
         raise ToolError("cannot answer: this request does not wait any more; opencode-question-list shows what does")
     if not answers:
         done = bool(await agent.opencode.post(f"/question/{request_id}/reject"))
-        return said("refused to answer", Done(done=done, detail="refused to answer"))
+        detail = f"refused to answer; {_GO_ON}" if done else _NOT_TAKEN.format("question")
+        return said(detail, Done(done=done, detail=detail))
     wanted = len(asked.get("questions") or ())
     if len(answers) != wanted:
         raise ToolError(f"cannot answer: give a list of answers for each of the {wanted} questions, in order")
     done = bool(await agent.opencode.post(f"/question/{request_id}/reply", {"answers": answers}))
-    detail = "answered" if done else "the answer was not taken; opencode-question-list shows what waits"
+    detail = f"answered; {_GO_ON}" if done else _NOT_TAKEN.format("question")
     return said(detail, Done(done=done, detail=detail))
 
 
@@ -110,9 +113,9 @@ def _asked(raw: dict[str, Any]) -> Asked:
 
 
 TOOLS: Final = (
-    Tool(name="opencode-permission-list", title="Permissions asked for", function=permission_list, read_only=True),
+    Tool(name="opencode-permission-list", title="List permissions asked for", function=permission_list, read_only=True),
     # What it allows may change or remove anything.
     Tool(name="opencode-permission-reply", title="Answer a permission", function=permission_reply, destructive=True),
-    Tool(name="opencode-question-list", title="Questions asked", function=question_list, read_only=True),
+    Tool(name="opencode-question-list", title="List questions asked", function=question_list, read_only=True),
     Tool(name="opencode-question-reply", title="Answer a question", function=question_reply),
 )

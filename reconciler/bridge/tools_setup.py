@@ -23,7 +23,7 @@ _PROVIDERS: Final = 50
 
 
 async def server_health(agent: Agent) -> Annotated[CallToolResult, Health]:
-    """Whether the coding agent of this project runs and can work."""
+    """Health of a project's agent: whether its OpenCode server answers and can work, and its version."""
     version, detail = "", ""
     try:
         version = str((await agent.opencode.get("/global/health")).get("version") or "")
@@ -36,7 +36,7 @@ async def server_health(agent: Agent) -> Annotated[CallToolResult, Health]:
 
 
 async def config_get(agent: Agent) -> Annotated[CallToolResult, Document]:
-    """The agent's configuration as it is in force, without secrets."""
+    """Configuration (settings) of a project's agent as it is in force, without secrets."""
     document = redact.document(await agent.opencode.get("/config"))
     note = ""
     if len(json.dumps(document)) > TEXT_CHARS:
@@ -45,11 +45,11 @@ async def config_get(agent: Agent) -> Annotated[CallToolResult, Document]:
         document = {key: value for key, value in document.items() if key not in left_out}
         note = f"too large, left out: {', '.join(left_out)}"
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return said(f"{text}\n{note}".strip(), Document(document=document, note=note))
+    return said(text, Document(document=document, note=note))
 
 
 async def providers_list(agent: Agent) -> Annotated[CallToolResult, Providers]:
-    """The providers and models that the agent can use."""
+    """List the providers and models that a project's agent can use."""
     raw = await agent.opencode.get("/config/providers")
     listed = raw.get("providers") or []
     providers = [
@@ -63,14 +63,14 @@ async def providers_list(agent: Agent) -> Annotated[CallToolResult, Providers]:
     cut = len(listed) > _PROVIDERS or any(len(one.get("models") or {}) > _MODELS for one in listed)
     note = f"at most {_PROVIDERS} providers and {_MODELS} models of each are listed" if cut else ""
     default = str((await agent.opencode.get("/config")).get("model") or "")
-    lines = [f"{one.name}: {', '.join(one.models)}" for one in providers] or ["No provider is set up."]
-    lines.append(f"Default: {default}" if default else "")
-    result = Providers(providers=providers, default=default, note=note)
-    return said("\n".join(line for line in [*lines, note] if line), result)
+    note = note if providers else "no provider is set up"
+    lines = [f"{one.name}: {', '.join(one.models)}" for one in providers]
+    lines += [f"Default: {default}"] if default else []
+    return said("\n".join(lines), Providers(providers=providers, default=default, note=note))
 
 
 TOOLS: Final = (
-    Tool(name="opencode-server-health", title="Health of the agent", function=server_health, read_only=True),
-    Tool(name="opencode-config-get", title="Configuration", function=config_get, read_only=True),
-    Tool(name="opencode-providers-list", title="Models", function=providers_list, read_only=True),
+    Tool(name="opencode-server-health", title="Health of a server", function=server_health, read_only=True),
+    Tool(name="opencode-config-get", title="Configuration of a server", function=config_get, read_only=True),
+    Tool(name="opencode-providers-list", title="List models of a server", function=providers_list, read_only=True),
 )

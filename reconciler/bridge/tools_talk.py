@@ -42,10 +42,10 @@ async def session_message(  # noqa: PLR0913, PLR0917  the parameters of the tool
         Field(description="What to tell the agent. Leave it out to wait on for what it is doing", max_length=200_000),
     ] = "",
     wait_seconds: Annotated[float, Field(ge=0, le=300, description="Answer after this long at the latest")] = 50.0,
-    model: Model = None,
-    agent_name: AgentName = None,
+    model: Model = "",
+    agent_name: AgentName = "",
 ) -> Annotated[CallToolResult, Answer]:
-    """Tell the coding agent something and wait for its answer, at most waitSeconds.
+    """Send the coding agent a message (prompt) in a session and wait for its answer, at most waitSeconds.
 
     The answer's `state` is `done`; `running` (call again without content to wait on; nothing is lost);
     `waiting_permission` or `waiting_question` (reply with opencode-permission-reply or opencode-question-reply, then
@@ -81,7 +81,7 @@ def _extend(limit: asyncio.Timeout) -> None:
     limit.reschedule(max(limit.when() or 0, asyncio.get_running_loop().time() + talk.LATE))
 
 
-def _joined(before: Sight, content: str, model: str | None) -> str | None:
+def _joined(before: Sight, content: str, model: str) -> str | None:
     """The id of the prompt to wait for instead of sending a new one.
 
     Raises:
@@ -114,7 +114,7 @@ def _say(agent: Agent, session_id: str, ended: talk.Turn, *, queued: bool) -> Ca
         session_id=session_id,
         state=ended.state,
         text=text,
-        message_id=ended.message_id,
+        message_id=ended.message_id or "",
         detail=detail,
         queued=queued,
         waiting=[Waiting(request_id=one, session_id=session_id, description=what) for one, what in ended.waiting],
@@ -127,7 +127,7 @@ def _say(agent: Agent, session_id: str, ended: talk.Turn, *, queued: bool) -> Ca
 TOOLS: Final = (
     Tool(
         name="opencode-session-message",
-        title="Talk to the agent",
+        title="Send a message to a session",
         function=session_message,
         destructive=True,
         open_world=True,
