@@ -77,7 +77,7 @@ class Answer(Result):
     session_id: str
     state: str
     """done, running, waiting_permission, waiting_question, retry or error."""
-    text: str = ""
+    text: str
     message_id: str = ""
     detail: str = ""
     queued: bool = False

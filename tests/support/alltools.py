@@ -1,0 +1,50 @@
+"""Every tool of both endpoints, in memory: the one address's 27 and a bridge's 21, over a real MCP client.
+
+Belongs here: making the two servers without a process. Does not belong here: what stands behind them; nothing does: a
+call that gets past its arguments is refused, and that is how a test sees that it got there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from mcp import Client
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import TextContent
+
+from reconciler.bridge.binding import bound
+from reconciler.bridge.server import TOOLS
+from reconciler.tools import make_server
+
+if TYPE_CHECKING:
+    from mcp_types import CallToolResult, Tool
+
+    from reconciler.bridge.agent import Agent
+    from reconciler.settings import Settings
+
+REACHED = "cannot go on: this is as far as a call gets here"
+ENDPOINTS = ("address", "bridge")
+
+
+async def _nobody(_project: str) -> Agent:
+    raise ToolError(REACHED)
+
+
+def make_endpoint(name: str, settings: Settings) -> MCPServer[Any]:
+    """One of the two."""
+    if name == "address":
+        return make_server(settings, asyncio.Event())
+    return MCPServer("bridge", log_level="WARNING", tools=bound(TOOLS, _nobody))
+
+
+async def tools_of(server: MCPServer[Any]) -> list[Tool]:
+    """What an endpoint lists."""
+    async with Client(server) as client:
+        return (await client.list_tools()).tools
+
+
+def text_of(result: CallToolResult) -> str:
+    """The text for the model."""
+    return "\n".join(one.text for one in result.content if isinstance(one, TextContent))
