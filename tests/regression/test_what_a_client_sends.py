@@ -8,7 +8,8 @@ import jsonschema
 import pytest
 from mcp import Client
 
-from tests.support.alltools import ENDPOINTS, make_endpoint, text_of, tools_of
+from tests.support.alltools import ENDPOINTS, make_endpoint, tools_of
+from tests.support.bothforms import text_of
 from tests.support.fakecontroller import make_settings
 
 if TYPE_CHECKING:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from mcp import Client
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import TextContent
 
 from reconciler.bridge.binding import bound
 from reconciler.bridge.server import TOOLS
 from reconciler.tools import make_server
 
 if TYPE_CHECKING:
-    from mcp_types import CallToolResult, Tool
+    from mcp_types import Tool
 
     from reconciler.bridge.agent import Agent
     from reconciler.settings import Settings
@@ -43,8 +42,3 @@ async def tools_of(server: MCPServer[Any]) -> list[Tool]:
     """What an endpoint lists."""
     async with Client(server) as client:
         return (await client.list_tools()).tools
-
-
-def text_of(result: CallToolResult) -> str:
-    """The text for the model."""
-    return "\n".join(one.text for one in result.content if isinstance(one, TextContent))

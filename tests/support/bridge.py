@@ -21,6 +21,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import TextContent
 
+from tests.support.bothforms import check_both_forms
 from tests.support.opencode import PASSWORD, free_port
 
 if TYPE_CHECKING:
@@ -117,10 +118,14 @@ def running(agent_url: str, repo: Path, log: Path) -> Iterator[Bridge]:
 
 
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    """What the tool returns, as an object; the tool's name without `opencode-`. Fails the test on a tool's error."""
+    """What the tool returns, as an object; the tool's name without `opencode-`. Fails the test on a tool's error.
+
+    Whatever is called, its answer must say what to do in both forms.
+    """
     result = await client.call_tool(f"opencode-{tool}", arguments)
     assert not result.is_error, said(result.content)
     assert result.structured_content is not None
+    check_both_forms(result)
     return dict(result.structured_content)
 
 

@@ -17,6 +17,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from reconciler import published
+from tests.support.bothforms import check_both_forms
 from tests.support.world import PATIENCE, a_world
 
 if TYPE_CHECKING:
@@ -105,8 +106,9 @@ def said(answer: CallToolResult) -> str:
 
 
 def fields(answer: CallToolResult) -> dict[str, Any]:
-    """The part for programs."""
+    """The part for programs. Whatever was called, its answer must say what to do in both forms."""
     assert answer.structured_content is not None, said(answer)
+    check_both_forms(answer)
     return dict(answer.structured_content)
 
 
