@@ -21,7 +21,6 @@ from reconciler.results import START_CONTROLLER, Result
 from reconciler.settings import UserError
 from reconciler.spec import SpecError
 from reconciler.specfiles import Accepted, Rejected
-from reconciler.specyaml import SpecFileError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -79,10 +78,7 @@ def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: st
         if git_url is None:
             index = published.read(settings.home)
             raise UserError(f"{reader.unknown(index, settings, name, 'start')}; to make it, give its git url")
-        try:
-            written = specwrites.create(folder, settings.home, name, specwrites.new_text(url, ssh_key))
-        except SpecFileError:  # what is left of what a text may not have
-            raise UserError(f"cannot start {name}: its git url or path of a key has invisible characters") from None
+        written = specwrites.create(folder, settings.home, name, specwrites.new_text(url, ssh_key))
         return _wish(name, folder, written)
     found = _read(settings, folder, name, "start")
     if git_url is not None and url != found.spec.git.url:

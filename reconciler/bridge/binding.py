@@ -136,6 +136,8 @@ class _Tool(McpTool):
             if isinstance(error.__cause__, ValidationError):
                 raise ToolError(wrong(self.name, error.__cause__)) from None
             text = str(error).removeprefix(f"Error executing tool {self.name}: ")
+            if text.startswith("Resolver "):  # the library's: a client said yes and left the form empty
+                text = "the user's answer does not hold what was asked for; ask again"
             raise ToolError(text if text.startswith("cannot ") else f"cannot finish {self.name}: {text}") from None
         if meant.ignored and isinstance(result, CallToolResult):
             _remark(result, ignored(self.name, meant.ignored, fields))
