@@ -120,7 +120,7 @@ async def session_abort(agent: Agent, session_id: SessionId) -> Annotated[CallTo
 
 
 async def session_status(agent: Agent) -> Annotated[CallToolResult, Statuses]:
-    """Which sessions of a project are busy or retrying, and how many requests wait for a person. Idle ones are out."""
+    """Status of all sessions of a project: which are busy or retrying, and how many requests wait for a person."""
     raw = await agent.opencode.get("/session/status")
     waiting = len(await agent.opencode.get("/permission")) + len(await agent.opencode.get("/question"))
     active = [
@@ -230,7 +230,12 @@ TOOLS: Final = (
     ),
     Tool(name="opencode-session-messages", title="Messages of a session", function=session_messages, read_only=True),
     Tool(name="opencode-session-abort", title="Abort a turn of a session", function=session_abort, idempotent=True),
-    Tool(name="opencode-session-status", title="Busy sessions of a project", function=session_status, read_only=True),
+    Tool(
+        name="opencode-session-status",
+        title="Status of all sessions of a project",
+        function=session_status,
+        read_only=True,
+    ),
     Tool(name="opencode-session-diff", title="Diff of a prompt", function=session_diff, read_only=True),
     Tool(name="opencode-session-todo", title="Todo list of a session", function=session_todo, read_only=True),
 )

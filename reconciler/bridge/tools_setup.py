@@ -71,6 +71,6 @@ async def providers_list(agent: Agent) -> Annotated[CallToolResult, Providers]:
 
 TOOLS: Final = (
     Tool(name="opencode-server-health", title="Health of a server", function=server_health, read_only=True),
-    Tool(name="opencode-config-get", title="Configuration of a server", function=config_get, read_only=True),
-    Tool(name="opencode-providers-list", title="List models of a server", function=providers_list, read_only=True),
+    Tool(name="opencode-config-get", title="Configuration of an agent", function=config_get, read_only=True),
+    Tool(name="opencode-providers-list", title="List models of an agent", function=providers_list, read_only=True),
 )

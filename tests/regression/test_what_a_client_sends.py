@@ -133,8 +133,8 @@ def camel(key: str) -> str:
 
 async def test_project_and_project_name_are_one(servers: dict[str, MCPServer[Any]]) -> None:
     """A model that mixes the two families is understood."""
-    for tool, key in (("opencode_status", "project"), ("opencode-session-list", "project_name")):
-        assert "cannot call" not in await said(servers, "address", tool, {key: "app"})
+    for tool, key, verb in (("opencode_status", "project", "show"), ("opencode-vcs-diff", "project_name", "reach")):
+        assert (await said(servers, "address", tool, {key: "app"})).startswith(f"cannot {verb} app: there ")
 
 
 async def test_one_argument_in_two_spellings_must_say_one_thing(servers: dict[str, MCPServer[Any]]) -> None:
