@@ -49,6 +49,8 @@ _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SHOWABLE: Final = re.compile(r"[A-Za-z_][\w.-]{0,63}")
 _TOLD: Final = 5
 """Problems told at once."""
+MOST: Final = 50
+"""Arguments of a call: no tool takes a fifth of it, and each unknown one costs a comparison with all of ours."""
 
 
 class WrongArgumentsError(ValueError):
@@ -73,8 +75,10 @@ def understand(tool: str, fields: Mapping[str, FieldInfo], given: Mapping[str, A
         given: what was sent.
 
     Raises:
-        WrongArgumentsError: a key is a misspelling, or an argument was given twice.
+        WrongArgumentsError: a key is a misspelling, an argument was given twice, or there are far too many.
     """
+    if len(given) > MOST:
+        raise WrongArgumentsError(f"cannot call {tool}: {len(given)} arguments are far more than it takes")
     spelled = _spellings(fields)
     meant: dict[str, Any] = {}
     unknown: list[str] = []

@@ -245,6 +245,13 @@ async def test_a_wrong_argument_is_told_in_one_sentence(
     assert await said(servers, "address", tool, arguments) == f"cannot call {tool}: {sentence}"
 
 
+async def test_a_flood_of_arguments_is_refused_at_once(servers: dict[str, MCPServer[Any]]) -> None:
+    """Comparing each with all of ours would hold up everybody else."""
+    answer = await said(servers, "address", "opencode_list", {f"argument{number}": 1 for number in range(10_000)})
+
+    assert answer == "cannot call opencode_list: 10000 arguments are far more than it takes"
+
+
 async def test_numbers_and_booleans_may_come_as_text(servers: dict[str, MCPServer[Any]]) -> None:
     """Many clients send them so."""
     for sent in (
