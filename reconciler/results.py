@@ -155,7 +155,7 @@ def in_full(status: Mapping[str, Any]) -> Result:
     )
 
 
-def told(result: Result) -> tuple[str, ...]:
+def sentences(result: Result) -> tuple[str, ...]:
     """How it stands and what comes next, sentence by sentence: what every form of an answer to a chat must say."""
     asked = (ADD_KEY, GOES_ON) if result.public_key else ()
     return tuple(filter(None, (result.message or _standing(result), *asked, _next(result))))

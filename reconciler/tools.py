@@ -256,9 +256,8 @@ def answer(result: Result, text: str) -> CallToolResult:
         result: how it stands.
         text: the same for people; what comes next is added.
     """
-    sentences = results.told(result)
     said = " ".join(text.split()).casefold()
-    missing = "; ".join(one for one in sentences if " ".join(one.split()).casefold() not in said)
+    missing = "; ".join(one for one in results.sentences(result) if " ".join(one.split()).casefold() not in said)
     if missing:
         text += "\n\n" + textwrap.fill(f"Next: {missing}", render.WIDTH, break_on_hyphens=False, break_long_words=False)
     return CallToolResult(
@@ -270,7 +269,7 @@ def answer(result: Result, text: str) -> CallToolResult:
 
 def fields(result: Result) -> dict[str, Any]:
     """The answer as an object, with its whole message and without what is empty."""
-    return _plain(asdict(result) | {"message": "; ".join(results.told(result))})
+    return _plain(asdict(result) | {"message": "; ".join(results.sentences(result))})
 
 
 def listed(listing: Listing) -> CallToolResult:

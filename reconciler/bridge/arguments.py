@@ -46,9 +46,9 @@ _MEANT: Final[Mapping[str, frozenset[str]]] = {
 """Other words for our names that are not near to them by spelling."""
 _NEAR: Final = 0.8
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_SHOWABLE: Final = re.compile(r"[A-Za-z_][\w.-]{0,63}")
-_TOLD: Final = 5
-"""Problems told at once."""
+_SHOWABLE: Final = re.compile(r"[A-Za-z_][\w.-]{0,39}")
+_PROBLEMS: Final = 5
+"""Reported at once."""
 MOST: Final = 50
 """Arguments of a call: no tool takes a fifth of it, and each unknown one costs a comparison with all of ours."""
 
@@ -99,15 +99,15 @@ def understand(tool: str, fields: Mapping[str, FieldInfo], given: Mapping[str, A
 def wrong(tool: str, error: ValidationError) -> str:
     """What is wrong with the arguments, in one sentence and without any value."""
     missing: list[str] = []
-    told: dict[str, str] = {}
+    demands: dict[str, str] = {}
     for item in error.errors(include_url=False, include_input=False):
         name = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in item["loc"])
         if item["type"] == "missing":
             missing.append(name)
         else:
-            told.setdefault(name, f"{name} {_demand(item['type'], item.get('ctx') or {})}")
+            demands.setdefault(name, f"{name} {_demand(item['type'], item.get('ctx') or {})}")
     parts = [f"{_listed(missing, 'and')} {'is' if len(missing) == 1 else 'are'} missing"] if missing else []
-    return f"cannot call {tool}: {'; '.join([*parts, *told.values()][:_TOLD])}"
+    return f"cannot call {tool}: {'; '.join([*parts, *demands.values()][:_PROBLEMS])}"
 
 
 def ignored(tool: str, keys: Iterable[str], fields: Iterable[str]) -> str:

@@ -131,7 +131,7 @@ class _Tool(McpTool):
         except WrongArgumentsError as error:
             raise ToolError(str(error)) from None
         except UnexpectedToolError as error:
-            raise UnexpectedToolError(f"cannot finish {self.name}: an error of ours; the log has it") from error
+            raise UnexpectedToolError(f"cannot finish {self.name}: internal error; see the log") from error
         except ToolError as error:
             if isinstance(error.__cause__, ValidationError):
                 raise ToolError(wrong(self.name, error.__cause__)) from None
