@@ -130,8 +130,7 @@ def judge(life: Life, score: Score, call: str, answer: CallToolResult) -> None:
     """An answer is a result or one clear sentence, and holds no secret."""
     text = said(answer)
     if answer.is_error:
-        clear = "cannot " in text or "validation error" in text
-        score.expect(clear and "Traceback" not in text, f"{call}: says {text[:300]!r}")
+        score.expect(text.startswith("cannot ") and "Traceback" not in text, f"{call}: says {text[:300]!r}")
         score.expect(len(text) < 2000, f"{call}: an error of {len(text)} characters")
     found = life.canaries.within(answer.model_dump_json().encode())
     score.expect(not found, f"{call}: says {found}")
@@ -171,6 +170,7 @@ async def test_refused_arguments_are_not_repeated(attacked: Life, score: Score) 
     """Text of a key sent as an argument that is refused comes back in no answer."""
     value = attacked.canaries.make("sent by mistake")
     known = {"project": "real", "project_name": "hostile", "sessionId": "ses_1", "waitSeconds": 0, "wait_seconds": 0}
+    refused = 0
     async with connect(attacked.world, attacked.port) as client:
         for tool in (await client.list_tools()).tools:
             schema = tool.input_schema
@@ -178,6 +178,8 @@ async def test_refused_arguments_are_not_repeated(attacked: Life, score: Score) 
             for arguments in every if score.full else every[-2:]:
                 answer = await client.call_tool(tool.name, arguments)
                 score.tried()
-                if "validation error" in said(answer):
+                if said(answer).startswith(f"cannot call {tool.name}: "):
+                    refused += 1
                     score.expect(value[:16] not in said(answer), f"{tool.name} repeats what was sent")
+    assert refused
     assert not score.violations
