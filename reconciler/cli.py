@@ -1,7 +1,7 @@
 """The command line: what there is to say, and which module answers.
 
 Belongs here: the grammar of `opencode-manager`, and the last catch of what went wrong. Does not belong here: what a
-command does (`commands`).
+command does (`commands`), or how help is laid out (`grammar`).
 
 Exit codes: 0 it is so; 1 an error, told in one sentence; 2 not so (yet): changes are planned, it is still in progress,
 or it waits for a person (also of `run --once`, unless every project is ready); 64 the command line makes no sense; 130
@@ -10,24 +10,29 @@ interrupted.
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import errno
 import importlib
+import os
 import sys
+from argparse import SUPPRESS
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
-from reconciler import __version__, settings
+from reconciler import __version__, ownership, settings, unforeseen
+from reconciler.grammar import Parser, Top
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
     from reconciler.settings import Settings
 
-USAGE: Final = 64
+    Add = Callable[..., argparse.ArgumentParser]
+
 INTERRUPTED: Final = 130
 CODES: Final = """\
-exit codes:
+Exit codes:
   0    it is so
   1    an error, told in one sentence
   2    not so (yet): changes are planned, it is in progress, or somebody has to act
@@ -43,101 +48,199 @@ _CURES: Final = {
     errno.EROFS: "use a place that can be written to",
 }
 """What to do about an error of the machine."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Usage errors have a code of their own: 2 means that something is not so yet."""
-        self.print_usage(sys.stderr)
-        self.exit(USAGE, f"cannot understand the command line: {message}; see {self.prog} --help\n")
+_PORT: Final = frozenset({settings.PORT_VARIABLE})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    options = parser().parse_args(arguments)
+    with contextlib.suppress(OSError):
+        _open_streams()
+    code = _guarded(lambda: _run(arguments))
+    # What is still to be printed is written here and not when the interpreter ends, which could only complain.
+    flushed = _guarded(_flush)
+    if flushed or code == INTERRUPTED:
+        _silence()
+    return code or flushed
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    top = parser()
     try:
-        module = importlib.import_module(f"reconciler.commands.{options.module}")
-        command: Callable[[Settings, argparse.Namespace], int] = getattr(module, options.function)
-        return command(settings.load(specs=options.specs), options)
+        options = top.parse_args(arguments)
+        if options.module == "help":
+            top.parse_args([*options.topic, "--help"])
+    except SystemExit as done:  # what argparse printed itself: help, the version, or what it does not understand
+        return int(done.code or 0)
+    wanted = settings.load(specs=options.specs, needed=options.needed)
+    if options.writes:
+        ownership.refuse_foreign_home(wanted)
+    module = importlib.import_module(f"reconciler.commands.{options.module}")
+    command: Callable[[Settings, argparse.Namespace], int] = getattr(module, options.function)
+    return command(wanted, options)
+
+
+def _guarded(function: Callable[[], int]) -> int:
+    """The exit code of a function, whatever goes wrong in it: a sentence instead of a traceback."""
+    try:
+        return function()
     except settings.UserError as error:
-        print(error, file=sys.stderr)
+        _complain(str(error))
         return 1
     except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D where something was asked
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
-        sys.stderr.close()
+        _silence()
         return 0
     except OSError as error:  # a full disk, a folder that may not be used
         where = f" with {error.filename}" if error.filename else ""
         cure = _CURES.get(error.errno or 0, "see what is wrong there")
-        print(f"cannot go on{where}: {(error.strerror or str(error)).lower()}; {cure}, then try again", file=sys.stderr)
+        _complain(f"cannot go on{where}: {(error.strerror or str(error)).lower()}; {cure}, then try again")
+        return 1
+    except Exception as error:  # noqa: BLE001  what nobody foresaw, in whatever command
+        _complain(unforeseen.sentence(error))
         return 1
 
 
-def parser() -> argparse.ArgumentParser:
+def _complain(sentence: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody can be told
+        print(sentence, file=sys.stderr, flush=True)
+
+
+def _flush() -> int:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    return 0
+
+
+def _open_streams() -> None:
+    """Have all three standard streams, as git does: what is opened first would get the number of a closed one."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(handle, True)
+    os.close(handle)
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  a number
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name that this terminal cannot show is no error
+
+
+def _silence() -> None:
+    """Write nothing more, nor when the interpreter ends: there is nobody to read it."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def parser() -> Top:
     """The whole grammar."""
-    top = _Parser(
+    top = Top(
         prog="opencode-manager",
         description="Keep an OpenCode coding agent ready in each of your projects.",
         epilog=CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     top.add_argument("--specs", type=Path, metavar="DIR", help="the specs folder (default: ./specs where there is one)")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}", help="print the version")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
 
-    def add(name: str, module: str, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
-        command.set_defaults(module=module, function=name.replace("-", "_"))
+    def add(
+        name: str, module: str, text: str, more: str = "", *, writes: bool = False, needed: frozenset[str] = frozenset()
+    ) -> argparse.ArgumentParser:
+        """A command: its name, its module, what it does (`more` in its own help alone), and which settings it needs."""
+        description = f"{text[:1].upper()}{text[1:]}.{' ' if more else ''}{more}"
+        command = commands.add_parser(name, description=description)
+        if module != "help":
+            top.list_command(name, text)
+        command.set_defaults(module=module, function=name.replace("-", "_"), writes=writes, needed=needed)
+        command.add_argument("--specs", type=Path, default=SUPPRESS, help=SUPPRESS)  # there too, for those who forgot
         return command
 
+    top.begin_group("Run it")
     _add_serving(add)
+    top.begin_group("Change a project")
     _add_control(add)
+    top.begin_group("See how it stands")
     _add_looking(add)
+    top.begin_group("Check specs")
     _add_offline(add)
+    add("help", "help", "show this, or how to use a command").add_argument("topic", nargs="*", metavar="COMMAND")
     return top
 
 
-def _add_serving(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    run = add("run", "serve", "run the controller: make every project as its spec says, and keep it so")
+def _add_serving(add: Add) -> None:
+    everything = settings.ALL_VARIABLES
+    run = add(
+        "run", "serve", "run the controller, which makes projects as their specs say", writes=True, needed=everything
+    )
     run.add_argument("--standby", action="store_true", help="wait for a running controller to end, then take over")
     run.add_argument(
         "--once",
         action="store_true",
-        help="end when every project is as wanted (exit code 0), or waits for a person (2)",
+        help="end when every project had its turn; exit code 0 if all are as wanted, else 2",
     )
     run.add_argument("--quiet", action="store_true", help="print nothing; the log is in opencode-controller/")
-    add("mcp", "mcp", "serve the MCP tools on stdin and stdout, for clients that start their servers")
-    snippet = add("mcp-config", "mcp", "print what to put into an MCP client's configuration")
+    add(
+        "mcp",
+        "mcp",
+        "serve the MCP tools on stdin and stdout",
+        "For clients that start their servers; starts a controller if none is running.",
+        writes=True,
+        needed=everything,
+    )
+    snippet = add("mcp-config", "mcp", "print the configuration for an MCP client", writes=True, needed=_PORT)
     clients = ["claude-code", "claude-desktop", "opencode", "codex", "cursor"]
     snippet.add_argument("--client", choices=clients, required=True)
 
 
-def _add_control(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    start = add("start", "control", "want a project running: write its spec and wait")
+def _add_control(add: Add) -> None:
+    start = add("start", "control", "start a project", "Writes its spec and waits until it is running.", writes=True)
     start.add_argument("name")
     start.add_argument("git_url", nargs="?", help="needed the first time")
     start.add_argument("--ssh-key", metavar="PATH", help="a private key of yours instead of a generated deploy key")
-    stop = add("stop", "control", "want a project stopped; everything is kept")
-    restart = add("restart", "control", "restart both services of a project once")
-    destroy = add("destroy", "control", "want a project gone: end it and move its sandbox to the trash")
+    stop = add(
+        "stop", "control", "stop a project and keep everything", "Waits until nothing of it is running.", writes=True
+    )
+    restart = add(
+        "restart",
+        "control",
+        "restart the agent and the bridge of a project",
+        "Waits until both are ready again.",
+        writes=True,
+    )
+    destroy = add(
+        "destroy",
+        "control",
+        "stop a project and move its sandbox to the trash",
+        "Refuses if work would be lost.",
+        writes=True,
+    )
     destroy.add_argument("--yes", action="store_true", help="do not ask")
     destroy.add_argument("--discard-unpushed", action="store_true", help="even if work would be lost")
     for command in (stop, restart, destroy):
         command.add_argument("name")
     for command in (start, stop, restart, destroy):
         command.add_argument("--wait", type=float, default=180.0, metavar="SECONDS", help="default: %(default).0f")
-    confirm = add("confirm-missing", "control", "confirm that spec files are missing on purpose, so that they stop")
+    confirm = add(
+        "confirm-missing",
+        "control",
+        "confirm that spec files are missing on purpose",
+        "Their projects are stopped then.",
+        writes=True,
+    )
     confirm.add_argument("names", nargs="*", metavar="name", help="default: every project held back for it")
-    secrets = add("secrets", "secrets", "set or make the secrets of a project, outside any chat; never prints them")
+    secrets = add(
+        "secrets", "secrets", "set the secrets of a project, outside any chat", "They are never printed.", writes=True
+    )
     secrets.add_argument("name")
     secrets.add_argument("--generate", action="store_true", help="make strong random ones without asking")
     secrets.add_argument("--rotate", action="store_true", help="new ones also in place of good ones")
 
 
-def _add_looking(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    listing = add("list", "look", "list all projects, wanted and actual side by side")
+def _add_looking(add: Add) -> None:
+    listing = add("list", "look", "list all projects, desired and actual side by side")
     status = add("status", "look", "show all projects, or one in full")
     status.add_argument("name", nargs="?")
     status.add_argument("--watch", action="store_true", help="show it again whenever it changes")
@@ -150,9 +253,15 @@ def _add_looking(add: Callable[[str, str, str], argparse.ArgumentParser]) -> Non
     logs.add_argument("-n", "--lines", type=int, default=100, help="default: %(default)s")
 
 
-def _add_offline(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
-    plan = add("plan", "offline", "show what the controller would do now (exit code 0: nothing, 2: changes, 1: error)")
+def _add_offline(add: Add) -> None:
+    plan = add(
+        "plan",
+        "offline",
+        "show what the controller would do now",
+        "Exit code 0: nothing, 2: changes, 1: error.",
+        needed=settings.ALL_VARIABLES,
+    )
     plan.add_argument("names", nargs="*", metavar="name")
-    validate = add("validate", "offline", "check spec files, for CI of a specs repository")
+    validate = add("validate", "offline", "check spec files, for the CI of a specs repository")
     validate.add_argument("paths", nargs="*", type=Path, metavar="FILE", help="default: all in the specs folder")
     add("schema", "offline", "print the JSON Schema of a spec file, for editors")

@@ -30,7 +30,7 @@ from reconciler.local.engine import LocalEngine
 from reconciler.loop import Loop
 from reconciler.plan import Hold
 from reconciler.reconcile import Project, Reconciler
-from reconciler.settings import PORT_VARIABLE, UserError, default_specs
+from reconciler.settings import HOME_VARIABLE, PORT_VARIABLE, UserError, absolute, default_specs
 from reconciler.spec import State
 from reconciler.tombstones import Tombstones
 
@@ -110,7 +110,8 @@ def _make_folder(folder: Path) -> None:
     try:
         files.private_folder(folder)
     except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
+        how = f"let this user use it, or set {HOME_VARIABLE} to another folder"
+        raise UserError(f"cannot make the folder {folder}: {(error.strerror or str(error)).lower()}; {how}") from None
 
 
 def _lead(settings: Settings, *, standby: bool, quiet: bool) -> Leadership:
@@ -216,6 +217,8 @@ def _no_http(settings: Settings, error: OSError | UserError) -> str:
 def _greet(settings: Settings, console: Console) -> None:
     mode = "development mode: secrets are made for you" if settings.development else "production mode"
     console.say(f"opencode-manager {__version__}: specs in {settings.specs}, home {settings.home.root} ({mode})")
+    for note in settings.notes:
+        console.say(f"note: {note}")
     console.say("Ctrl-C ends the controller; the agents go on.\n")
     if not specfiles.scan(settings.specs).files:
         console.say("There are no specs yet. Write one, or in another terminal: opencode-manager start NAME GIT_URL")
@@ -227,7 +230,7 @@ def _farewell(settings: Settings, console: Console, loop: Loop) -> None:
     if alive:
         console.say(f"Still running: {', '.join(sorted(alive))}.")
         program = sys.argv[0] if sys.argv[0].endswith("opencode-manager") else "opencode-manager"
-        if settings.specs != default_specs(settings.home, settings.environment).expanduser().absolute():
+        if settings.specs != absolute(default_specs(settings.home, settings.environment)):
             program += f" --specs {shlex.quote(str(settings.specs))}"
         console.say(f"To stop one: {program} stop NAME, which the next {program} run (or run --once) carries out.")
 

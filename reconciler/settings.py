@@ -7,13 +7,14 @@ Does not belong here: anything that opens, creates or reads one of those files.
 from __future__ import annotations
 
 import os
+import pwd
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 HOME_VARIABLE: Final = "OPENCODE_MANAGER_HOME"
 SPECS_VARIABLE: Final = "OPENCODE_MANAGER_SPECS"
@@ -171,45 +172,126 @@ class Settings:
     trash_days: float = 7.0
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The controller's own environment: PATH, HOME and locale reach the children through an allow-list."""
+    notes: tuple[str, ...] = ()
+    """What is odd in the environment and no reason to refuse anything: `run` says it once."""
 
 
-def load(*, specs: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Settings from the environment; `specs` (a flag) wins over it.
+ALL_VARIABLES: Final = frozenset(
+    {
+        PORT_VARIABLE,
+        AGENT_PORTS_VARIABLE,
+        BRIDGE_PORTS_VARIABLE,
+        START_TIMEOUT_VARIABLE,
+        LIVENESS_VARIABLE,
+        AGENT_STARTS_VARIABLE,
+        WEDGED_VARIABLE,
+    }
+)
+"""The variables with values that can be wrong."""
+_MODES: Final = {"development": True, "dev": True, "production": False, "prod": False, "": False}
+_DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""PATH where there is none, as systemd sets it: git, ssh and npm are found, by us and by them."""
+
+
+def load(
+    *,
+    specs: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    needed: Collection[str] = ALL_VARIABLES,
+) -> Settings:
+    """Settings from the environment.
+
+    Args:
+        specs: the specs folder named by a flag, which wins over the environment.
+        environment: the environment; None means that of this process.
+        needed: the variables that matter to the caller. A wrong value of any other gives way to its default.
 
     Raises:
-        UserError: a variable cannot be understood.
+        UserError: a needed variable cannot be understood, or there is no home folder.
     """
     env = dict(os.environ if environment is None else environment)
-    root = Path(env.get(HOME_VARIABLE) or Path.home() / ".memory").expanduser().absolute()
-    home = Home(root)
-    mode = env.get("ENVIRONMENT", "production").strip().lower()
-    if mode not in {"development", "dev", "production", "prod"}:
-        raise UserError(f"cannot use ENVIRONMENT={mode!r}: set it to development or production")
+    env["PATH"] = env.get("PATH") or _DEFAULT_PATH
+    home = Home(_root(env))
+    env["HOME"] = env.get("HOME") or _passwd_home() or "/"
+    mode = env.get("ENVIRONMENT", "").strip().lower()
+    usable = {key: value for key, value in env.items() if key in needed or key not in ALL_VARIABLES}
     return Settings(
         home=home,
-        specs=(specs or default_specs(home, env)).expanduser().absolute(),
-        development=mode.startswith("dev"),
-        http_port=_port(env.get(PORT_VARIABLE, "4099")),
-        agent_ports=_range(env, AGENT_PORTS_VARIABLE, "4100-4199"),
-        bridge_ports=_range(env, BRIDGE_PORTS_VARIABLE, "5100-5199"),
-        agent_starts=_count(env, AGENT_STARTS_VARIABLE, 2),
-        start_timeout=_seconds(env, START_TIMEOUT_VARIABLE, 60.0),
-        liveness=_seconds(env, LIVENESS_VARIABLE, 10.0),
-        wedged_after=_seconds(env, WEDGED_VARIABLE, 60.0),
+        specs=absolute(specs or default_specs(home, env)),
+        development=_MODES.get(mode, False),
+        http_port=_port(usable.get(PORT_VARIABLE) or "4099"),
+        agent_ports=_range(usable, AGENT_PORTS_VARIABLE, "4100-4199"),
+        bridge_ports=_range(usable, BRIDGE_PORTS_VARIABLE, "5100-5199"),
+        agent_starts=_count(usable, AGENT_STARTS_VARIABLE, 2),
+        start_timeout=_seconds(usable, START_TIMEOUT_VARIABLE, 60.0),
+        liveness=_seconds(usable, LIVENESS_VARIABLE, 10.0),
+        wedged_after=_seconds(usable, WEDGED_VARIABLE, 60.0),
         environment=env,
+        notes=() if mode in _MODES else (_odd_mode(env["ENVIRONMENT"]),),
     )
+
+
+def _odd_mode(value: str) -> str:
+    # Other programs use this variable too: their values are no mistake.
+    return f"ENVIRONMENT={value!r} is neither development nor production: it is taken as production"
+
+
+def _root(env: Mapping[str, str]) -> Path:
+    """The home folder of the manager."""
+    if given := env.get(HOME_VARIABLE):
+        return absolute(Path(given), HOME_VARIABLE)
+    home = env.get("HOME") or _passwd_home()
+    if not home:
+        raise UserError(
+            f"cannot find a home folder: HOME is not set, and user {os.getuid()} has no entry in the system's list of "
+            f"users; set HOME or {HOME_VARIABLE}"
+        )
+    if not os.path.isabs(home):  # noqa: PTH117  pathlib would need it to be a path first
+        raise UserError(f"cannot use HOME={home!r}: set it, or {HOME_VARIABLE}, to a path that begins with /")
+    return Path(home) / ".memory"
+
+
+def _passwd_home() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""
+
+
+def absolute(path: Path, what: str = "") -> Path:
+    """The path from the root on, with `~` replaced.
+
+    Args:
+        path: as a person gave it.
+        what: the variable that it comes from.
+
+    Raises:
+        UserError: there is no such user, or the current folder is gone.
+    """
+    what = f"{what}={str(path)!r}" if what else f"the folder {path}"
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise UserError(f"cannot use {what}: there is no such user; name it by a path that begins with /") from None
+    except FileNotFoundError:
+        raise UserError(
+            f"cannot use {what}: the current folder was deleted; name it by a path that begins with /, or change to "
+            "another folder"
+        ) from None
 
 
 def default_specs(home: Home, env: Mapping[str, str]) -> Path:
     """The specs folder when no flag names one: the variable, `./specs` where there is one, else one in the home."""
     if env.get(SPECS_VARIABLE):
         return Path(env[SPECS_VARIABLE])
-    here = Path.cwd() / "specs"
-    return here if here.is_dir() else home.root / "opencode-specs"
+    # os.path says False where pathlib raises: of a current folder that was deleted, or may not be read.
+    if os.path.isdir("specs"):  # noqa: PTH112
+        return Path.cwd() / "specs"
+    return home.root / "opencode-specs"
 
 
 def _port(text: str) -> int:
-    if text.isdecimal() and int(text) <= 65535:
+    if text.isdecimal() and len(text) <= 5 and int(text) <= 65535:
         return int(text)
     raise UserError(f"cannot use {PORT_VARIABLE}={text!r}: give a port number from 0 to 65535")
 
@@ -226,13 +308,13 @@ def _seconds(env: Mapping[str, str], variable: str, default: float) -> float:
 
 def _count(env: Mapping[str, str], variable: str, default: int) -> int:
     text = env.get(variable) or str(default)
-    if text.isdecimal() and 1 <= int(text) <= 100:
+    if text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= 100:
         return int(text)
     raise UserError(f"cannot use {variable}={text!r}: give a number from 1 to 100, like {default}")
 
 
 def _range(env: Mapping[str, str], variable: str, default: str) -> tuple[int, int]:
-    low, _, high = env.get(variable, default).partition("-")
-    if low.isdecimal() and high.isdecimal() and 1024 <= int(low) <= int(high) <= 65535:
+    low, _, high = (env.get(variable) or default).partition("-")
+    if low.isdecimal() and high.isdecimal() and len(low + high) <= 10 and 1024 <= int(low) <= int(high) <= 65535:
         return int(low), int(high)
     raise UserError(f"cannot use {variable}={env[variable]!r}: give two ports like {default}")

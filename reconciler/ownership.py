@@ -1,0 +1,56 @@
+"""Whose home it is: nothing is written into the home folder of another user, root's own tools included.
+
+Belongs here: refusing such a home in one sentence, before anything is created. Does not belong here: permissions of
+single files, which the system refuses by itself.
+
+Files that root leaves in a user's home are locks and records which that user can neither read nor replace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.settings import HOME_VARIABLE, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reconciler.settings import Settings
+
+
+def refuse_foreign_home(settings: Settings) -> None:
+    """Raise UserError if a folder of the home belongs to another user. A home that is not there yet is nobody's."""
+    environment = settings.environment
+    if not environment.get(HOME_VARIABLE) and not settings.home.root.parent.is_dir():
+        raise UserError(
+            f"cannot use {settings.home.root.parent} as the home folder: there is no such folder; "
+            f"make it, or set {HOME_VARIABLE}"
+        )
+    me = os.geteuid()
+    for folder in _folders(settings):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            owner = folder.stat().st_uid
+            if owner != me:
+                raise UserError(
+                    f"cannot use {folder}: it belongs to {_name(owner)}, and this is {_name(me)}; "
+                    f"run it as {_name(owner)}, or set {HOME_VARIABLE} to a folder of your own"
+                )
+
+
+def _folders(settings: Settings) -> Iterator[Path]:
+    home = settings.home
+    yield home.root
+    yield from (home.controller, home.sandboxes, home.keys, home.logs, home.toolchains, home.trash)
+    with contextlib.suppress(OSError), os.scandir(home.sandboxes) as entries:
+        yield from (Path(entry.path) for entry in entries if entry.is_dir())
+
+
+def _name(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"
