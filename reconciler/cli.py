@@ -39,9 +39,9 @@ Exit codes:
   64   the command line makes no sense
   130  interrupted
 """
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _CURES: Final = {
-    errno.ENOSPC: "make room there",
-    errno.EDQUOT: "make room there",
+    **dict.fromkeys(_FULL, "make room there"),
     errno.EACCES: "let this user use it",
     errno.EPERM: "let this user use it",
     errno.EMFILE: "allow it more with ulimit -n",
@@ -93,7 +93,7 @@ def _guarded(function: Callable[[], int]) -> int:
         _silence()
         return 0
     except OSError as error:  # a full disk, a folder that may not be used
-        where = f" with {error.filename}" if error.filename else ""
+        where = f" with {error.filename}" if error.filename else " writing" if error.errno in _FULL else ""
         cure = _CURES.get(error.errno or 0, "see what is wrong there")
         _complain(f"cannot go on{where}: {(error.strerror or str(error)).lower()}; {cure}, then try again")
         return 1
@@ -108,8 +108,9 @@ def _complain(sentence: str) -> None:
 
 
 def _flush() -> int:
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):  # of a complaint that nobody can be told
+        sys.stderr.flush()
     return 0
 
 

@@ -11,7 +11,7 @@ import shutil
 import sys
 import textwrap
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,6 +47,10 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{argument!r} is one argument too many")
         option = argument.partition("=")[0]
         self.error(f"there is no option {option!r}{_near(option, self._option_string_actions)}")
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
+        """Print, and let an error of that be one: argparse ignores it, as if help or version had been seen."""
+        print(message, end="", file=file or sys.stderr)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401  argparse's own
         if action.choices is None or value in action.choices:

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from reconciler import published, spec, specfiles, threads, tombstones, watching
+from reconciler import passes, published, spec, specfiles, threads, tombstones, watching
 from reconciler.engine import Events
-from reconciler.plan import Plan
 from reconciler.queue import WorkQueue
 from reconciler.reconcile import Project, Reconciler
 from reconciler.settings import UserError
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from reconciler.engine import Engine
-    from reconciler.facts import Probe, ProjectFacts, Service
+    from reconciler.facts import Probe, Service
     from reconciler.ledger import Ledgers
     from reconciler.published import Controller as Identity
     from reconciler.settings import Settings
@@ -69,6 +68,8 @@ class Loop(Events):
         """Called whenever the status of a project was computed anew."""
         self.on_rest: Callable[[], None] = lambda: None
         """Called when something has changed and everything is at rest."""
+        self.on_passed: Callable[[], None] = lambda: None
+        """Called when something has changed and every project had its pass."""
         self._settings = settings
         self._folder = folder
         self._ledgers = ledgers
@@ -120,7 +121,11 @@ class Loop(Events):
 
     def at_rest(self) -> bool:
         """Whether every project is as wanted or waits for a person."""
-        return not self._unread and all(_at_rest(project) for project in self.projects.values())
+        return not self._unread and all(passes.at_rest(project) for project in self.projects.values())
+
+    def all_passed(self) -> bool:
+        """Whether every project had its pass: it is at rest, or waits for a time to try again."""
+        return not self._unread and all(passes.at_rest(one) or passes.backs_off(one) for one in self.projects.values())
 
     def dirty(self) -> None:
         """What is published about the controller itself has changed."""
@@ -316,7 +321,7 @@ class Loop(Events):
             log.exception("pass failed", project=name)
             what = f"cannot reconcile {name}: {type(error).__name__}; this is a bug, see the controller's log"
             after = self._retry(project, what)
-        if _destroyed(project) and not specfiles.spec_path(self._settings.specs, name).exists():
+        if passes.destroyed(project) and not specfiles.spec_path(self._settings.specs, name).exists():
             self._forget(name)
             return None
         return after
@@ -341,7 +346,7 @@ class Loop(Events):
     def _changed(self, project: Project, news: bool) -> None:
         if news:
             self._dirty.set()
-            if _at_rest(project) and self.at_rest():
+            if passes.at_rest(project) and self.at_rest():
                 self._rest.set()
             self.on_change(project)
         else:
@@ -363,6 +368,8 @@ class Loop(Events):
                 took = time.monotonic() - began
                 if self.at_rest():
                     self.on_rest()
+                if self.all_passed():
+                    self.on_passed()
                 pause = asyncio.sleep if rested else self._until_rest
                 await pause(PUBLISH_SHARE * took)
 
@@ -393,17 +400,3 @@ class Loop(Events):
         while True:
             await threads.until_the_exit(self._engine.tidy)
             await asyncio.sleep(TIDY)
-
-
-def _at_rest(project: Project) -> bool:
-    status, seen = project.published, project.seen_version == project.version
-    return bool(status) and seen and bool(status["ready"]["status"] or status["stalled"]["status"])
-
-
-def _destroyed(project: Project) -> bool:
-    wanted = project.spec is not None and project.spec.wanted is State.ABSENT
-    return wanted and project.settled and project.plan == Plan() and not _anything(project.facts)
-
-
-def _anything(facts: ProjectFacts) -> bool:
-    return facts.sandbox or facts.agent.alive or facts.bridge.alive or facts.removable_spec

@@ -66,7 +66,7 @@ def run(
     Args:
         settings: of this controller.
         standby: wait for another controller to end instead of giving up.
-        once: end as soon as every project is as wanted or waits for a person.
+        once: end as soon as every project had its pass: as wanted, or waiting for a person or for the next try.
         quiet: print nothing (a detached controller).
         first: an earlier look at the spec files.
 
@@ -131,7 +131,7 @@ def _lead(settings: Settings, *, standby: bool, quiet: bool) -> Leadership:
 async def _serve(
     settings: Settings, lead: Leadership, console: Console | None, *, once: bool, first: FirstLook | None
 ) -> bool:
-    """Until a signal, or the first rest; whether every project is as wanted then."""
+    """Until a signal, or with `once` until every project had its pass; whether every project is as wanted then."""
     stop, calm, started, port, trouble = asyncio.Event(), asyncio.Event(), time.time(), 0, ""
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -162,10 +162,13 @@ async def _serve(
         calm.set()
         if console:
             console.at_rest(loop.projects)
+
+    def passed() -> None:
         if once:
+            rested()
             stop.set()
 
-    loop.on_rest = rested
+    loop.on_rest, loop.on_passed = rested, passed
     if console:
         _greet(settings, console)
         loop.on_change = console.step

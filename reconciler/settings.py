@@ -233,7 +233,7 @@ def load(
 
 def _odd_mode(value: str) -> str:
     # Other programs use this variable too: their values are no mistake.
-    return f"ENVIRONMENT={value!r} is neither development nor production: it is taken as production"
+    return f"ENVIRONMENT={_shown(value)} is neither development nor production: it is taken as production"
 
 
 def _root(env: Mapping[str, str]) -> Path:
@@ -247,7 +247,7 @@ def _root(env: Mapping[str, str]) -> Path:
             f"users; set HOME or {HOME_VARIABLE}"
         )
     if not os.path.isabs(home):  # noqa: PTH117  pathlib would need it to be a path first
-        raise UserError(f"cannot use HOME={home!r}: set it, or {HOME_VARIABLE}, to a path that begins with /")
+        raise UserError(f"cannot use HOME={_shown(home)}: set it, or {HOME_VARIABLE}, to a path that begins with /")
     return Path(home) / ".memory"
 
 
@@ -290,10 +290,15 @@ def default_specs(home: Home, env: Mapping[str, str]) -> Path:
     return home.root / "opencode-specs"
 
 
+def _shown(value: str) -> str:
+    """A value as a sentence can hold it."""
+    return repr(value if len(value) <= 40 else f"{value[:40]}...")
+
+
 def _port(text: str) -> int:
     if text.isdecimal() and len(text) <= 5 and int(text) <= 65535:
         return int(text)
-    raise UserError(f"cannot use {PORT_VARIABLE}={text!r}: give a port number from 0 to 65535")
+    raise UserError(f"cannot use {PORT_VARIABLE}={_shown(text)}: give a port number from 0 to 65535")
 
 
 def _seconds(env: Mapping[str, str], variable: str, default: float) -> float:
@@ -303,18 +308,18 @@ def _seconds(env: Mapping[str, str], variable: str, default: float) -> float:
         value = 0.0
     if 0.1 <= value < 1e6:
         return value
-    raise UserError(f"cannot use {variable}={env[variable]!r}: give a number of seconds like {default:.0f}")
+    raise UserError(f"cannot use {variable}={_shown(env[variable])}: give a number of seconds like {default:.0f}")
 
 
 def _count(env: Mapping[str, str], variable: str, default: int) -> int:
     text = env.get(variable) or str(default)
     if text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= 100:
         return int(text)
-    raise UserError(f"cannot use {variable}={text!r}: give a number from 1 to 100, like {default}")
+    raise UserError(f"cannot use {variable}={_shown(text)}: give a number from 1 to 100, like {default}")
 
 
 def _range(env: Mapping[str, str], variable: str, default: str) -> tuple[int, int]:
     low, _, high = (env.get(variable) or default).partition("-")
     if low.isdecimal() and high.isdecimal() and len(low + high) <= 10 and 1024 <= int(low) <= int(high) <= 65535:
         return int(low), int(high)
-    raise UserError(f"cannot use {variable}={env[variable]!r}: give two ports like {default}")
+    raise UserError(f"cannot use {variable}={_shown(env[variable])}: give two ports like {default}")
