@@ -19,7 +19,7 @@ from argparse import SUPPRESS
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from reconciler import __version__, ownership, settings, unforeseen
+from reconciler import __version__, orphans, ownership, settings, unforeseen
 from reconciler.grammar import Parser, Top
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ _CURES: Final = {
     errno.EROFS: "use a place that can be written to",
 }
 """What to do about an error of the machine."""
+_STAYING: Final = frozenset({"run", "mcp"})
+"""Commands that may be the first process of a container."""
 _PORT: Final = frozenset({settings.PORT_VARIABLE})
 
 
@@ -74,6 +76,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     wanted = settings.load(specs=options.specs, needed=options.needed)
     if options.writes:
         ownership.refuse_foreign_home(wanted)
+    if options.stays and (code := orphans.reap_for_child()) is not None:
+        return code
     module = importlib.import_module(f"reconciler.commands.{options.module}")
     command: Callable[[Settings, argparse.Namespace], int] = getattr(module, options.function)
     return command(wanted, options)
@@ -155,7 +159,9 @@ def parser() -> Top:
         command = commands.add_parser(name, description=description)
         if module != "help":
             top.list_command(name, text)
-        command.set_defaults(module=module, function=name.replace("-", "_"), writes=writes, needed=needed)
+        command.set_defaults(
+            module=module, function=name.replace("-", "_"), writes=writes, needed=needed, stays=name in _STAYING
+        )
         command.add_argument("--specs", type=Path, default=SUPPRESS, help=SUPPRESS)  # there too, for those who forgot
         return command
 
