@@ -35,7 +35,7 @@ CODES: Final = """\
 Exit codes:
   0    it is so
   1    an error, told in one sentence
-  2    not so (yet): changes are planned, it is in progress, or somebody has to act
+  2    not so (yet): changes are planned or in progress, or somebody must act
   64   the command line makes no sense
   130  interrupted
 """
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flushed = _guarded(_flush)
     if flushed or code == INTERRUPTED:
         _silence()
-    return code or flushed
+    return code if code == INTERRUPTED else flushed or code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
