@@ -3,7 +3,7 @@
 Belongs here: the grammar of `opencode-manager`, and the last catch of what went wrong. Does not belong here: what a
 command does (`commands`), or how help is laid out (`grammar`).
 
-Exit codes: 0 it is so; 1 an error, told in one sentence; 2 not so (yet): changes are planned, it is still in progress,
+exit codes: 0 it is so; 1 an error, told in one sentence; 2 not so (yet): changes are planned, it is still in progress,
 or it waits for a person (also of `run --once`, unless every project is ready); 64 the command line makes no sense; 130
 interrupted.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED: Final = 130
 CODES: Final = """\
-Exit codes:
+exit codes:
   0    it is so
   1    an error, told in one sentence
   2    not so (yet): changes are planned or in progress, or somebody must act
@@ -165,13 +165,13 @@ def parser() -> Top:
         command.add_argument("--specs", type=Path, default=SUPPRESS, help=SUPPRESS)  # there too, for those who forgot
         return command
 
-    top.begin_group("Run it")
+    top.begin_group("run it")
     _add_serving(add)
-    top.begin_group("Change a project")
+    top.begin_group("change a project")
     _add_control(add)
-    top.begin_group("See how it stands")
+    top.begin_group("see how it stands")
     _add_looking(add)
-    top.begin_group("Check specs")
+    top.begin_group("check specs")
     _add_offline(add)
     add("help", "help", "show this, or how to use a command").add_argument("topic", nargs="*", metavar="COMMAND")
     return top

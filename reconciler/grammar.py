@@ -104,7 +104,7 @@ class Top(Parser):
         """All commands in groups, and the options."""
         options = [(", ".join(one.option_strings), one.metavar, one.help or "") for one in self._actions]
         shown = [(f"{names} {metavar or ''}".strip(), text) for names, metavar, text in options if names]
-        groups = {**self._groups, "Options": shown}
+        groups = {**self._groups, "options": shown}
         width = 2 + max(len(name) for group in groups.values() for name, _ in group)
         lines = [self.format_usage(), str(self.description), ""]
         for title, group in groups.items():
@@ -115,6 +115,6 @@ class Top(Parser):
 
 
 def _row(name: str, text: str, width: int) -> list[str]:
-    room = min(shutil.get_terminal_size().columns, _WIDEST) - width - 4
+    room = min(shutil.get_terminal_size().columns, _WIDEST) - width - 6
     first, *more = textwrap.wrap(text, max(room, 20))
-    return [f"  {name:<{width}}{first}", *(f"  {'':<{width}}{line}" for line in more)]
+    return [f"    {name:<{width}}{first}", *(f"    {'':<{width}}{line}" for line in more)]
