@@ -179,9 +179,7 @@ def parser() -> Top:
 
 def _add_serving(add: Add) -> None:
     everything = settings.ALL_VARIABLES
-    run = add(
-        "run", "serve", "run the controller, which makes projects as their specs say", writes=True, needed=everything
-    )
+    run = add("run", "serve", "run the controller: make projects as their specs say", writes=True, needed=everything)
     run.add_argument("--standby", action="store_true", help="wait for a running controller to end, then take over")
     run.add_argument(
         "--once",

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import textwrap
 import time
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from reconciler import render
+from reconciler import render, terminal
 
 if TYPE_CHECKING:
     from reconciler.reconcile import Project
 
 _QUIET: Final = frozenset({"Looking", "Idle"})
+NAME_ROOM: Final = 16
+"""Columns for the name of a project."""
 _REPEAT: Final = 1.0
 """Seconds between two lines of the same step, for those whose text keeps changing (a clone's percentage)."""
 
@@ -40,7 +43,8 @@ class Console:
         shape = [_shape(status) for status in statuses]
         if shape != self._shown:
             self._shown = shape
-            self.say(f"\n{render.render_table(statuses)}\n")
+            width, paint = terminal.width(self._out), terminal.painter(self._out)
+            self.say(f"\n{render.render_table(statuses, width=width, paint=paint)}\n")
 
     def step(self, project: Project) -> None:
         """The status of a project changed."""
@@ -54,7 +58,22 @@ class Console:
             return
         self._said[project.name] = (reason, message, now)
         clock = time.strftime("%H:%M:%S")
-        self.say(f"{clock}  {project.name:<16} {reason:<18} {message}".rstrip())
+        name = render.middle_cut(project.name, NAME_ROOM) if terminal.is_terminal(self._out) else project.name
+        self.say(self._wrapped(f"{clock}  {name:<{NAME_ROOM}} ", f"{reason:<18}", message))
+
+    def _wrapped(self, head: str, reason: str, message: str) -> str:
+        """The step in the columns of the terminal, the message below itself."""
+        width, paint = terminal.width(self._out), terminal.painter(self._out)
+        line, indent = f"{head}{reason} {message}".rstrip(), len(head)
+        lines = [line]
+        if width is not None and len(line) > width:
+            lines = textwrap.wrap(
+                line, width, subsequent_indent=" " * indent, break_on_hyphens=False, break_long_words=False
+            )
+        shown = lines[0]
+        if shown[indent:].startswith(reason.rstrip()):
+            shown = f"{shown[:indent]}{paint(reason.rstrip(), 'bold')}{shown[indent + len(reason.rstrip()) :]}"
+        return "\n".join([shown, *lines[1:]])
 
 
 def _shape(status: dict[str, Any]) -> object:

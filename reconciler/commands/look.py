@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from reconciler import published, reader, render
+from reconciler import published, reader, render, terminal
 from reconciler.names import valid_name
 from reconciler.settings import UserError
 
@@ -60,7 +60,7 @@ def _show(settings: Settings, name: str | None, output: str) -> int:
     """Print it; 0 when everything shown is as wanted, else 2."""
     index = published.read(settings.home)
     for warning in reader.warnings(index):
-        print(f"note: {warning}", file=sys.stderr)
+        print(render.note(warning, terminal.width(sys.stderr)), file=sys.stderr)
     shown = (
         [index.projects[each] for each in sorted(index.projects)]
         if name is None
@@ -76,9 +76,10 @@ def _show(settings: Settings, name: str | None, output: str) -> int:
             end="",
         )
     elif name is None:
-        print(render.render_table(shown))
+        print(render.render_table(shown, width=terminal.width(sys.stdout), paint=terminal.painter(sys.stdout)))
     else:
-        print(render.render_status(shown[0]))
+        width, paint = terminal.width(sys.stdout), terminal.painter(sys.stdout)
+        print(render.render_status(shown[0], width=width, paint=paint))
     return 0 if all(_as_wanted(each) for each in shown) else 2
 
 
