@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _QUIET: Final = frozenset({"Looking", "Idle"})
 NAME_ROOM: Final = 16
 """Columns for the name of a project."""
+_INDENT: Final = " " * 10
+"""Below the name."""
 _REPEAT: Final = 1.0
 """Seconds between two lines of the same step, for those whose text keeps changing (a clone's percentage)."""
 
@@ -62,18 +64,20 @@ class Console:
         self.say(self._wrapped(f"{clock}  {name:<{NAME_ROOM}} ", f"{reason:<18}", message))
 
     def _wrapped(self, head: str, reason: str, message: str) -> str:
-        """The step in the columns of the terminal, the message below itself."""
+        """The step in the columns of the terminal: a message that does not fit beside its reason stands below it."""
         width, paint = terminal.width(self._out), terminal.painter(self._out)
-        line, indent = f"{head}{reason} {message}".rstrip(), len(head)
-        lines = [line]
-        if width is not None and len(line) > width:
-            lines = textwrap.wrap(
-                line, width, subsequent_indent=" " * indent, break_on_hyphens=False, break_long_words=False
-            )
-        shown = lines[0]
-        if shown[indent:].startswith(reason.rstrip()):
-            shown = f"{shown[:indent]}{paint(reason.rstrip(), 'bold')}{shown[indent + len(reason.rstrip()) :]}"
-        return "\n".join([shown, *lines[1:]])
+        line = f"{head}{paint(reason, 'bold')} {message}".rstrip()
+        if width is None or len(f"{head}{reason} {message}") <= width:
+            return line
+        below = textwrap.wrap(
+            message,
+            width,
+            initial_indent=_INDENT,
+            subsequent_indent=_INDENT,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+        return "\n".join([f"{head}{paint(reason.rstrip(), 'bold')}", *below])
 
 
 def _shape(status: dict[str, Any]) -> object:

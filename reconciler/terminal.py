@@ -41,6 +41,11 @@ def width(out: TextIO) -> int | None:
     return max(columns or 80, NARROWEST)
 
 
+def redraws(out: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether a line can be written over."""
+    return is_terminal(out) and environment.get("TERM", "dumb") != "dumb"
+
+
 def colours(out: TextIO, environment: Mapping[str, str]) -> bool:
     """Whether to use colours."""
     if environment.get("NO_COLOR"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from reconciler import client, published, reader, render
+from reconciler import client, published, reader, render, terminal
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
@@ -19,17 +20,17 @@ if TYPE_CHECKING:
 
 def start(settings: Settings, options: Namespace) -> int:
     """Want it running."""
-    return _await(settings, client.start(settings, options.name, options.git_url, options.ssh_key), options.wait)
+    return _await(settings, client.start(settings, options.name, options.git_url, options.ssh_key), options)
 
 
 def stop(settings: Settings, options: Namespace) -> int:
     """Want it stopped."""
-    return _await(settings, client.stop(settings, options.name), options.wait)
+    return _await(settings, client.stop(settings, options.name), options)
 
 
 def restart(settings: Settings, options: Namespace) -> int:
-    """Want it started anew."""
-    return _await(settings, client.restart(settings, options.name), options.wait)
+    """Want both services restarted."""
+    return _await(settings, client.restart(settings, options.name), options)
 
 
 def destroy(settings: Settings, options: Namespace) -> int:
@@ -40,7 +41,7 @@ def destroy(settings: Settings, options: Namespace) -> int:
             raise UserError(f"cannot ask whether to destroy {options.name} without a terminal: add --yes")
         confirm = input(f"This moves {options.name} to the trash. Its name once more, to go on: ")
     wish = client.destroy(settings, options.name, confirm=confirm, discard_unpushed=options.discard_unpushed)
-    return _await(settings, wish, options.wait)
+    return _await(settings, wish, options)
 
 
 def confirm_missing(settings: Settings, options: Namespace) -> int:
@@ -59,20 +60,73 @@ def confirm_missing(settings: Settings, options: Namespace) -> int:
     return 0
 
 
-def _await(settings: Settings, wish: Wish, seconds: float) -> int:
-    result = asyncio.run(_wait(settings, wish, seconds))
+def _await(settings: Settings, wish: Wish, options: Namespace) -> int:
+    result = asyncio.run(_wait(settings, wish, options.wait))
     print(render.render_result(result))
+    # A script reads the status; a person at a terminal wants to know what comes next.
+    if terminal.is_terminal(sys.stdout) and (hint := _hint(settings, options.function, result)):
+        print(f"\n{hint}")
     return {"success": 0, "error": 1}.get(result.status, 2)
 
 
+def _hint(settings: Settings, command: str, result: Result) -> str:
+    """What comes next, where the answer itself does not say it."""
+    name = result.project
+    if result.status == "in_progress" and published.read(settings.home).running:
+        return f"It goes on by itself. Follow it with: opencode-manager status {name} --watch"
+    if result.status != "success":
+        return ""
+    return {
+        "start": (
+            "Next: opencode-manager mcp-config --client CLIENT   connects your MCP client\n"
+            f"      opencode-manager logs {name} -f   follows what the agent prints"
+        ),
+        "stop": f"Everything is kept. Start it again with: opencode-manager start {name}",
+        "destroy": f"What it had is kept for {settings.trash_days:.0f} days in {settings.home.trash}",
+    }.get(command, "")
+
+
 async def _wait(settings: Settings, wish: Wish, seconds: float) -> Result:
-    said = ""
+    steps = _Steps(wish.name, sys.stderr)
 
-    async def progress(_waited: float, result: Result) -> None:
-        nonlocal said
-        text = f"{result.reason}: {result.message}".rstrip(": ")
-        if text and text != said:
-            said = text
-            print(f"{wish.name}: {text}", file=sys.stderr)
+    async def progress(waited: float, result: Result) -> None:
+        steps.show(f"{result.reason}: {result.message}".rstrip(": "), waited)
 
-    return await client.wait(settings, wish, seconds, progress)
+    try:
+        return await client.wait(settings, wish, seconds, progress)
+    finally:
+        steps.end()
+
+
+class _Steps:
+    """Progress, a line for each step; on a terminal the last one says how long it has been waited."""
+
+    def __init__(self, name: str, out: TextIO) -> None:
+        self._name = name
+        self._out = out
+        self._width = terminal.width(out) if terminal.redraws(out, os.environ) else None
+        self._said = ""
+        self._open = False
+        """Whether the last line has no end yet."""
+
+    def show(self, step: str, waited: float) -> None:
+        """It stands like this after so many seconds."""
+        if not step or (step == self._said and self._width is None):
+            return
+        line = f"{self._name}: {step}"
+        if self._width is None:
+            print(line, file=self._out, flush=True)
+        else:
+            if step != self._said:
+                self.end()
+            clock = f" ({render.age(waited)})"
+            shown = f"{render.cut(line, self._width - len(clock) - 1)}{clock}"
+            print(f"\r\033[K{shown}", end="", file=self._out, flush=True)
+            self._open = True
+        self._said = step
+
+    def end(self) -> None:
+        """Nothing more is written into this line."""
+        if self._open:
+            print(file=self._out, flush=True)
+            self._open = False
