@@ -13,13 +13,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import math
 import os
 import sys
-from argparse import SUPPRESS
+from argparse import SUPPRESS, ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from reconciler import __version__, orphans, ownership, settings, unforeseen
+from reconciler import __version__, ownership, settings
 from reconciler.grammar import Parser, Top
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     wanted = settings.load(specs=options.specs, needed=options.needed)
     if options.writes:
         ownership.refuse_foreign_home(wanted)
-    if options.stays and (code := orphans.reap_for_child()) is not None:
-        return code
+    if options.stays:
+        code: int | None = importlib.import_module("reconciler.orphans").reap_for_child()
+        if code is not None:
+            return code
     module = importlib.import_module(f"reconciler.commands.{options.module}")
     command: Callable[[Settings, argparse.Namespace], int] = getattr(module, options.function)
     return command(wanted, options)
@@ -102,8 +105,17 @@ def _guarded(function: Callable[[], int]) -> int:
         _complain(f"cannot go on{where}: {(error.strerror or str(error)).lower()}; {cure}, then try again")
         return 1
     except Exception as error:  # noqa: BLE001  what nobody foresaw, in whatever command
-        _complain(unforeseen.sentence(error))
+        _complain(_unforeseen(error))
         return 1
+
+
+def _unforeseen(error: Exception) -> str:
+    """What to say of an error that nobody foresaw; its traceback is in a file afterwards, if that can be had."""
+    try:
+        found: str = importlib.import_module("reconciler.unforeseen").sentence(error)
+    except (ImportError, OSError, MemoryError):  # perhaps of the same cause
+        found = f"cannot go on: unexpected {type(error).__name__}, which is a bug; please report it"
+    return found
 
 
 def _complain(sentence: str) -> None:
@@ -200,10 +212,18 @@ def _add_serving(add: Add) -> None:
     snippet.add_argument("--client", choices=clients, required=True)
 
 
+def _seconds(text: str) -> float:
+    """How long to wait."""
+    with contextlib.suppress(ValueError):
+        if not math.isnan(value := float(text)):
+            return value
+    raise ArgumentTypeError(f"{text!r} is not a number of seconds")
+
+
 def _add_control(add: Add) -> None:
     start = add("start", "control", "start a project", "Writes its spec and waits until it is running.", writes=True)
-    start.add_argument("name")
-    start.add_argument("git_url", nargs="?", help="needed the first time")
+    start.add_argument("name", metavar="NAME", help="the project")
+    start.add_argument("git_url", nargs="?", metavar="GIT_URL", help="needed the first time")
     start.add_argument("--ssh-key", metavar="PATH", help="a private key of yours instead of a generated deploy key")
     stop = add(
         "stop", "control", "stop a project and keep everything", "Waits until nothing of it is running.", writes=True
@@ -225,9 +245,11 @@ def _add_control(add: Add) -> None:
     destroy.add_argument("--yes", action="store_true", help="do not ask")
     destroy.add_argument("--discard-unpushed", action="store_true", help="even if work would be lost")
     for command in (stop, restart, destroy):
-        command.add_argument("name")
+        command.add_argument("name", metavar="NAME", help="the project")
     for command in (start, stop, restart, destroy):
-        command.add_argument("--wait", type=float, default=180.0, metavar="SECONDS", help="default: %(default).0f")
+        command.add_argument(
+            "--wait", type=_seconds, default=180.0, metavar="SECONDS", help="at most (default: %(default).0f)"
+        )
     confirm = add(
         "confirm-missing",
         "control",
@@ -235,11 +257,11 @@ def _add_control(add: Add) -> None:
         "Their projects are stopped then.",
         writes=True,
     )
-    confirm.add_argument("names", nargs="*", metavar="name", help="default: every project held back for it")
+    confirm.add_argument("names", nargs="*", metavar="NAME", help="default: every project held back for it")
     secrets = add(
         "secrets", "secrets", "set the secrets of a project, outside any chat", "They are never printed.", writes=True
     )
-    secrets.add_argument("name")
+    secrets.add_argument("name", metavar="NAME", help="the project")
     secrets.add_argument("--generate", action="store_true", help="make strong random ones without asking")
     secrets.add_argument("--rotate", action="store_true", help="new ones also in place of good ones")
 
@@ -247,15 +269,23 @@ def _add_control(add: Add) -> None:
 def _add_looking(add: Add) -> None:
     listing = add("list", "look", "list all projects, desired and actual side by side")
     status = add("status", "look", "show all projects, or one in full")
-    status.add_argument("name", nargs="?")
+    status.add_argument("name", nargs="?", metavar="NAME", help="one project (default: all)")
     status.add_argument("--watch", action="store_true", help="show it again whenever it changes")
     for command in (listing, status):
-        command.add_argument("-o", "--output", choices=["table", "json", "yaml"], default="table")
+        command.add_argument(
+            "-o",
+            "--output",
+            choices=["table", "json", "yaml"],
+            default="table",
+            metavar="FORMAT",
+            help="table (the default), json or yaml",
+        )
     logs = add("logs", "look", "show what a service printed")
-    logs.add_argument("name")
-    logs.add_argument("service", nargs="?", choices=["agent", "bridge"], default="agent")
+    logs.add_argument("name", metavar="NAME", help="the project")
+    service = logs.add_argument("service", nargs="?", choices=["agent", "bridge"], default="agent", metavar="SERVICE")
+    service.help = "agent (the default) or bridge"
     logs.add_argument("-f", "--follow", action="store_true", help="go on as it prints more")
-    logs.add_argument("-n", "--lines", type=int, default=100, help="default: %(default)s")
+    logs.add_argument("-n", "--lines", type=int, default=100, metavar="N", help="default: %(default)s")
 
 
 def _add_offline(add: Add) -> None:
@@ -266,7 +296,7 @@ def _add_offline(add: Add) -> None:
         "Exit code 0: nothing, 2: changes, 1: error.",
         needed=settings.ALL_VARIABLES,
     )
-    plan.add_argument("names", nargs="*", metavar="name")
+    plan.add_argument("names", nargs="*", metavar="NAME", help="default: all projects")
     validate = add("validate", "offline", "check spec files, for the CI of a specs repository")
     validate.add_argument("paths", nargs="*", type=Path, metavar="FILE", help="default: all in the specs folder")
     add("schema", "offline", "print the JSON Schema of a spec file, for editors")

@@ -7,10 +7,9 @@ command (`cli`).
 from __future__ import annotations
 
 import argparse
-import shutil
+import importlib
 import sys
 import textwrap
-from difflib import get_close_matches
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _near(given: str, names: Iterable[str]) -> str:
-    near = get_close_matches(given, list(names), n=1, cutoff=0.6)
+    near = importlib.import_module("difflib").get_close_matches(given, list(names), n=1, cutoff=0.6)
     return f": did you mean {near[0]!r}?" if near else ""
 
 
@@ -115,6 +114,7 @@ class Top(Parser):
 
 
 def _row(name: str, text: str, width: int) -> list[str]:
-    room = min(shutil.get_terminal_size().columns, _WIDEST) - width - 6
+    # Not imported above: what only help and errors need would be 10 ms of every command.
+    room = min(importlib.import_module("shutil").get_terminal_size().columns, _WIDEST) - width - 6
     first, *more = textwrap.wrap(text, max(room, 20))
     return [f"    {name:<{width}}{first}", *(f"    {'':<{width}}{line}" for line in more)]

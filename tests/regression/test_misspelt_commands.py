@@ -44,6 +44,14 @@ def test_what_is_near_to_nothing_gets_no_suggestion(line: str, capsys: pytest.Ca
     assert "did you mean" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seconds", ["nan", "soon", ""])
+def test_a_wait_that_would_never_end_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No number, or one that no time reaches."""
+    assert cli.main(["stop", "blog", "--wait", seconds]) == USAGE
+
+    assert f"argument --wait: {seconds!r} is not a number of seconds" in capsys.readouterr().err
+
+
 def test_help_is_a_command_with_and_without_another(capsys: pytest.CaptureFixture[str]) -> None:
     """The same as --help."""
     shown = []
