@@ -65,10 +65,11 @@ def test_a_project_comes_up_in_an_odd_environment(world: World, name: str, value
     world.run("run", "--once")
 
 
-@pytest.mark.parametrize(("home", "why"), [("relative", "that begins with /"), ("/nowhere/at/all", "no such folder")])
+@pytest.mark.parametrize(("home", "why"), [("relative", "that begins with /"), ("{root}/no/where", "no such folder")])
 def test_a_home_that_cannot_be_used_is_refused_before_anything_is_made(world: World, home: str, why: str) -> None:
     """And named."""
     del world.environment["OPENCODE_MANAGER_HOME"]
+    home = home.format(root=world.root)
     world.environment["HOME"] = home
 
     sentence = refused(world, "run", "--once")
