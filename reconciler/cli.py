@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = _guarded(lambda: _run(arguments))
     # What is still to be printed is written here and not when the interpreter ends, which could only complain.
     flushed = _guarded(_flush)
-    if flushed or code == INTERRUPTED:
+    if flushed:
         _silence()
     return code if code == INTERRUPTED else flushed or code
 

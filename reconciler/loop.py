@@ -328,7 +328,7 @@ class Loop(Events):
 
     def _retry(self, project: Project, message: str) -> float:
         """A pass that could not even look: say so, and try again later each time."""
-        project.failures += 1
+        project.failures, project.working = project.failures + 1, False
         project.note = Note(reason="CannotLook", message=message)
         self._reconciler.publish(project)
         return min(60.0, 2.0 ** min(project.failures, 6))

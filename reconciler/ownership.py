@@ -37,7 +37,7 @@ def refuse_foreign_home(settings: Settings) -> None:
             if owner != me:
                 raise UserError(
                     f"cannot use {folder}: it belongs to {_name(owner)}, and this is {_name(me)}; "
-                    f"run it as {_name(owner)}, or set {HOME_VARIABLE} to a folder of your own"
+                    f"run it as {_name(owner)}, make {_name(me)} its owner, or set {HOME_VARIABLE} to another folder"
                 )
 
 

@@ -26,7 +26,7 @@ def at_rest(project: Project) -> bool:
 
 def backs_off(project: Project) -> bool:
     """Whether nothing is being done for it, and something will be when a time has come."""
-    if not project.published or project.asked:
+    if not project.published or project.asked or project.working:
         return False
     hold = project.plan.hold
     held = project.settled and project.note is None and hold is not None and hold.reason in _WAITS

@@ -95,6 +95,8 @@ class Project:
     """A person wants it looked at now: a new spec, a touched file, a tool call."""
     urgent: bool = False
     """Somebody waits for the pass in work: it overtakes the others."""
+    working: bool = False
+    """An action is being performed: what is said of it is no waiting."""
     published: dict[str, Any] = field(default_factory=dict)
 
 
@@ -156,6 +158,7 @@ class Reconciler:
             await self._look(project, spec)
             if not project.plan.actions:
                 return Done()
+            project.working = True
             self.publish(project)
             outcome = await self._perform_all(project, spec)
             if outcome == Done() and isinstance(project.plan.actions[-1], RemoveSpec):
@@ -252,6 +255,7 @@ class Reconciler:
 
     async def _conclude(self, project: Project, spec: Spec, outcome: Outcome) -> Next:
         """The four-way switch: what the outcome means for the status and for the next look."""
+        project.working = False
         match outcome:
             case Done():
                 project.note, project.failures, project.settled = None, 0, True

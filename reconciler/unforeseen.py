@@ -25,6 +25,8 @@ MAX_BYTES: Final = 1_000_000
 def sentence(error: BaseException) -> str:
     """What to tell the person about an error that nobody foresaw; its traceback is written down."""
     path = _record(error)
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
     details = f"details in {path}; please report it with that file" if path else "no file could be written; report it"
     return f"cannot go on: unexpected {type(error).__name__}, which is a bug; {details}"
 

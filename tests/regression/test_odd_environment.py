@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import cli, published, settings
+from reconciler import cli, ownership, published, settings
 from reconciler.commands import look
 
 if TYPE_CHECKING:
@@ -118,6 +118,18 @@ def test_the_home_of_another_user_is_refused_also_for_root(world: World, part: s
     assert f"cannot use {folder}: it belongs to user {NO_SUCH_UID}, and this is user root" in sentence
     assert sorted(world.home.root.rglob("*")) == before
     world.run("list")
+
+
+def test_an_ordinary_user_is_refused_the_home_of_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that is half theirs. Who they are is a fake here."""
+    mine = settings.load(environment=world.environment)
+    ownership.refuse_foreign_home(mine)  # it is not there yet, and so nobody's
+    world.home.root.mkdir()
+    ownership.refuse_foreign_home(mine)
+    monkeypatch.setattr(os, "geteuid", lambda: NO_SUCH_UID)
+
+    with pytest.raises(settings.UserError, match=rf"^cannot use {world.home.root}: .* this is user {NO_SUCH_UID}; run"):
+        ownership.refuse_foreign_home(mine)
 
 
 def test_an_error_that_nobody_foresaw_is_one_sentence_and_a_file(
