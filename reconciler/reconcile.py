@@ -131,6 +131,7 @@ class Reconciler:
 
     async def run(self, project: Project) -> Next:
         """One pass. Raises nothing but what nobody foresaw."""
+        project.working = False
         if project.spec is None:
             project.seen_version, project.asked = project.version, False
             self.publish(project)
