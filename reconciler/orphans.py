@@ -21,17 +21,31 @@ _SI_KERNEL: Final = 0x80
 _HANDED_ON: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
 
 
+class _Container:
+    """What this process knows of the container that it is in."""
+
+    ends_with_us = False
+    """The kernel kills everything in a pid namespace once its first process has ended."""
+
+
+def ends_with_us() -> bool:
+    """Whether every process here is killed when this one ends, the agents too."""
+    return _Container.ends_with_us
+
+
 def reap_for_child() -> int | None:
     """Fork if orphans of other processes come to this one; None for who goes on, an exit code for who reaped.
 
     Call it while there is only one thread. Where no orphans come, it does nothing.
     """
-    if os.getpid() != 1 and not _is_subreaper():
+    first = os.getpid() == 1
+    if not first and not _is_subreaper():
         return None
     waited = {*_HANDED_ON, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)  # pid 1 gets no signal that it neither blocks nor handles
     child = os.fork()
     if child == 0:
+        _Container.ends_with_us = first
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return None
     while True:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from reconciler import __version__, files, log, published, reader, spec, specfiles, tombstones
+from reconciler import __version__, files, log, orphans, published, reader, spec, specfiles, tombstones
 from reconciler.console import Console
 from reconciler.engine import Events
 from reconciler.files import LockHeld
@@ -222,7 +222,8 @@ def _greet(settings: Settings, console: Console) -> None:
     console.say(f"opencode-manager {__version__}: specs in {settings.specs}, home {settings.home.root} ({mode})")
     for note in settings.notes:
         console.say(f"note: {note}")
-    console.say("Ctrl-C ends the controller; the agents go on.\n")
+    rest = "its end ends this container, and the agents in it" if orphans.ends_with_us() else "the agents go on"
+    console.say(f"Ctrl-C ends the controller; {rest}.\n")
     if not specfiles.scan(settings.specs).files:
         console.say("There are no specs yet. Write one, or in another terminal: opencode-manager start NAME GIT_URL")
 
@@ -230,7 +231,7 @@ def _greet(settings: Settings, console: Console) -> None:
 def _farewell(settings: Settings, console: Console, loop: Loop) -> None:
     alive = [name for name, project in loop.projects.items() if project.facts.agent.alive]
     console.say("\nThe controller has ended.")
-    if alive:
+    if alive and not orphans.ends_with_us():
         console.say(f"Still running: {', '.join(sorted(alive))}.")
         program = sys.argv[0] if sys.argv[0].endswith("opencode-manager") else "opencode-manager"
         if settings.specs != absolute(default_specs(settings.home, settings.environment)):

@@ -55,12 +55,15 @@ def test_what_killed_keepers_leave_behind_is_reaped(world: World) -> None:
 
 
 def test_the_first_process_ends_with_its_controller_when_told_to(world: World) -> None:
-    """A container stops at once, and not after the ten seconds that its patience lasts."""
+    """A container stops at once, and not after the ten seconds that its patience lasts; nobody is told otherwise."""
     enter_container(world)
-    world.light("app", state="stopped")
+    world.light("app")
     world.start()
     world.ready("app")
 
     os.kill(inside(world)[0].pid, signal.SIGTERM)
 
     assert world.controllers[0].wait(60) == 0
+    printed = world.root.joinpath("controller.out").read_text()
+    assert "its end ends this container, and the agents in it" in printed
+    assert "Still running" not in printed

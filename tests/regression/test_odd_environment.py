@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import cli, ownership, published, settings
+from reconciler import cli, ownership, published, settings, unforeseen
 from reconciler.commands import look
 
 if TYPE_CHECKING:
@@ -155,3 +155,31 @@ def test_an_error_that_nobody_foresaw_is_one_sentence_and_a_file(
     assert "hunter2" not in path.read_text()
     assert path.stat().st_mode & 0o777 == 0o600
     assert published.read(world.home).projects == {}
+
+
+def test_an_unforeseen_error_of_a_task_is_told_by_its_own_name(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by that of the group which it came in."""
+    world.home.controller.mkdir(parents=True)
+    monkeypatch.setenv(settings.HOME_VARIABLE, str(world.home.root))
+
+    said = unforeseen.sentence(ExceptionGroup("of tasks", [ZeroDivisionError("unforeseen")]))
+
+    assert said.startswith("cannot go on: unexpected ZeroDivisionError, which is a bug; details in ")
+    assert "of tasks" in world.home.controller.joinpath("errors.log").read_text()
+
+
+def test_an_unforeseen_error_before_there_is_a_home_is_written_elsewhere(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is made in a home for it, and a file of another's is not followed."""
+    monkeypatch.setenv(settings.HOME_VARIABLE, str(world.home.root))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(world.root))
+    path = world.root / f"opencode-manager-{os.geteuid()}-errors.log"
+
+    assert f"details in {path};" in unforeseen.sentence(ZeroDivisionError())
+    path.unlink()
+    path.symlink_to(world.root / "elsewhere")
+    assert "no file could be written" in unforeseen.sentence(ZeroDivisionError())
+
+    assert not world.home.root.exists()
+    assert not world.root.joinpath("elsewhere").exists()
