@@ -39,6 +39,8 @@ def _record(error: BaseException) -> Path | None:
             full = path.exists() and path.stat().st_size > MAX_BYTES
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if full else os.O_APPEND)
             with open(os.open(path, flags, 0o600), "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123  a number
+                if os.fstat(file.fileno()).st_uid != os.geteuid():
+                    continue  # somebody else's, who would read what we write
                 file.write(text)
             return path
     return None
