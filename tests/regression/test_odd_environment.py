@@ -126,9 +126,10 @@ def test_an_ordinary_user_is_refused_the_home_of_another(world: World, monkeypat
     ownership.refuse_foreign_home(mine)  # it is not there yet, and so nobody's
     world.home.root.mkdir()
     ownership.refuse_foreign_home(mine)
-    monkeypatch.setattr(os, "geteuid", lambda: NO_SUCH_UID)
+    other = os.geteuid() + NO_SUCH_UID
+    monkeypatch.setattr(os, "geteuid", lambda: other)
 
-    with pytest.raises(settings.UserError, match=rf"^cannot use {world.home.root}: .* this is user {NO_SUCH_UID}; run"):
+    with pytest.raises(settings.UserError, match=rf"^cannot use {world.home.root}: .* this is user {other}; run"):
         ownership.refuse_foreign_home(mine)
 
 

@@ -13,7 +13,7 @@ NOT_SO = 2
 def test_run_once_ends_although_a_repository_cannot_be_reached(world: World) -> None:
     """The others come up all the same, and the table says which does not."""
     world.light("app")
-    world.light("far", git="{url: 'ssh://git@127.0.0.1:1/far.git'}")
+    world.light("far", git="{url: 'https://127.0.0.1:1/far.git'}")
 
     printed = world.run("run", "--once", code=NOT_SO)
 
