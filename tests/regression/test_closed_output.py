@@ -65,6 +65,13 @@ def shell(world: World, line: str, redirected: str, **environment: str) -> tuple
 def test_a_closed_output_changes_no_exit_code(quiet: World, line: str, code: int) -> None:
     """Nothing is printed, and everything is done."""
     assert shell(quiet, line, ">&-")[0] == code
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("logs app", 0), ("run --once", 0), ("destroy app", 1), ("--version", 0), ("statsu", 64)]
+)
+def test_nor_do_all_three_streams_closed(quiet: World, line: str, code: int) -> None:
+    """As a daemon may start it; whoever must be asked cannot be."""
     assert shell(quiet, line, "<&- >&- 2>&-")[0] == code
 
 
