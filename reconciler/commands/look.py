@@ -37,7 +37,8 @@ def status(settings: Settings, options: Namespace) -> int:
     if not options.watch:
         return code
     sys.stdout.flush()  # into a pipe, nothing would be seen for a long time
-    for _ in _changes(settings.home.root):
+    there = next(folder for folder in (settings.home.root, *settings.home.root.parents) if folder.is_dir())
+    for _ in _changes(there):  # a home that is not there yet is looked for every `LOOK_AGAIN`
         written = published.read(settings.home).written
         if written != shown:
             shown = written
