@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler import passes
+from reconciler import actions, passes
+from reconciler.actions import Retry
 from reconciler.plan import Hold, Plan
 from reconciler.reconcile import Project
 from reconciler.status import Note
+from tests.pure.test_loop import Site, play
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def project(*, ready: bool = False, stalled: bool = False, **fields: Any) -> Project:
@@ -44,3 +50,21 @@ def held(reason: str) -> Plan:
 def test_what_counts_as_a_pass_that_is_over(one: Project, *, rests: bool, waits: bool) -> None:
     """Never what is being done at this moment, nor what a person has just asked for."""
     assert (passes.at_rest(one), passes.backs_off(one)) == (rests, waits)
+
+
+def test_the_loop_tells_when_every_project_had_its_pass(tmp_path: Path) -> None:
+    """Of two, one cannot be cloned: as soon as that one backs off and the other is ready, and never before."""
+    site, told = Site(tmp_path), []
+    site.engine.outcomes[actions.CloneRepo] = [Retry(reason="GitUnreachable", message="cannot reach it")] * 20
+    site.loop.on_passed = lambda: told.append({name: site.status(name)["reason"] for name in site.loop.projects})
+
+    async def story() -> None:
+        site.write("far")
+        site.write("off", "state: stopped\ngit: {url: /srv/app.git}\n")
+        await asyncio.sleep(30)
+
+    play(site, story())
+
+    assert told
+    assert {tuple(sorted(each)) for each in told if each} == {("far", "off")}
+    assert all(each["off"] == "Stopped" for each in told if each)
