@@ -14,9 +14,12 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 UNUSABLE_PORTS: Final = frozenset({4190})
 """On the fetch standard's "bad port" list: browsers and Node refuse it. The only one in both our ranges."""
@@ -298,6 +301,21 @@ def parse(data: object) -> Spec:
     except ValidationError as error:
         problems = tuple(_problem(item) for item in error.errors(include_url=False, include_input=False))
         raise SpecError(problems) from None
+
+
+def known_keys(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same spec without the keys that this version does not know, as one that a newer version accepted may have."""
+    return _known(data, ())
+
+
+def _known(data: Mapping[str, Any], where: tuple[str, ...]) -> dict[str, Any]:
+    keys = _keys_of(where)
+    found = {}
+    for key, value in data.items():
+        inner = isinstance(value, dict) and bool(_keys_of((*where, key)))
+        if key in keys:
+            found[key] = _known(value, (*where, key)) if inner else value
+    return found
 
 
 def schema() -> dict[str, Any]:
