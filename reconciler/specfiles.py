@@ -11,6 +11,7 @@ Nothing here waits: each look is told the time and says when the next one is due
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -40,6 +41,7 @@ __all__ = [
     "SpecFolder",
     "Token",
     "Vanished",
+    "forget_voucher",
     "held_back",
     "mass_vanish",
     "read_now",
@@ -110,6 +112,12 @@ class Look:
 def vouched_path(home: Home, name: str) -> Path:
     """Where our tools put the hash of a text before they rename it into place."""
     return home.controller / "vouched" / name
+
+
+def forget_voucher(home: Home, name: str) -> None:
+    """The text was taken up, or was never written. One that is forgotten too early costs the time to settle."""
+    with contextlib.suppress(OSError):  # there is none
+        vouched_path(home, name).unlink()
 
 
 def mass_vanish(present: int, newly_missing: int) -> bool:
@@ -223,6 +231,7 @@ class SpecFolder:
         if now < file.missing_since + self._settle_open:
             return file.missing_since + self._settle_open
         del self._files[name]
+        forget_voucher(self._home, name)
         return Vanished(name=name)
 
     @staticmethod
@@ -252,6 +261,8 @@ class SpecFolder:
             wait = self._settle if data.endswith(b"\n") else self._settle_open
             if now < file.since + wait:
                 return file.since + wait
+        if voucher and voucher == _voucher(self._home, name):  # else a tool has vouched for its next text by now
+            forget_voucher(self._home, name)
         return self._report(name, file, data, token, vouched=vouched)
 
     @staticmethod

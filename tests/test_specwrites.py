@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler import files, specpatch, specwrites
+from reconciler import specpatch, specwrites, swap
 from reconciler.settings import Home, Settings, UserError
 from reconciler.specfiles import Accepted, Poked, SpecFolder, scan
 from reconciler.specwrites import SpecExistsError, SpecMissingError, WrittenSpec, create, edit, new_text, tracked_by_git
@@ -224,14 +225,13 @@ def test_what_was_written_may_be_removed_at_once(folder: Path, home: Home, monke
     """As the controller does with the tombstone of a project of which nothing is left: that is no error."""
     path = folder / "blog.yaml"
     path.write_text("git:\n  url: here\n")
-    write = files.replace_file
+    exchange = swap.exchange
 
-    def write_and_remove(target: Path, *args: Any, **kwargs: Any) -> None:
-        write(target, *args, **kwargs)
-        if target == path:
-            path.unlink()
+    def exchange_and_remove(one: str, other: str) -> None:
+        exchange(one, other)
+        path.unlink()
 
-    monkeypatch.setattr(specwrites, "replace_file", write_and_remove)
+    monkeypatch.setattr(swap, "exchange", exchange_and_remove)
 
     assert edit(folder, home, "blog", {("state",): "absent"}).changed
 
@@ -286,6 +286,115 @@ def test_crash_leaves_old_or_new(folder: Path, home: Home) -> None:
 
         parse_text((folder / "blog.yaml").read_bytes().decode(), "blog.yaml")
         edit(folder, home, "blog", STOP)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        PermissionError(errno.EACCES, "Permission denied", "git"),
+        subprocess.TimeoutExpired("git", 5),
+        subprocess.SubprocessError("Exception occurred in preexec_fn."),
+    ],
+    ids=["files", "memory", "permission", "time", "fork"],
+)
+def test_a_git_that_cannot_be_run_leaves_it_tracked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    """Only where there is no git, no git can hold the file. The trouble is faked: fork cannot be made to fail."""
+    put(folder / "blog.yaml")
+
+    def fail(*_: object, **__: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr(subprocess, "run", fail)
+
+    assert tracked_by_git(folder, "blog")
+
+
+@pytest.mark.parametrize(
+    "script", ["exit 1", "exit 3", "echo 'xcrun: error: no developer tools' >&2; exit 1", "kill $$"]
+)
+def test_a_git_that_ends_oddly_leaves_it_tracked(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Whatever stands in its place on PATH."""
+    put(folder / "blog.yaml")
+    put(folder / "git", f"#!/bin/sh\n{script}\n").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    assert tracked_by_git(folder, "blog")
+
+
+@pytest.mark.parametrize("dot_git", ["gitdir: /nowhere/worktrees/specs", None])
+def test_a_damaged_repository_may_hold_the_file(folder: Path, dot_git: str | None) -> None:
+    """A worktree whose repository was moved, and a repository that has lost its HEAD."""
+    put(folder / "blog.yaml")
+    if dot_git:
+        put(folder / ".git", dot_git)
+    else:
+        git(folder, "init", "-q")
+        git(folder, "add", "blog.yaml")
+        (folder / ".git" / "HEAD").unlink()
+
+    assert tracked_by_git(folder, "blog")
+
+
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_a_save_in_the_last_instant_is_never_lost(
+    folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    """An editor that saves right before the files change names, again and again."""
+    path = put(folder / "blog.yaml")
+    exchange, left = swap.exchange, list(range(saves))
+
+    def save_and_exchange(one: str, other: str) -> None:
+        if left:
+            put(path, f"git: {{url: theirs-{left.pop()}}}\n")
+        exchange(one, other)
+
+    monkeypatch.setattr(swap, "exchange", save_and_exchange)
+    edit(folder, home, "blog", STOP)
+
+    assert path.read_text() == "git: {url: theirs-0}\nstate: stopped\n"
+    assert sorted(each.name for each in folder.iterdir()) == ["blog.yaml"]
+
+
+def test_where_files_cannot_change_names_a_save_wins_too(
+    folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network file system; here the answer of the kernel is faked."""
+    path = put(folder / "blog.yaml")
+    saves = ["git: {url: theirs}\n"]
+
+    def refuse(*_: object) -> None:
+        if saves:
+            put(path, saves.pop())
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(swap, "exchange", refuse)
+    edit(folder, home, "blog", STOP)
+
+    assert path.read_text() == "git: {url: theirs}\nstate: stopped\n"
+    assert sorted(each.name for each in folder.iterdir()) == ["blog.yaml"]
+
+
+def test_a_file_removed_in_the_last_instant_stays_removed(
+    folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written in its place."""
+    path = put(folder / "blog.yaml")
+    vouch = specwrites._vouch
+
+    def remove_and_vouch(*args: Any) -> None:
+        path.unlink()
+        vouch(*args)
+
+    monkeypatch.setattr(specwrites, "_vouch", remove_and_vouch)
+    with pytest.raises(SpecMissingError):
+        edit(folder, home, "blog", STOP)
+
+    assert list(folder.iterdir()) == []
+    assert list((home.controller / "vouched").iterdir()) == []
 
 
 def git(folder: Path, *arguments: str) -> None:
