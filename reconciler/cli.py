@@ -154,5 +154,7 @@ def _add_offline(add: Callable[[str, str, str], argparse.ArgumentParser]) -> Non
     plan = add("plan", "offline", "show what the controller would do now (exit code 0: nothing, 2: changes, 1: error)")
     plan.add_argument("names", nargs="*", metavar="name")
     validate = add("validate", "offline", "check spec files, for CI of a specs repository")
-    validate.add_argument("paths", nargs="*", type=Path, metavar="FILE", help="default: all in the specs folder")
+    validate.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="spec files or folders of them (default: the specs folder)"
+    )
     add("schema", "offline", "print the JSON Schema of a spec file, for editors")

@@ -27,12 +27,20 @@ class Console:
         self._out = out or sys.stdout
         self._said: dict[str, tuple[str, str, float]] = {}
         self._shown: list[object] = []
+        self._noted: set[str] = set()
 
     def say(self, text: str) -> None:
         """One line."""
         # Whoever read it may have gone: that must not end the controller.
         with contextlib.suppress(OSError, ValueError):
             print(text, file=self._out, flush=True)
+
+    def notes(self, sentences: tuple[str, ...]) -> None:
+        """What is not used, and why: each is printed in full, once."""
+        for sentence in sentences:
+            if sentence not in self._noted:
+                self._noted.add(sentence)
+                self.say(f"note: {sentence}")
 
     def at_rest(self, projects: dict[str, Project]) -> None:
         """Every project is as wanted or waits for a person: the table, unless it is the one shown last."""

@@ -172,6 +172,11 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The controller's own environment: PATH, HOME and locale reach the children through an allow-list."""
 
+    @property
+    def ports(self) -> dict[str, tuple[int, int]]:
+        """By service: the range that ports are picked from, and fixed ones must lie in."""
+        return {"agent": self.agent_ports, "bridge": self.bridge_ports}
+
 
 def load(*, specs: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment; `specs` (a flag) wins over it.

@@ -21,8 +21,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-UNUSABLE_PORTS: Final = frozenset({4190})
-"""On the fetch standard's "bad port" list: browsers and Node refuse it. The only one in both our ranges."""
+PORTS: Final = {"agent": (4100, 4199), "bridge": (5100, 5199)}
+"""By service: the range that ports are picked from, and fixed ones must lie in, unless a setting moves it."""
+LOWEST_PORT: Final = 1024
+HIGHEST_PORT: Final = 65535
+UNUSABLE_PORTS: Final = frozenset(
+    {1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080}
+)
+"""The fetch standard's "bad ports" that a range can have: browsers and Node refuse them."""
 
 _DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)(B|KB|MB|GB|KiB|MiB|GiB)")
@@ -200,15 +206,30 @@ def _check_size(text: str) -> str:
     return text
 
 
-def _port_in(low: int, high: int) -> AfterValidator:
-    def check(port: int) -> int:
-        if not low <= port <= high:
-            raise ValueError(f"cannot use port {port}: give one from {low} to {high}")
-        if port in UNUSABLE_PORTS:
-            raise ValueError(f"cannot use port {port}: browsers and Node refuse it")
-        return port
+def check_port(port: int, service: str) -> int:
+    """The port itself if this service could ever have it, else ValueError; `misplaced` checks the range in force."""
+    if not LOWEST_PORT <= port <= HIGHEST_PORT:
+        raise ValueError(
+            f"{refused_port(port, PORTS[service])}, or from where {range_variable(service)} moves that range"
+        )
+    if port in UNUSABLE_PORTS:
+        raise ValueError(f"cannot use port {port}: browsers and Node refuse it")
+    return port
 
-    return AfterValidator(check)
+
+def refused_port(port: int, within: tuple[int, int]) -> str:
+    """The sentence about a port outside of a range."""
+    return f"cannot use port {port}: give one from {within[0]} to {within[1]}"
+
+
+def range_variable(service: str) -> str:
+    """The environment variable that moves the range of this service's ports."""
+    return f"OPENCODE_MANAGER_{service.upper()}_PORTS"
+
+
+def _port_of(service: str) -> tuple[AfterValidator, Any]:
+    limits = Field(json_schema_extra={"minimum": LOWEST_PORT, "maximum": HIGHEST_PORT})
+    return AfterValidator(lambda port: check_port(port, service)), limits
 
 
 class _Model(BaseModel):
@@ -232,7 +253,8 @@ class Agent(_Model):
     kind: Literal["opencode"] = "opencode"
     version: Annotated[str, AfterValidator(_check_version)] | None = None
     """Exact version to provide; null takes the one installed, else the manager's default."""
-    port: Annotated[int, _port_in(4100, 4199)] | None = None
+    port: Annotated[int, *_port_of("agent")] | None = None
+    """Fixed port, within the range in force; null is picked once and kept."""
     env: Annotated[dict[str, str], AfterValidator(_check_env)] = Field(default_factory=dict)
     """Extra variables, never secrets."""
 
@@ -240,7 +262,8 @@ class Agent(_Model):
 class Bridge(_Model):
     """The MCP server beside the agent."""
 
-    port: Annotated[int, _port_in(5100, 5199)] | None = None
+    port: Annotated[int, *_port_of("bridge")] | None = None
+    """As the agent's."""
 
 
 class Restart(_Model):
@@ -301,6 +324,16 @@ def parse(data: object) -> Spec:
     except ValidationError as error:
         problems = tuple(_problem(item) for item in error.errors(include_url=False, include_input=False))
         raise SpecError(problems) from None
+
+
+def misplaced(spec: Spec, ranges: Mapping[str, tuple[int, int]]) -> tuple[Problem, ...]:
+    """The fixed ports outside of the ranges in force: such a spec is one, but a service cannot get that port now."""
+    ports = {"agent": spec.agent.port, "bridge": spec.bridge.port}
+    return tuple(
+        Problem((service, "port"), refused_port(port, ranges[service]))
+        for service, port in ports.items()
+        if port is not None and not ranges[service][0] <= port <= ranges[service][1]
+    )
 
 
 def known_keys(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler import specpatch, specyaml, swap
 from reconciler.files import LockFile, LockHeld, private_folder, replace_file, sync
-from reconciler.names import valid_name
+from reconciler.names import refused_name, valid_name
 from reconciler.settings import UserError
 from reconciler.specfiles import NEVER_SEEN, Token, forget_voucher, spec_path, token_of, vouched_path
 
@@ -267,7 +267,7 @@ def _vouch(home: Home, name: str, data: bytes) -> None:
 
 def _checked_path(folder: Path, name: str) -> Path:
     if not valid_name(name):
-        raise UserError(f"cannot use {name[:80]!a} as a project name: give 1 to 63 of a-z, 0-9 and inner hyphens")
+        raise UserError(refused_name(name))
     return spec_path(folder, name)
 
 

@@ -136,7 +136,7 @@ def parse_document(text: str, label: str) -> Document:
     try:
         return Document(spec.parse(plain(root)), lines)
     except spec.SpecError as error:
-        raise SpecFileError(tuple(_sentence(problem, lines, label) for problem in error.problems)) from None
+        raise SpecFileError(tuple(sentence(problem, lines, label) for problem in error.problems)) from None
 
 
 def compose(text: str, label: str) -> Node:
@@ -283,7 +283,7 @@ def _lines(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
             yield from _lines(value, (*path, key))
 
 
-def _sentence(problem: spec.Problem, lines: Mapping[tuple[str, ...], int], label: str) -> str:
+def sentence(problem: spec.Problem, lines: Mapping[tuple[str, ...], int], label: str) -> str:
     """The problem with its place: a missing key is shown where its parent is."""
     known = next((problem.where[:n] for n in range(len(problem.where), 0, -1) if problem.where[:n] in lines), ())
     place = f"{label}:{lines.get(known, 1)}"

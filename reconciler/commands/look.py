@@ -89,7 +89,8 @@ def _as_wanted(project: Mapping[str, Any]) -> bool:
 def logs(settings: Settings, options: Namespace) -> int:
     """The end of a log, and what is added to it."""
     if not valid_name(options.name):
-        raise UserError("cannot show the log of this: it is no name of a project; see: opencode-manager list")
+        index = published.read(settings.home)
+        raise UserError(reader.unknown(index, settings, options.name, "show the log of"))
     path = settings.home.log_file(options.name, options.service)
     try:
         handle = path.open("rb")
