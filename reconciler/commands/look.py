@@ -70,8 +70,8 @@ def _show(settings: Settings, name: str | None, output: str) -> int:
         print(json.dumps(shown if name is None else shown[0], indent=2))
     elif output == "yaml":
         print(
-            importlib.import_module("yaml").safe_dump(
-                [dict(each) for each in shown] if name is None else dict(shown[0]), sort_keys=False
+            importlib.import_module("reconciler.yamltext").dump(
+                [dict(each) for each in shown] if name is None else dict(shown[0])
             ),
             end="",
         )
