@@ -62,7 +62,8 @@ class Console:
             return
         self._said[project.name] = (reason, message, now)
         clock = time.strftime("%H:%M:%S")
-        self.say(f"{clock}  {project.name:<16} {reason:<18} {message}".rstrip())
+        shown = message.replace("\n", "\n" + " " * 10)
+        self.say(f"{clock}  {project.name:<16} {reason:<18} {shown}".rstrip())
 
 
 def _shape(status: dict[str, Any]) -> object:

@@ -259,6 +259,8 @@ def _bridge(view: View) -> Plan:
 
 def _service(view: View, service: Service) -> Plan:
     """One service: every phase has its answer."""
+    if any(_misplaced(view, each) and each.value not in view.ledger.ports for each in Service):
+        return Plan()  # one can have no port, and the bridge is given both
     facts = view.facts.service(service)
     match facts.phase:
         case Phase.NEVER:
@@ -311,8 +313,6 @@ def _start(view: View, service: Service, cause: str) -> Plan:
     facts = view.facts.service(service)
     if _lost_before_use(facts):
         return Plan()  # another is picked first
-    if any(_misplaced(view, each) and each.value not in view.ledger.ports for each in Service):
-        return Plan()  # one has no port, and the bridge is given both
     if facts.port_holder:
         port = facts.fixed_port or view.ledger.ports.get(service.value)
         message = (

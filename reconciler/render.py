@@ -49,7 +49,11 @@ def _trouble(project: Mapping[str, Any]) -> Iterator[str]:
     message = project["ready"]["message"] if well else project["message"]
     for text in filter(None, (message, *project["warnings"])):
         yield ""
-        yield from textwrap.wrap(f"{project['name']}: {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        if "\n" in text:  # several problems, each below the name
+            yield f"{project['name']}:"
+            yield from _wrapped(text, "  ", "    ")
+        else:
+            yield from _wrapped(f"{project['name']}: {text}", later="  ")
     if project["public_key"]:
         yield f"  {project['public_key']}"
 
@@ -102,9 +106,18 @@ def render_result(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _wrapped(text: str) -> list[str]:
-    """At words alone: what stands in two lines, a long path or URL, cannot be copied."""
-    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False)
+def _wrapped(text: str, first: str = "", later: str = "") -> list[str]:
+    """At words alone: what stands in two lines, a long path or URL, cannot be copied. Lines of their own stay so.
+
+    Args:
+        text: of one line or several.
+        first: before each of these lines.
+        later: before what is wrapped of one.
+    """
+    wrapper = textwrap.TextWrapper(
+        WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False, break_long_words=False
+    )
+    return [wrapped for line in text.splitlines() for wrapped in wrapper.wrap(line)]
 
 
 def age(seconds: float) -> str:

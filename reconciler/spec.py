@@ -368,6 +368,8 @@ def _problem(item: Any) -> Problem:  # noqa: ANN401  pydantic's ErrorDetails, re
             return Problem(where, f"cannot accept a spec without {key!r}: add it")
         case "value_error":
             return Problem(where, str(item["ctx"]["error"]))
+        case "model_type":
+            return Problem(where, f"cannot accept {key!r}: write keys below it, like {_keys_of(where)[0]}:")
         case "literal_error":
             return Problem(where, f"cannot accept {key!r}: use {item['ctx']['expected']}")
         case _:

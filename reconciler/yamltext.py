@@ -21,6 +21,10 @@ _WORDS: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y
 """What a version of YAML reads as something else than text, in any case of letters."""
 
 
+_HIDDEN: Final = re.compile(r"[\u00a0\u00ad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f]")
+"""What no editor shows as what it is, and the dumper would write as it is."""
+
+
 class _Dumper(yaml.SafeDumper):
     """Block style, keys in the order given, no anchors, no line is broken."""
 
@@ -43,10 +47,7 @@ def is_plain(text: str) -> bool:
 
 def dump(data: Any) -> str:  # noqa: ANN401  what JSON has
     """Plain data (of mappings, lists and scalars) as a document in block style."""
-    text: str = yaml.dump(
-        data, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=float("inf")
-    )
-    return text
+    return _dump(data)
 
 
 def scalar(value: Scalar, style: str | None = None) -> str:
@@ -59,5 +60,17 @@ def scalar(value: Scalar, style: str | None = None) -> str:
         style = '"'
     else:
         style = None
-    text: str = yaml.dump(value, Dumper=_Dumper, default_style=style, allow_unicode=True, width=float("inf"))
-    return text.removesuffix("\n").removesuffix("\n...")
+    return _dump(value, default_style=style).removesuffix("\n").removesuffix("\n...")
+
+
+def _dump(data: Any, default_style: str | None = None) -> str:  # noqa: ANN401  what JSON has
+    text: str = yaml.dump(
+        data,
+        Dumper=_Dumper,
+        default_style=default_style,
+        default_flow_style=False,
+        sort_keys=False,
+        allow_unicode=True,
+        width=float("inf"),
+    )
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04X}", text)  # it is within double quotes, as all but ASCII is

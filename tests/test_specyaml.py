@@ -120,7 +120,7 @@ def test_scalars(written: str, meant: object) -> None:
         ("git:\n\turl: x\n", "cannot read blog.yaml:2: it is indented with a tab; use spaces"),
         ("git:\n  url: a\x07b\n", "cannot read blog.yaml:2: it has the invisible character U+0007; remove it"),
         ("# a\r\n# b\u2028state: absent\n", "cannot read blog.yaml:2: it has the invisible character U+2028"),
-        ("git: {url: x}\r", "cannot read blog.yaml:1: it has the invisible character U+000D"),
+        ("git: {url: x}\r", "cannot read blog.yaml:1: its lines end in CR alone; save it with LF or CRLF"),
         ("git: \ud800", "cannot read blog.yaml:1: it has the invisible character U+D800"),
         ("a: " + "[" * 60, "cannot read blog.yaml:1: it is nested too deeply"),
         ("a: 'x\n", "cannot read blog.yaml:1 as YAML: found unexpected end of stream"),
