@@ -14,8 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from reconciler import restarts
-from reconciler import spec as specs
+from reconciler import portrules, restarts
 from reconciler.actions import (
     Action,
     AdoptService,
@@ -79,7 +78,7 @@ class View:
     development: bool = False
     wedged_after: float = 60.0
     """Seconds of silence without processor use after which a service is started anew."""
-    ports: Mapping[str, tuple[int, int]] = field(default_factory=lambda: specs.PORTS)
+    ports: Mapping[str, tuple[int, int]] = field(default_factory=lambda: portrules.PORTS)
     """By service: the range in force, in which a fixed port must lie."""
 
 
@@ -243,8 +242,8 @@ def _outside(view: View, service: Service) -> Hold:
     variable = "OPENCODE_PORT" if service is Service.AGENT else "MCP_TOOL_PORT"
     where = f"{service}.port of the spec" if section.port == fixed else f"{variable} in {view.facts.env.path}"
     message = (
-        f"{specs.refused_port(fixed, view.ports[service.value])} ({where}), "
-        f"or move that range with {specs.range_variable(service)}"
+        f"{portrules.refused_port(fixed, view.ports[service.value])} ({where}), "
+        f"or move that range with {portrules.range_variable(service)}"
     )
     return Hold(reason="PortOutOfRange", message=message)
 

@@ -183,8 +183,7 @@ async def _serve(
 
 
 def _say_notes(console: Console | None, notes: tuple[str, ...]) -> None:
-    for sentence in notes:
-        logger.info("spec entry not used", reason=sentence)
+    logger.info("entries of the specs folder that are not used", notes=notes)
     if console:
         console.notes(notes)
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 from dotenv.parser import parse_stream
 
 from reconciler import files
+from reconciler.portrules import HIGHEST_PORT, LOWEST_PORT, PORTS, UNUSABLE_PORTS, range_variable
 from reconciler.settings import UserError
-from reconciler.spec import HIGHEST_PORT, LOWEST_PORT, PORTS, UNUSABLE_PORTS, range_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
