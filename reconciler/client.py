@@ -273,8 +273,8 @@ def _read(settings: Settings, folder: Path, name: str, verb: str) -> Accepted:
         raise UserError(reader.unknown(published.read(settings.home), settings, name, verb))
     found = specfiles.read_now(folder, name)
     if isinstance(found, Rejected):
-        problems = found.message if "\n" not in found.message else f"\n{found.message}"
-        raise UserError(f"cannot {verb} {name} before its spec is mended: {problems}")
+        gap = "\n" if "\n" in found.message else " "
+        raise UserError(f"cannot {verb} {name} before its spec is fixed:{gap}{found.message}")
     return found
 
 

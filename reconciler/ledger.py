@@ -19,7 +19,7 @@ from reconciler import files, ledgerdata, published, settings, swap
 from reconciler.facts import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Mapping
     from pathlib import Path
 
     from reconciler.ledgerdata import Reading
@@ -205,15 +205,22 @@ class Ledgers:
         self._losses.pop(name, None)
         self._unread.discard(name)
 
-    def taken_ports(self, *, but: str) -> set[int]:
-        """Every port that another project keeps and does not ask to give up for another."""
-        return {
-            port
-            for name in self.names() | set(self._cache)
-            if name != but and (ledger := self.get(name)) is not None
-            for service, port in ledger.ports.items()
-            if ledgerdata.fixed_port(ledger, service) in (None, port)
-        }
+    def taken_ports(self, *, but: str, ranges: Mapping[str, tuple[int, int]] | None = None) -> set[int]:
+        """Every port that another project keeps and is not about to give up for another.
+
+        Args:
+            but: whose are left out.
+            ranges: in force, by service: nobody gets the port that it asks for outside of them.
+        """
+        taken = set()
+        for name in self.names() | set(self._cache):
+            ledger = self.get(name) if name != but else None
+            for service, port in ledger.ports.items() if ledger else ():
+                asked = ledgerdata.fixed_port(ledger, service) if ledger else None
+                low, high = (ranges or {}).get(service, (1, 65535))
+                if asked == port or not isinstance(asked, int) or not low <= asked <= high:
+                    taken.add(port)
+        return taken
 
 
 def _published(home: Home, name: str) -> Ledger:

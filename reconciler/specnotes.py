@@ -60,7 +60,13 @@ SPEC_KEYS: Final = frozenset(
     }
 )
 """Of a spec: one without git: is broken, not another tool's, as long as it has no other keys."""
-_MANIFEST: Final = frozenset({"apiVersion", "kind"})
+_SHAPES: Final = {
+    frozenset({"apiVersion", "kind"}): "a Kubernetes manifest (apiVersion, kind)",
+    frozenset({"on", "jobs"}): "a GitHub workflow (on, jobs)",
+    frozenset({"openapi", "paths"}): "an OpenAPI document",
+    frozenset({"services"}): "a file of Docker Compose (services)",
+}
+"""What a file is, by keys at its top that no spec has."""
 _DEEPEST: Final = 3
 """Levels of folders below the specs folder that are looked at."""
 _ENTRIES: Final = 300
@@ -84,7 +90,7 @@ def misnamed(entry: str, taken: Container[str] = ()) -> str:
     better = nearest_name(stem)
     cure = f"rename it to {better}{SUFFIX}"
     if better in taken:
-        cure = f"rename it, or remove it: there is a {better}{SUFFIX} already"
+        cure = f"rename it, or remove it: {better}{SUFFIX} is there already"
     why = f"spec files end in {SUFFIX}" if valid_name(stem) else RULE
     return f"cannot use the spec file {entry!r}: {why}; {cure}"
 
@@ -96,9 +102,8 @@ def foreign(name: str, content: bytes) -> str:
         return ""
     if tool := _TOOLS.get(name):
         return _left_alone(f"{name}{SUFFIX}", f"it is a file of {tool}")
-    if keys >= _MANIFEST:
-        return _left_alone(f"{name}{SUFFIX}", "it is a Kubernetes manifest (apiVersion, kind)")
-    return ""
+    shape = next((shape for having, shape in _SHAPES.items() if keys >= having), "")
+    return _left_alone(f"{name}{SUFFIX}", f"it is {shape}") if shape else ""
 
 
 def in_folders(folders: Iterable[os.DirEntry[str]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +165,18 @@ def test_a_file_far_too_long_is_none_of_ours(tmp_path: Path) -> None:
     assert found is not None
     assert (found.uid, found.generation, found.ports) == (WHOLE.uid, 7, KEPT_PORTS)
     assert "was broken" in ledgers.loss("app")
+
+
+def test_a_port_is_given_up_only_for_one_that_can_be_had(tmp_path: Path) -> None:
+    """What another project keeps is taken, unless it asks for another within the range in force."""
+    home = Home(tmp_path)
+    spec = make_spec(agent={"port": 4150})
+    put(home, ledgerdata.encode(replace(WHOLE, spec=spec.model_dump(mode="json"))))
+    ledgers = Ledgers(home)
+
+    assert ledgers.taken_ports(but="other", ranges={"agent": (4100, 4199)}) == {5101}
+    assert ledgers.taken_ports(but="other", ranges={"agent": (4980, 4989)}) == {4101, 5101}
+    assert ledgers.taken_ports(but="app") == set()
 
 
 def put(home: Home, content: bytes) -> Path:

@@ -21,6 +21,8 @@ OTHERS = {
     "kustomization.yaml": KUSTOMIZATION,
     "docker-compose.yaml": "services: {web: {image: nginx}}\n",
     "deploy.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n",
+    "stack.yaml": "services: {web: {image: nginx}}\n",
+    "ci.yaml": "on: [push]\njobs: {}\n",
     "kustomization.yml": KUSTOMIZATION,
     "Kustomization": KUSTOMIZATION,
     ".pre-commit-config.yaml": "repos: []\n",
@@ -32,10 +34,12 @@ OTHERS = {
 NOTES = [
     "cannot use .pre-commit-config.yaml as a spec: it is a file of pre-commit; it is left alone",
     "cannot use Kustomization as a spec: it is a file of Kustomize; it is left alone",
+    "cannot use ci.yaml as a spec: it is a GitHub workflow (on, jobs); it is left alone",
     "cannot use deploy.yaml as a spec: it is a Kubernetes manifest (apiVersion, kind); it is left alone",
     "cannot use docker-compose.yaml as a spec: it is a file of Docker Compose; it is left alone",
     "cannot use kustomization.yaml as a spec: it is a file of Kustomize; it is left alone",
     "cannot use kustomization.yml as a spec: it is a file of Kustomize; it is left alone",
+    "cannot use stack.yaml as a spec: it is a file of Docker Compose (services); it is left alone",
     "cannot use team-a/blog.yaml as a spec: specs lie directly in the specs folder; move it up",
     "cannot use the 2 YAML files in base/ as specs: specs lie directly in the specs folder; move them up",
     "cannot use the spec file 'My_App.yaml': names are 1 to 63 of a-z, 0-9 and inner hyphens; rename it to my-app.yaml",
@@ -74,7 +78,7 @@ def test_run_says_each_once_and_status_says_how_many(world: World) -> None:
     shown = world.run("status")
 
     assert [line.removeprefix("note: ") for line in out.splitlines() if line.startswith("note: ")] == NOTES
-    assert "note: 9 entries of the specs folder are not used; to see why: opencode-manager validate" in shown
+    assert "note: 11 entries of the specs folder are not used; to see why: opencode-manager validate" in shown
     assert "left alone" not in shown
     assert list(published.read(world.home).projects) == ["blog"]
 
