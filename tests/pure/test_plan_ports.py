@@ -59,7 +59,7 @@ def test_stopping_and_destroying_ask_for_no_port() -> None:
 
 
 @given(views)
-@settings(max_examples=200, database=None)
+@settings(max_examples=40, database=None)
 def test_nothing_is_started_without_a_port(any_view: View) -> None:
     """Whatever is asked for and whatever the ranges are: a start needs both ports kept or reserved before."""
     seen = replace(any_view, ports=RANGES)
