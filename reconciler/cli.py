@@ -52,6 +52,7 @@ _CURES: Final = {
 _STAYING: Final = frozenset({"run", "mcp"})
 """Commands that may be the first process of a container."""
 _PORT: Final = frozenset({settings.PORT_VARIABLE})
+_RANGES: Final = frozenset({settings.AGENT_PORTS_VARIABLE, settings.BRIDGE_PORTS_VARIABLE})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -297,6 +298,8 @@ def _add_offline(add: Add) -> None:
         needed=settings.ALL_VARIABLES,
     )
     plan.add_argument("names", nargs="*", metavar="NAME", help="default: all projects")
-    validate = add("validate", "offline", "check spec files, for the CI of a specs repository")
-    validate.add_argument("paths", nargs="*", type=Path, metavar="FILE", help="default: all in the specs folder")
+    validate = add("validate", "offline", "check spec files, for the CI of a specs repository", needed=_RANGES)
+    validate.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="files or folders of them; default: the specs folder"
+    )
     add("schema", "offline", "print the JSON Schema of a spec file, for editors")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import watchfiles
 
 from reconciler import published, reader, results, spec, specfiles, specwrites, tombstones
-from reconciler.names import valid_name
+from reconciler.names import refused_name, valid_name
 from reconciler.results import START_CONTROLLER, Result
 from reconciler.settings import UserError
 from reconciler.spec import SpecError
@@ -71,7 +71,7 @@ def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: st
     """
     folder = _folder(settings)
     if not valid_name(name):
-        raise UserError("cannot use this name for a project: use 1 to 63 of a-z, 0-9 and inner hyphens")
+        raise UserError(refused_name(name))
     ssh_key = ssh_key or None
     url = _checked_url(git_url, ssh_key)
     if not specfiles.spec_path(folder, name).exists():
@@ -273,7 +273,8 @@ def _read(settings: Settings, folder: Path, name: str, verb: str) -> Accepted:
         raise UserError(reader.unknown(published.read(settings.home), settings, name, verb))
     found = specfiles.read_now(folder, name)
     if isinstance(found, Rejected):
-        raise UserError(f"cannot {verb} {name} before its spec is mended: {found.message}")
+        gap = "\n" if "\n" in found.message else " "
+        raise UserError(f"cannot {verb} {name} before its spec is fixed:{gap}{found.message}")
     return found
 
 

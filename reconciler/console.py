@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import textwrap
 import time
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -32,12 +31,20 @@ class Console:
         self._out = out or sys.stdout
         self._said: dict[str, tuple[str, str, float]] = {}
         self._shown: list[object] = []
+        self._noted: set[str] = set()
 
     def say(self, text: str) -> None:
         """One line."""
         # Whoever read it may have gone: that must not end the controller.
         with contextlib.suppress(OSError, ValueError):
             print(text, file=self._out, flush=True)
+
+    def notes(self, sentences: tuple[str, ...]) -> None:
+        """What is not used, and why: each is printed in full, once."""
+        for sentence in sentences:
+            if sentence not in self._noted:
+                self._noted.add(sentence)
+                self.say(f"note: {sentence}")
 
     def at_rest(self, projects: dict[str, Project]) -> None:
         """Every project is as wanted or waits for a person: the table, unless it is the one shown last."""
@@ -66,17 +73,11 @@ class Console:
     def _wrapped(self, head: str, reason: str, message: str) -> str:
         """The step in the columns of the terminal: a message that does not fit beside its reason stands below it."""
         width, paint = terminal.width(self._out), terminal.painter(self._out)
-        line = f"{head}{paint(reason, 'bold')} {message}".rstrip()
+        shown = message.replace("\n", f"\n{_INDENT}")
+        line = f"{head}{paint(reason, 'bold')} {shown}".rstrip()
         if width is None or len(f"{head}{reason} {message}") <= width:
             return line
-        below = textwrap.wrap(
-            message,
-            width,
-            initial_indent=_INDENT,
-            subsequent_indent=_INDENT,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
+        below = render.wrap(message, width, _INDENT, _INDENT)
         return "\n".join([f"{head}{paint(reason.rstrip(), 'bold')}", *below])
 
 

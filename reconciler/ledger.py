@@ -1,8 +1,8 @@
 """What must be remembered of each project, on disk: one small file in its sandbox.
 
 Belongs here: reading and replacing ledgers. Does not belong here: deciding what to remember (`reconcile`, `restarts`).
-One file a project, so that a broken one harms nobody else. A broken one is set aside, never overwritten; what was
-published of it is taken up again, and the loss is told.
+One file a project, so that a broken one harms nobody else. A broken one is set aside, never overwritten; what can be
+read in it is kept (`ledgerdata`), the rest is taken from what was published, and the loss is reported.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import json
 import os
 import time
 import uuid
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from reconciler import files, published, settings, swap
-from reconciler.facts import Ledger, RestartRecord
+from reconciler import files, ledgerdata, published, settings, swap
+from reconciler.facts import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
+    from pathlib import Path
 
+    from reconciler.ledgerdata import Reading
     from reconciler.settings import Home
     from reconciler.spec import Spec
 
@@ -40,6 +42,8 @@ class Ledgers:
         self._unsynced: set[str] = set()
         self._failed: dict[str, str] = {}
         self._losses: dict[str, str] = {}
+        self._unread: set[str] = set()
+        """Whose file is there and could not be read: it is not replaced before it was."""
 
     def names(self, but: Container[str] = ()) -> set[str]:
         """Every project that has one on disk, but these."""
@@ -51,37 +55,52 @@ class Ledgers:
         return {name for name in others if os.path.isfile(f"{self._home.sandboxes}/{name}/run/ledger.json")}
 
     def get(self, name: str) -> Ledger | None:
-        """The ledger of one project, None when it has none."""
+        """The ledger of one project, None when it has none, or none that can be read for now."""
         if name not in self._cache:
             path = self._home.sandbox(name).ledger
             try:
-                self._cache[name] = _read(json.loads(swap.read(str(path))))
-            except OSError:
+                reading = ledgerdata.read(_content(path))
+            except (FileNotFoundError, NotADirectoryError):
                 return None
-            except (ValueError, TypeError, AttributeError, RecursionError):
-                aside = path.with_name(f"ledger.broken-{time.time_ns()}.json")
-                if not self._dry:
-                    with contextlib.suppress(OSError):
-                        path.replace(aside)
-                self._salvage(name, f"{path} was broken, and is set aside as {aside.name}")
+            except OSError:
+                self._unread.add(name)
+                return None
+            if reading.whole and not reading.lost:
+                self._cache[name] = reading.ledger
+            else:
+                self._repair(name, path, reading)
         return self._cache[name]
+
+    def _repair(self, name: str, path: Path, reading: Reading) -> None:
+        aside = path.with_name(f"ledger.broken-{time.time_ns()}.json")
+        if not self._dry:
+            with contextlib.suppress(OSError):
+                path.replace(aside)
+        what = f"its {', '.join(reading.lost)} cannot be used" if reading.whole else "was broken"
+        verb = "is" if reading.whole else "and is"
+        found = replace(reading.ledger, uid=reading.ledger.uid or uuid.uuid4().hex)
+        self._salvage(name, f"{path} {what}: it {verb} set aside as {aside.name}", found, reading.lost)
 
     def loss(self, name: str) -> str:
         """A sentence about what of a ledger was lost since this process began; empty when nothing was."""
         return self._losses.get(name, "")
 
-    def _salvage(self, name: str, what: str) -> Ledger:
-        """A new ledger from what was published last: ports, and how often services were restarted."""
-        services = _published(self._home, name)
-        ledger = Ledger(
-            uid=uuid.uuid4().hex,
-            ports={service: told["port"] for service, told in services.items() if told["port"]},
-            restarts={
-                service: RestartRecord(count=told["restarts"], last_exit=told["last_exit"])
-                for service, told in services.items()
-            },
+    def _salvage(self, name: str, what: str, found: Ledger | None = None, lost: Container[str] = ()) -> Ledger:
+        """The ledger from here on: what could be read of it, and for the rest what was published last."""
+        said = _published(self._home, name)
+        ledger = found or Ledger(uid=uuid.uuid4().hex)
+        if found is None or "generation" in lost:
+            ledger = replace(ledger, generation=said.generation)
+        ledger = replace(
+            ledger,
+            digest=ledger.digest or said.digest,
+            ports={**said.ports, **ledger.ports},
+            restarts={**said.restarts, **ledger.restarts},
         )
-        kept = "its ports and restart counts are those published last" if services else "restarts are counted anew"
+        if said.ports or said.restarts:
+            kept = "its ports and restart counts are those published last"
+        else:
+            kept = "restarts are counted from zero" if not ledger.restarts else "the rest is kept"
         self._losses[name] = f"{what}: {kept}"
         self.put(name, ledger)
         return ledger
@@ -105,10 +124,33 @@ class Ledgers:
         self._failed.pop(name, None)
         self._unsynced.add(name)
         try:
-            swap.swap_in(str(path), json.dumps(asdict(ledger)).encode(), durable=False)
+            if name in self._unread:
+                ledger = self._merged(name, path, ledger)
+            swap.swap_in(str(path), ledgerdata.encode(ledger), durable=False)
         except OSError as error:
             # On a full disk the controller goes on by what it knows, says so, and tries again.
             self._failed[name] = f"cannot write {path}: {(error.strerror or str(error)).lower()}; it is tried again"
+
+    def _merged(self, name: str, path: Path, ledger: Ledger) -> Ledger:
+        """This ledger, made while the file could not be read, with what the file says after all.
+
+        Raises:
+            OSError: it still cannot be read.
+        """
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            there = ledgerdata.read(_content(path)).ledger
+            changed = ledger.digest != there.digest
+            ledger = replace(
+                ledger,
+                uid=there.uid or ledger.uid,
+                generation=max(ledger.generation, there.generation + changed),
+                ports={**ledger.ports, **there.ports},
+                ref=there.ref if ledger.ref is None else ledger.ref,
+                restarts={**there.restarts, **ledger.restarts},
+            )
+            self._cache[name] = ledger
+        self._unread.discard(name)
+        return ledger
 
     def sync(self) -> None:
         """Make what was written survive a power cut too. Blocking; as good as can be."""
@@ -142,17 +184,17 @@ class Ledgers:
     def accept(self, name: str, spec: Spec) -> Ledger:
         """Remember this spec as the one in force; a changed one gets the next generation."""
         ledger, sandbox = self.get(name), self._home.sandbox(name)
-        if ledger is None and os.path.isdir(sandbox.run) and _published(self._home, name):
+        lost = ledger is None and name not in self._unread and os.path.isdir(sandbox.run)
+        said = _published(self._home, name) if lost else None
+        if said and (said.ports or said.restarts):
             ledger = self._salvage(name, f"{sandbox.ledger} was missing")
-        digest = spec.digest()
-        if ledger is not None and ledger.digest == digest and not ledger.vanished:
+        digest, data = spec.digest(), spec.model_dump(mode="json")
+        if ledger is not None and (ledger.digest, ledger.spec, ledger.vanished) == (digest, data, False):
             return ledger
         generation = ledger.generation if ledger else 0
         if ledger is None or ledger.digest != digest:
             generation += 1
-        return self.update(
-            name, generation=generation, digest=digest, spec=spec.model_dump(mode="json"), vanished=False
-        )
+        return self.update(name, generation=generation, digest=digest, spec=data, vanished=False)
 
     def forget(self, name: str) -> None:
         """The project was destroyed."""
@@ -161,35 +203,50 @@ class Ledgers:
         self._unsynced.discard(name)
         self._failed.pop(name, None)
         self._losses.pop(name, None)
+        self._unread.discard(name)
 
-    def taken_ports(self, *, but: str) -> set[int]:
-        """Every port that another project keeps and does not ask to give up for another."""
-        return {
-            port
-            for name in self.names() | set(self._cache)
-            if name != but and (ledger := self.get(name)) is not None
-            for service, port in ledger.ports.items()
-            if (ledger.spec.get(service) or {}).get("port") in {None, port}
-        }
+    def taken_ports(self, *, but: str, ranges: Mapping[str, tuple[int, int]] | None = None) -> set[int]:
+        """Every port that another project keeps and is not about to give up for another.
+
+        Args:
+            but: whose are left out.
+            ranges: in force, by service: nobody gets the port that it asks for outside of them.
+        """
+        taken = set()
+        for name in self.names() | set(self._cache):
+            ledger = self.get(name) if name != but else None
+            for service, port in ledger.ports.items() if ledger else ():
+                asked = ledgerdata.fixed_port(ledger, service) if ledger else None
+                low, high = (ranges or {}).get(service, (1, 65535))
+                if asked == port or not isinstance(asked, int) or not low <= asked <= high:
+                    taken.add(port)
+        return taken
 
 
-def _published(home: Home, name: str) -> dict[str, Mapping[str, Any]]:
-    """The services of a project of which something worth remembering was published last."""
+def _published(home: Home, name: str) -> Ledger:
+    """What was published of a project last, as far as a ledger has it; its uid is empty."""
     try:
-        status = published.read(home).projects.get(name, {})
+        status = published.read(home).projects.get(name)
     except settings.UserError:  # by a newer version
-        return {}
-    services = {service: status.get(service) or {} for service in ("agent", "bridge")}
-    return {service: told for service, told in services.items() if told.get("port") or told.get("restarts")}
+        status = None
+    told = status if isinstance(status, dict) else {}
+    services = {service: told[service] for service in ("agent", "bridge") if isinstance(told.get(service), dict)}
+    data = {
+        "generation": told.get("generation"),
+        "digest": told.get("spec_digest"),
+        "ports": {service: each["port"] for service, each in services.items() if each.get("port")},
+        "restarts": {
+            service: {"count": each.get("restarts"), "last_exit": each.get("last_exit")}
+            for service, each in services.items()
+            if each.get("restarts")
+        },
+    }
+    return ledgerdata.read(json.dumps(data).encode()).ledger
 
 
-def _read(data: dict[str, Any]) -> Ledger:
-    """The ledger in this data. Raises where it is none: an agent can write this file."""
-    known = {key: value for key, value in data.items() if key in Ledger.__dataclass_fields__}
-    records = {service: RestartRecord(**record) for service, record in known.pop("restarts", {}).items()}
-    ledger = Ledger(**known, restarts=records)
-    ports = all(isinstance(port, int) for port in ledger.ports.values())
-    fields: tuple[object, object] = (ledger.uid, ledger.generation)
-    if not (isinstance(fields[0], str) and isinstance(fields[1], int) and ports):
-        raise TypeError("a field of another type")
-    return Ledger(**{**known, "spec": dict(ledger.spec)}, restarts=records)
+def _content(path: Path) -> bytes:
+    """What the file holds; of one that is far too long, what shows that it is."""
+    if path.stat().st_size > ledgerdata.MAX_BYTES:
+        with path.open("rb") as file:
+            return file.read(ledgerdata.MAX_BYTES + 1)
+    return swap.read(str(path))

@@ -66,6 +66,8 @@ class Loop(Events):
         self.projects: dict[str, Project] = {}
         self.on_change: Callable[[Project], None] = lambda _project: None
         """Called whenever the status of a project was computed anew."""
+        self.on_notes: Callable[[tuple[str, ...]], None] = lambda _notes: None
+        """Called with all notes about the specs folder when they are others."""
         self.on_rest: Callable[[], None] = lambda: None
         """Called when something has changed and everything is at rest."""
         self.on_passed: Callable[[], None] = lambda: None
@@ -90,6 +92,8 @@ class Loop(Events):
         self._aged = False
         """Something was looked at again and is as it was: the times of that can wait."""
         self._warnings: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
+        """What lies in the specs folder and is not used, as published."""
         self._unread = True
         """Whether files wait to be settled."""
         self._queue: WorkQueue | None = None
@@ -155,8 +159,12 @@ class Loop(Events):
 
     def _take(self, look: specfiles.Look) -> None:
         """Bring what the folder says into force."""
-        warnings = look.scan.warnings if look.scan.readable else (f"{look.scan.problem}; nothing is stopped",)
+        warnings: tuple[str, ...] = () if look.scan.readable else (f"{look.scan.problem}; nothing is stopped",)
         warnings += self._ledgers.save_again()
+        if look.scan.readable and look.scan.warnings != self.notes:
+            self.notes = look.scan.warnings
+            self.on_notes(self.notes)
+            self._dirty.set()
         if warnings != self._warnings:
             self._warnings = warnings
             self._dirty.set()

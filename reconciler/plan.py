@@ -11,10 +11,10 @@ Belongs here: the order of things and the reason for each. Does not belong here:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from reconciler import restarts
+from reconciler import portrules, restarts
 from reconciler.actions import (
     Action,
     AdoptService,
@@ -35,6 +35,8 @@ from reconciler.facts import Health, Phase, Service
 from reconciler.spec import State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from reconciler.facts import Exit, Ledger, Now, ProjectFacts, ServiceFacts
     from reconciler.spec import Spec
 
@@ -76,6 +78,8 @@ class View:
     development: bool = False
     wedged_after: float = 60.0
     """Seconds of silence without processor use after which a service is started anew."""
+    ports: Mapping[str, tuple[int, int]] = field(default_factory=lambda: portrules.PORTS)
+    """By service: the range in force, in which a fixed port must lie."""
 
 
 def make_plan(view: View) -> Plan:
@@ -210,16 +214,38 @@ def _toolchain(view: View) -> Plan:
 
 def _ports(view: View) -> Plan:
     actions: list[Action] = []
+    hold: Hold | None = None
     for service in Service:
         facts = view.facts.service(service)
         fixed, kept = facts.fixed_port, view.ledger.ports.get(service.value)
-        if fixed is not None and fixed != kept:
+        if _misplaced(view, service):
+            hold = hold or _outside(view, service)
+        elif fixed is not None and fixed != kept:
             actions.append(ReservePort(service=service, fixed=fixed, cause=f"port {fixed} is asked for"))
         elif kept is None:
             actions.append(ReservePort(service=service, cause="no port was picked yet"))
         elif _lost_before_use(facts):
             actions.append(ReservePort(service=service, cause=f"port {kept} was taken before it was ever used"))
-    return Plan(actions=tuple(actions))
+    return Plan(actions=tuple(actions), hold=hold)
+
+
+def _misplaced(view: View, service: Service) -> bool:
+    """Whether a port is asked for outside of the range in force. One that it has already, it keeps: ranges may move."""
+    low, high = view.ports[service.value]
+    fixed = view.facts.service(service).fixed_port
+    return fixed is not None and fixed != view.ledger.ports.get(service.value) and not low <= fixed <= high
+
+
+def _outside(view: View, service: Service) -> Hold:
+    fixed = view.facts.service(service).fixed_port or 0
+    section = view.spec.agent if service is Service.AGENT else view.spec.bridge
+    variable = "OPENCODE_PORT" if service is Service.AGENT else "MCP_TOOL_PORT"
+    where = f"{service}.port of the spec" if section.port == fixed else f"{variable} in {view.facts.env.path}"
+    message = (
+        f"{portrules.refused_port(fixed, view.ports[service.value])} ({where}), "
+        f"or move that range with {portrules.range_variable(service)}"
+    )
+    return Hold(reason="PortOutOfRange", message=message)
 
 
 def _agent(view: View) -> Plan:
@@ -232,6 +258,8 @@ def _bridge(view: View) -> Plan:
 
 def _service(view: View, service: Service) -> Plan:
     """One service: every phase has its answer."""
+    if any(_misplaced(view, each) and each.value not in view.ledger.ports for each in Service):
+        return Plan()  # one can have no port, and the bridge is given both
     facts = view.facts.service(service)
     match facts.phase:
         case Phase.NEVER:

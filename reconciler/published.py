@@ -17,7 +17,7 @@ from reconciler import files
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from reconciler.settings import Home
 
@@ -39,6 +39,10 @@ class Controller:
     version: str = ""
     warnings: tuple[str, ...] = ()
     """What is wrong with the controller itself or with the specs folder as a whole."""
+    notes: tuple[str, ...] = ()
+    """What lies in the specs folder and is not used, a sentence each."""
+    ports: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By service: the range in force, first and last port."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,23 +6,22 @@ Does not belong here: asking for anything (`client`), or any import that is not 
 
 from __future__ import annotations
 
-import re
+import shlex
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from reconciler import published, results
+from reconciler import published, results, specnotes, specscan
+from reconciler.names import nearest_name, refused_name, valid_name
 from reconciler.results import START_CONTROLLER, Listing, Result
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reconciler.published import Index
+    from reconciler.published import Controller, Index
     from reconciler.settings import Settings
-
-_SHOWABLE: Final = re.compile(r"[\w.-]{1,80}")
 
 
 def list_projects(settings: Settings) -> Listing:
@@ -56,7 +55,7 @@ def look(settings: Settings, name: str) -> tuple[Result, Mapping[str, Any] | Non
     stale = "; ".join(warnings(index))
     found = index.projects.get(name)
     if found is None:
-        if not spec_path(specs_folder(index, settings), name).is_file():
+        if not has_spec(specs_folder(index, settings), name):
             raise UserError(unknown(index, settings, name, "show"))
         message = "its spec is there, and the controller has not looked at it yet"
         unseen = Result(project=name, status="in_progress", reason="NotSeenYet", message=message, warning=stale)
@@ -73,7 +72,7 @@ def raw_status(settings: Settings, name: str) -> Mapping[str, Any]:
     index = published.read(settings.home)
     if name in index.projects:
         return index.projects[name]
-    if spec_path(specs_folder(index, settings), name).is_file():
+    if has_spec(specs_folder(index, settings), name):
         why = "ask again in a moment" if index.running else warnings(index)[0]
         raise UserError(f"cannot show {name} yet: the controller has not looked at its spec; {why}")
     raise UserError(unknown(index, settings, name, "show"))
@@ -82,10 +81,19 @@ def raw_status(settings: Settings, name: str) -> Mapping[str, Any]:
 def warnings(index: Index) -> tuple[str, ...]:
     """What a reader must know before believing the index."""
     if index.running:
-        return index.controller.warnings if index.controller else ()
+        return (*index.controller.warnings, *_noted(index.controller)) if index.controller else ()
     if index.controller is None:
         return (f"no controller is running, and none has published anything: {START_CONTROLLER}",)
     return (f"no controller is running, and this is from {results.iso(index.written)}: {START_CONTROLLER}",)
+
+
+def _noted(controller: Controller) -> tuple[str, ...]:
+    """One short line instead of all notes: the controller has printed each in full, and a command does again."""
+    count = len(controller.notes)
+    if not count:
+        return ()
+    what = "1 entry of the specs folder is" if count == 1 else f"{count} entries of the specs folder are"
+    return (f"{what} not used; to see why: opencode-manager validate {shlex.quote(controller.specs)}",)
 
 
 def specs_folder(index: Index, settings: Settings) -> Path:
@@ -93,22 +101,31 @@ def specs_folder(index: Index, settings: Settings) -> Path:
     return Path(index.controller.specs) if index.running and index.controller else settings.specs
 
 
-def spec_path(folder: Path, name: str) -> Path:
-    """The spec file of a project. A name that is none leads nowhere."""
-    return folder / (f"{name}.yaml" if _SHOWABLE.fullmatch(name) else ".none")
+def has_spec(folder: Path, name: str) -> bool:
+    """Whether there is a spec file of this name: one that is not another tool's. A name that is none leads nowhere."""
+    if not valid_name(name):
+        return False
+    try:
+        return not specnotes.foreign(name, specscan.spec_path(folder, name).read_bytes())
+    except OSError:
+        return False
 
 
 def unknown(index: Index, settings: Settings, name: str, verb: str) -> str:
     """The sentence for a name that is no project's."""
-    names = sorted({*index.projects, *(path.stem for path in specs_folder(index, settings).glob("*.yaml"))})
-    shown = name if _SHOWABLE.fullmatch(name) else "this"
-    near = get_close_matches(name[:80], names, n=3, cutoff=0.5)
+    folder = specs_folder(index, settings)
+    found = {path.stem for path in folder.glob(f"*{specscan.SUFFIX}")} - index.projects.keys()
+    names = sorted({*index.projects, *(each for each in found if has_spec(folder, each))})
+    likely = nearest_name(name)
+    near = [likely] if likely in names else get_close_matches(likely, names, n=3, cutoff=0.5)
+    if not valid_name(name):
+        return refused_name(name, use=near[0] if near else "")
     if near:
-        return f"cannot {verb} {shown}: there is no such project; did you mean {' or '.join(near)}?"
+        return f"cannot {verb} {name}: there is no such project; did you mean {' or '.join(near)}?"
     if names:
         listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        return f"cannot {verb} {shown}: there is no such project; there are {listed}"
-    return f"cannot {verb} {shown}: there are no projects yet; start one with its git url"
+        return f"cannot {verb} {name}: there is no such project; there are {listed}"
+    return f"cannot {verb} {name}: there are no projects yet; start one with its git url"
 
 
 def _warned(result: Result, warning: str) -> Result:

@@ -188,6 +188,7 @@ class Reconciler:
             now=self._engine.now(),
             development=self._settings.development,
             wedged_after=self._settings.wedged_after,
+            ports=self._settings.ports,
         )
         project.facts, project.plan = facts, make_plan(view)
 

@@ -152,12 +152,15 @@ def _message(project: Mapping[str, Any]) -> str:
 
 def note(text: str, width: int | None) -> str:
     """What to know before believing what is shown, in so many columns."""
-    return "\n".join(_wrap(f"note: {text}", width, "  ")) if width else f"note: {text}"
+    return "\n".join(wrap(f"note: {text}", width, "  ")) if width else f"note: {text}"
 
 
-def _wrap(text: str, width: int, indent: str = "") -> list[str]:
-    """The text in lines. A path, an address or a command's option stays whole, to be copied."""
-    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+def wrap(text: str, width: int, indent: str = "", first: str = "") -> list[str]:
+    """The text in lines, its own kept. A path, an address or a command's option stays whole, to be copied."""
+    wrapper = textwrap.TextWrapper(
+        width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
+    return [wrapped for line in text.splitlines() for wrapped in wrapper.wrap(line)]
 
 
 def _of_any(text: str, name: str) -> str:
@@ -177,7 +180,8 @@ def _names(names: Sequence[str], of: int) -> str:
 def _paragraph(who: str, text: str, width: int | None, paint: Paint, rest: str = "") -> Iterator[str]:
     """A sentence below the table; on a terminal not more than some lines of it, where a command shows the rest."""
     room = min(width or WIDTH, WIDTH)
-    lines = _wrap(f"{who}: {text}", room, "  ")
+    several = "\n" in text  # each problem below the name
+    lines = [f"{who}:", *wrap(text, room, "    ", "  ")] if several else wrap(f"{who}: {text}", room, "  ")
     if rest and width is not None and len(lines) > LINES:
         see = f"  (more: opencode-manager {rest})"
         last = cut(f"{lines[LINES - 1]} {_DOTS}", room)
@@ -233,20 +237,15 @@ def render_result(result: Result) -> str:
             ]
         )
         if result.message:  # it runs, and waits for somebody
-            lines += ["", *_wrapped(f"{result.reason}: {result.message}")]
+            lines += ["", *wrap(f"{result.reason}: {result.message}", WIDTH)]
     elif result.message or result.reason:
-        lines += ["", *_wrapped(result.message or result.reason)]
+        lines += ["", *wrap(result.message or result.reason, WIDTH)]
     if result.public_key:
         lines += ["", f"{ADD_KEY.capitalize()}:", result.public_key, ""]
         lines += [f"Public key saved at: {result.public_key_path}", f"{GOES_ON.capitalize()}."]
     if result.warning:
-        lines += ["", *_wrapped(f"Warning: {result.warning}")]
+        lines += ["", *wrap(f"Warning: {result.warning}", WIDTH)]
     return "\n".join(lines)
-
-
-def _wrapped(text: str) -> list[str]:
-    """At words alone: what stands in two lines, a long path or URL, cannot be copied."""
-    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def age(seconds: float) -> str:
@@ -264,7 +263,7 @@ def _aligned(rows: Sequence[tuple[str, str]], width: int | None = None, paint: P
     lines, indent = [], max(len(name) for name, _ in rows) + 2
     for name, text in rows:
         room = max(width - indent, 20) if width is not None else None
-        first, *more = _wrap(text, room) or [""] if room else [text]
+        first, *more = wrap(text, room) or [""] if room else [text]
         lines.append(f"{paint(f'{name}:'.ljust(indent - 1), 'bold')} {first}")
         lines += [" " * indent + line for line in more]
     return lines

@@ -118,7 +118,7 @@ class Router:
     def _status(self, index: Index, project: str) -> Mapping[str, Any]:
         if project in index.projects:
             return index.projects[project]
-        if reader.spec_path(reader.specs_folder(index, self._settings), project).is_file():
+        if reader.has_spec(reader.specs_folder(index, self._settings), project):
             raise UserError(f"cannot reach {project}: the controller has not looked at its spec yet; try again shortly")
         raise UserError(reader.unknown(index, self._settings, project, "reach"))
 

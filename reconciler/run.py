@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import importlib
 import os
 import shlex
@@ -145,6 +146,8 @@ async def _serve(
             development=settings.development,
             version=__version__,
             warnings=(*warnings, trouble) if trouble else warnings,
+            notes=loop.notes,
+            ports=settings.ports,
         )
 
     def listening(found: int, problem: str = "") -> None:
@@ -169,6 +172,7 @@ async def _serve(
             stop.set()
 
     loop.on_rest, loop.on_passed = rested, passed
+    loop.on_notes = functools.partial(_say_notes, console)
     if console:
         _greet(settings, console)
         loop.on_change = console.step
@@ -186,6 +190,12 @@ async def _serve(
     if console:
         _farewell(settings, console, loop)
     return calm.is_set() and all(_is_ready(project) for project in loop.projects.values())
+
+
+def _say_notes(console: Console | None, notes: tuple[str, ...]) -> None:
+    logger.info("entries of the specs folder that are not used", notes=notes)
+    if console:
+        console.notes(notes)
 
 
 def _is_ready(project: Project) -> bool:
@@ -282,6 +292,8 @@ async def _dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str
             match specfiles.read_now(settings.specs, name):
                 case specfiles.Accepted(spec=found):
                     plans[name] = await reconciler.dry_run(Project(name=name, spec=found), found)
+                case specfiles.Rejected(foreign=True) if not names and ledgers.get(name) is None:
+                    continue  # another tool's file
                 case specfiles.Rejected(message=message):
                     plans[name] = message
     finally:

@@ -11,10 +11,10 @@ import pwd
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 HOME_VARIABLE: Final = "OPENCODE_MANAGER_HOME"
 SPECS_VARIABLE: Final = "OPENCODE_MANAGER_SPECS"
@@ -175,18 +175,23 @@ class Settings:
     notes: tuple[str, ...] = ()
     """What is odd in the environment and no reason to refuse anything: `run` says it once."""
 
+    @property
+    def ports(self) -> dict[str, tuple[int, int]]:
+        """By service: the range that ports are picked from, and fixed ones must lie in."""
+        return {"agent": self.agent_ports, "bridge": self.bridge_ports}
 
-ALL_VARIABLES: Final = frozenset(
-    {
-        PORT_VARIABLE,
-        AGENT_PORTS_VARIABLE,
-        BRIDGE_PORTS_VARIABLE,
-        START_TIMEOUT_VARIABLE,
-        LIVENESS_VARIABLE,
-        AGENT_STARTS_VARIABLE,
-        WEDGED_VARIABLE,
-    }
-)
+
+_READERS: Final[dict[str, tuple[str, Callable[[Mapping[str, str]], Any]]]] = {
+    PORT_VARIABLE: ("http_port", lambda env: _port(env.get(PORT_VARIABLE) or "4099")),
+    AGENT_PORTS_VARIABLE: ("agent_ports", lambda env: _range(env, AGENT_PORTS_VARIABLE, "4100-4199")),
+    BRIDGE_PORTS_VARIABLE: ("bridge_ports", lambda env: _range(env, BRIDGE_PORTS_VARIABLE, "5100-5199")),
+    AGENT_STARTS_VARIABLE: ("agent_starts", lambda env: _count(env, AGENT_STARTS_VARIABLE, 2)),
+    START_TIMEOUT_VARIABLE: ("start_timeout", lambda env: _seconds(env, START_TIMEOUT_VARIABLE, 60.0)),
+    LIVENESS_VARIABLE: ("liveness", lambda env: _seconds(env, LIVENESS_VARIABLE, 10.0)),
+    WEDGED_VARIABLE: ("wedged_after", lambda env: _seconds(env, WEDGED_VARIABLE, 60.0)),
+}
+"""By variable: the setting it gives, and how it is read."""
+ALL_VARIABLES: Final = frozenset(_READERS)
 """The variables with values that can be wrong."""
 _MODES: Final = {"development": True, "dev": True, "production": False, "prod": False, "": False}
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -214,21 +219,23 @@ def load(
     home = Home(_root(env))
     env["HOME"] = env.get("HOME") or _passwd_home() or "/"
     mode = env.get("ENVIRONMENT", "").strip().lower()
-    usable = {key: value for key, value in env.items() if key in needed or key not in ALL_VARIABLES}
+    usable = {key: value for key, value in env.items() if key not in ALL_VARIABLES or key in needed or _sound(key, env)}
     return Settings(
         home=home,
         specs=absolute(specs or default_specs(home, env)),
         development=_MODES.get(mode, False),
-        http_port=_port(usable.get(PORT_VARIABLE) or "4099"),
-        agent_ports=_range(usable, AGENT_PORTS_VARIABLE, "4100-4199"),
-        bridge_ports=_range(usable, BRIDGE_PORTS_VARIABLE, "5100-5199"),
-        agent_starts=_count(usable, AGENT_STARTS_VARIABLE, 2),
-        start_timeout=_seconds(usable, START_TIMEOUT_VARIABLE, 60.0),
-        liveness=_seconds(usable, LIVENESS_VARIABLE, 10.0),
-        wedged_after=_seconds(usable, WEDGED_VARIABLE, 60.0),
+        **{field: read(usable) for field, read in _READERS.values()},
         environment=env,
         notes=() if mode in _MODES else (_odd_mode(env["ENVIRONMENT"]),),
     )
+
+
+def _sound(variable: str, env: Mapping[str, str]) -> bool:
+    try:
+        _READERS[variable][1](env)
+    except UserError:
+        return False
+    return True
 
 
 def _odd_mode(value: str) -> str:

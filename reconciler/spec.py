@@ -14,12 +14,14 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-UNUSABLE_PORTS: Final = frozenset({4190})
-"""On the fetch standard's "bad port" list: browsers and Node refuse it. The only one in both our ranges."""
+from reconciler.portrules import HIGHEST_PORT, LOWEST_PORT, check_port, refused_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)(B|KB|MB|GB|KiB|MiB|GiB)")
@@ -197,15 +199,9 @@ def _check_size(text: str) -> str:
     return text
 
 
-def _port_in(low: int, high: int) -> AfterValidator:
-    def check(port: int) -> int:
-        if not low <= port <= high:
-            raise ValueError(f"cannot use port {port}: give one from {low} to {high}")
-        if port in UNUSABLE_PORTS:
-            raise ValueError(f"cannot use port {port}: browsers and Node refuse it")
-        return port
-
-    return AfterValidator(check)
+def _port_of(service: str) -> tuple[AfterValidator, Any]:
+    limits = Field(json_schema_extra={"minimum": LOWEST_PORT, "maximum": HIGHEST_PORT})
+    return AfterValidator(lambda port: check_port(port, service)), limits
 
 
 class _Model(BaseModel):
@@ -229,7 +225,8 @@ class Agent(_Model):
     kind: Literal["opencode"] = "opencode"
     version: Annotated[str, AfterValidator(_check_version)] | None = None
     """Exact version to provide; null takes the one installed, else the manager's default."""
-    port: Annotated[int, _port_in(4100, 4199)] | None = None
+    port: Annotated[int, *_port_of("agent")] | None = None
+    """Fixed port, within the range in force; null is picked once and kept."""
     env: Annotated[dict[str, str], AfterValidator(_check_env)] = Field(default_factory=dict)
     """Extra variables, never secrets."""
 
@@ -237,7 +234,8 @@ class Agent(_Model):
 class Bridge(_Model):
     """The MCP server beside the agent."""
 
-    port: Annotated[int, _port_in(5100, 5199)] | None = None
+    port: Annotated[int, *_port_of("bridge")] | None = None
+    """As the agent's."""
 
 
 class Restart(_Model):
@@ -300,6 +298,31 @@ def parse(data: object) -> Spec:
         raise SpecError(problems) from None
 
 
+def misplaced(spec: Spec, ranges: Mapping[str, tuple[int, int]]) -> tuple[Problem, ...]:
+    """The fixed ports outside of the ranges in force: such a spec is one, but a service cannot get that port now."""
+    ports = {"agent": spec.agent.port, "bridge": spec.bridge.port}
+    return tuple(
+        Problem((service, "port"), refused_port(port, ranges[service]))
+        for service, port in ports.items()
+        if port is not None and not ranges[service][0] <= port <= ranges[service][1]
+    )
+
+
+def known_keys(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same spec without the keys that this version does not know, as one that a newer version accepted may have."""
+    return _known(data, ())
+
+
+def _known(data: Mapping[str, Any], where: tuple[str, ...]) -> dict[str, Any]:
+    keys = _keys_of(where)
+    found = {}
+    for key, value in data.items():
+        inner = isinstance(value, dict) and bool(_keys_of((*where, key)))
+        if key in keys:
+            found[key] = _known(value, (*where, key)) if inner else value
+    return found
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of a spec file, for editors that complete and check it."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Spec.model_json_schema()}
@@ -317,6 +340,8 @@ def _problem(item: Any) -> Problem:  # noqa: ANN401  pydantic's ErrorDetails, re
             return Problem(where, f"cannot accept a spec without {key!r}: add it")
         case "value_error":
             return Problem(where, str(item["ctx"]["error"]))
+        case "model_type":
+            return Problem(where, f"cannot accept {key!r}: write keys below it, like {_keys_of(where)[0]}:")
         case "literal_error":
             return Problem(where, f"cannot accept {key!r}: use {item['ctx']['expected']}")
         case _:

@@ -11,13 +11,14 @@ Nothing here waits: each look is told the time and says when the next one is due
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from reconciler import specyaml
+from reconciler import specnotes, specyaml
 from reconciler.specscan import NEVER_SEEN, SUFFIX, FirstLook, Scan, Token, reason, scan, spec_path, token_of
 from reconciler.specyaml import MAX_BYTES, SpecFileError
 
@@ -40,6 +41,7 @@ __all__ = [
     "SpecFolder",
     "Token",
     "Vanished",
+    "forget_voucher",
     "held_back",
     "mass_vanish",
     "read_now",
@@ -78,6 +80,8 @@ class Rejected(Change):
     message: str
     sha: str = ""
     """Empty when the file could not even be read."""
+    foreign: bool = False
+    """Whether it plainly is a file of another tool: nobody meant it as a project."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,12 @@ class Look:
 def vouched_path(home: Home, name: str) -> Path:
     """Where our tools put the hash of a text before they rename it into place."""
     return home.controller / "vouched" / name
+
+
+def forget_voucher(home: Home, name: str) -> None:
+    """The text was taken up, or was never written. One that is forgotten too early costs the time to settle."""
+    with contextlib.suppress(OSError):  # there is none
+        vouched_path(home, name).unlink()
 
 
 def mass_vanish(present: int, newly_missing: int) -> bool:
@@ -159,17 +169,19 @@ class SpecFolder:
         self._home = settings.home
         self._settle = settings.settle
         self._settle_open = settings.settle_open
-        self._files: dict[str, _File] = {name: _File() for name in known}
+        self._files: dict[str, _File] = {name: _File(accepted=True) for name in known}
         self._reported: Mapping[str, Token] = {}
         """All files there are, when each was reported as it is and none is awaited: while they stay the same, there is
         nothing to do."""
         if first is not None:
-            self._files |= {name: _File(version=token, since=first.at) for name, token in first.scan.files.items()}
+            for name, token in first.scan.files.items():
+                file = self._files.setdefault(name, _File())
+                file.version, file.since = token, first.at
 
     def expect(self, names: Iterable[str]) -> bool:
         """These had a spec: of each without a file, the next looks say so. Whether any of them is news."""
         new = set(names) - self._files.keys()
-        self._files |= {name: _File() for name in new}
+        self._files |= {name: _File(accepted=True) for name in new}
         return bool(new)
 
     def look(self, now: float) -> Look:
@@ -184,7 +196,7 @@ class SpecFolder:
                 file.missing_since = None
             return Look(seen, (), None)
         if seen.files == self._reported and len(self._files) == len(seen.files) and not seen.unusable:
-            return Look(seen, (), None)
+            return Look(self._without_foreign(seen), (), None)
         changes: list[Change] = []
         due: list[float] = []
         names = self._files.keys() | seen.files.keys() | seen.unusable.keys()
@@ -200,7 +212,16 @@ class SpecFolder:
                 changes.append(result)
         self._reported = {} if due else {name: file.reported for name, file in self._files.items() if file.reported}
         unreadable = any(file.problem for file in self._files.values())
-        return Look(seen, tuple(sorted(changes, key=lambda each: each.name)), min(due, default=None), unreadable)
+        ordered = tuple(sorted(changes, key=lambda each: each.name))
+        return Look(self._without_foreign(seen), ordered, min(due, default=None), unreadable)
+
+    def _without_foreign(self, seen: Scan) -> Scan:
+        """The same without the files of other tools: of those there are notes, and no projects."""
+        notes = {name: file.foreign for name, file in self._files.items() if file.foreign and name in seen.files}
+        if not notes:
+            return seen
+        files = {name: token for name, token in seen.files.items() if name not in notes}
+        return replace(seen, files=files, warnings=tuple(sorted({*seen.warnings, *notes.values()})))
 
     def _step(self, name: str, seen: Scan, now: float) -> Change | float | None:
         """One file: what there is to report, or when it is due, or None where nothing is new."""
@@ -223,6 +244,7 @@ class SpecFolder:
         if now < file.missing_since + self._settle_open:
             return file.missing_since + self._settle_open
         del self._files[name]
+        forget_voucher(self._home, name)
         return Vanished(name=name)
 
     @staticmethod
@@ -231,6 +253,7 @@ class SpecFolder:
         if why == file.problem:
             return None
         file.problem, file.sha, file.reported = why, "", None
+        file.foreign, file.project = "", True
         return Rejected(name=name, message=why)
 
     def _changed(self, name: str, file: _File, version: Token, now: float) -> Change | float | None:
@@ -252,16 +275,26 @@ class SpecFolder:
             wait = self._settle if data.endswith(b"\n") else self._settle_open
             if now < file.since + wait:
                 return file.since + wait
+        if voucher and voucher == _voucher(self._home, name):  # else a tool has vouched for its next text by now
+            forget_voucher(self._home, name)
         return self._report(name, file, data, token, vouched=vouched)
 
     @staticmethod
-    def _report(name: str, file: _File, data: bytes, token: Token, *, vouched: bool) -> Change:
+    def _report(name: str, file: _File, data: bytes, token: Token, *, vouched: bool) -> Change | None:
         before, file.reported, file.problem = file.sha, token, ""
         result = _judge(name, data, token)
         file.sha = result.sha
+        if isinstance(result, Rejected) and result.foreign and not file.accepted:
+            was_project, file.foreign = file.project, result.message
+            file.project = False
+            return Vanished(name=name) if was_project else None
+        file.foreign, file.project = "", True
         if result.sha == before:
             return Poked(name=name)
-        return replace(result, vouched=vouched) if isinstance(result, Accepted) else result
+        if isinstance(result, Rejected):
+            return result
+        file.accepted = True
+        return replace(result, vouched=vouched)
 
 
 @dataclass
@@ -277,6 +310,12 @@ class _File:
     problem: str = ""
     """Why the file could not be read, as reported last; empty since it was read."""
     missing_since: float | None = None
+    accepted: bool = False
+    """Whether it ever was a spec: then what is in it now is a broken one."""
+    project: bool = False
+    """Whether anything was reported of it."""
+    foreign: str = ""
+    """The note about it, when it is another tool's file."""
 
 
 def _judge(name: str, data: bytes, token: Token) -> Accepted | Rejected:
@@ -285,7 +324,8 @@ def _judge(name: str, data: bytes, token: Token) -> Accepted | Rejected:
     try:
         document = specyaml.parse_document(specyaml.decode(data, label), label)
     except SpecFileError as error:
-        return Rejected(name=name, message=str(error), sha=sha)
+        note = specnotes.foreign(name, data)
+        return Rejected(name=name, message=note or str(error), sha=sha, foreign=bool(note))
     return Accepted(name=name, spec=document.spec, sha=sha, token=token, lines=document.lines)
 
 

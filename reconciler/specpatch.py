@@ -14,20 +14,16 @@ import re
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
+from reconciler import yamltext
 from reconciler.settings import UserError
-from reconciler.specyaml import MappingNode, Node, ScalarNode, SpecFileError, compose, looks_secret, plain, resolve
+from reconciler.specyaml import MappingNode, Node, ScalarNode, SpecFileError, compose, looks_secret, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Scalar = str | int | float | bool | None
+Scalar = yamltext.Scalar
 Path = tuple[str, ...]
 
-_PLAIN: Final = re.compile(r"(?:[A-Za-z/~]|\.\.?/)(?:[\w./~@+=-]|:(?=[\w./~@+=-]))*", re.ASCII)
-_WORDS: Final = frozenset({"~", "null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-"""What this or an older YAML reads as something else than text, in any case of letters."""
 _COMMENT: Final = re.compile(r"[ \t]+#.*")
 _HEADER: Final = re.compile(r"[|>][-+0-9]*(?P<comment>[ \t]+#[^\r\n]*)?")
 
@@ -61,14 +57,7 @@ def patch_text(text: str, changes: Mapping[Path, Scalar], *, label: str = "the s
 
 def scalar_text(value: Scalar, style: str | None = None) -> str:
     """The value as YAML: text in quotes where it needs them, and where `style` (a quote) asks for them."""
-    if not isinstance(value, str):
-        return json.dumps(value)
-    if style == "'" and value.isprintable():
-        return "'" + value.replace("'", "''") + "'"
-    if style != '"' and _PLAIN.fullmatch(value) and value.lower() not in _WORDS and resolve(value) == value:
-        return value
-    quoted: str = yaml.safe_dump(value, default_style='"', allow_unicode=True, width=float("inf"))
-    return quoted.rstrip("\n")
+    return yamltext.scalar(value, style)
 
 
 def _same(left: object, right: object) -> bool:

@@ -13,13 +13,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from reconciler import specnotes
 from reconciler.names import valid_name
+from reconciler.specnotes import SUFFIX as SUFFIX  # noqa: PLC0414  exported again
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-SUFFIX: Final = ".yaml"
 
 
 class Token(NamedTuple):
@@ -54,7 +54,7 @@ class Scan:
     unusable: Mapping[str, str] = field(default_factory=dict)
     """Project names whose entry is there and is no file that can be read, and why."""
     warnings: tuple[str, ...] = ()
-    """Sentences about entries that look like specs and are not taken for one."""
+    """Sentences about entries that look like specs, or are another tool's, and are not taken for a spec."""
     linked: bool = False
     """Whether a spec file is a link, or has another name: when it changes there, no watch of the folder tells."""
 
@@ -81,14 +81,15 @@ def scan(folder: Path) -> Scan:
     """Look at the folder: one scandir, one stat an entry (10 microseconds each), nothing is opened."""
     files: dict[str, Token] = {}
     unusable: dict[str, str] = {}
-    warnings = []
+    others: list[os.DirEntry[str]] = []
+    folders: list[os.DirEntry[str]] = []
     linked = False
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 stem, dot, suffix = entry.name.rpartition(".")
                 if dot + suffix != SUFFIX or not valid_name(stem):
-                    warnings += _warning(entry.name)
+                    (folders if _is_folder(entry) else others).append(entry)
                     continue
                 found = _look_at(entry)
                 if isinstance(found, os.stat_result):
@@ -98,7 +99,16 @@ def scan(folder: Path) -> Scan:
                     unusable[stem] = found
     except OSError as error:
         return Scan(readable=False, problem=f"cannot read the specs folder {folder}: {reason(error)}")
-    return Scan(files=files, unusable=unusable, warnings=tuple(sorted(warnings)), linked=linked)
+    notes = [*filter(None, (specnotes.misnamed(entry.name, files) for entry in others)), *specnotes.in_folders(folders)]
+    return Scan(files=files, unusable=unusable, warnings=tuple(sorted(notes)), linked=linked)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one to look into: links are followed, what is hidden is not."""
+    try:
+        return not entry.name.startswith(".") and entry.name.isprintable() and entry.is_dir()
+    except OSError:
+        return False
 
 
 def spec_path(folder: Path, name: str) -> Path:
@@ -125,20 +135,6 @@ def _look_at(entry: os.DirEntry[str]) -> os.stat_result | str:
     if not stat.S_ISREG(about.st_mode):
         return f"cannot read {entry.name}: it is not a regular file"
     return about
-
-
-def _warning(entry: str) -> list[str]:
-    """A sentence when the entry looks like a spec that was meant; editors' left-overs and other files are no matter."""
-    stem, _, suffix = entry.rpartition(".")
-    if entry.startswith((".", "#")) or suffix.lower() not in {"yaml", "yml"}:
-        return []
-    if not entry.isprintable():
-        return [f"cannot use the spec file {entry!a}: its name is not readable text; rename it"]
-    better = stem.lower().replace("_", "-").replace(" ", "-").replace(".", "-").strip("-")
-    hint = f"did you mean {better}{SUFFIX}?" if valid_name(better) else f"rename it to a name and {SUFFIX}"
-    if valid_name(stem):
-        return [f"cannot use the spec file {entry!r}: spec files end in {SUFFIX}; {hint}"]
-    return [f"cannot use the spec file {entry!r}: a name is 1 to 63 of a-z, 0-9 and inner hyphens; {hint}"]
 
 
 def reason(error: OSError) -> str:

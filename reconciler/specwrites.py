@@ -3,11 +3,13 @@
 Belongs here: making a spec and changing values in one, so that a person's text, a concurrent edit and a crash are safe.
 Does not belong here: reading for the loop (`specfiles`), how a text is changed (`specpatch`), acting on anything.
 
-All our writers take one lock; a person's editor does not, so a text is only replaced while it is the one that was read.
+All our writers take one lock; a person's editor does not, so a text is only replaced while it is the one that was read:
+the two files change names in one step, and when another text comes out than was read, it goes back.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -19,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from reconciler import specpatch, specyaml
+from reconciler import specpatch, specyaml, swap
 from reconciler.files import LockFile, LockHeld, private_folder, replace_file, sync
-from reconciler.names import valid_name
+from reconciler.names import refused_name, valid_name
 from reconciler.settings import UserError
-from reconciler.specfiles import NEVER_SEEN, Token, spec_path, token_of, vouched_path
+from reconciler.specfiles import NEVER_SEEN, Token, forget_voucher, spec_path, token_of, vouched_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +36,9 @@ _LOCK_LIMIT: Final = 5.0
 """Seconds; the lock is held for milliseconds."""
 _GIT_LIMIT: Final = 5.0
 _ATTEMPTS: Final = 3
+_EXCHANGES: Final = 20
+"""Times that a text is put back which somebody saved while another was put back: each takes 50 microseconds."""
+_NO_EXCHANGE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 
 
 class SpecExistsError(UserError):
@@ -79,8 +84,8 @@ def create(folder: Path, home: Home, name: str, text: str) -> WrittenSpec:
         if os.path.lexists(path):
             raise SpecExistsError(f"cannot create {path}: it exists")
         data = text.encode()
-        _vouch(home, name, data)
-        _write_new(path, data)
+        with _vouched(home, name, data):
+            _write_new(path, data)
         return WrittenSpec(_version(path), digest, changed=True)
 
 
@@ -126,11 +131,17 @@ def tracked_by_git(folder: Path, name: str) -> bool:
             timeout=_GIT_LIMIT,
             check=False,
         )
-    except OSError:
+    except FileNotFoundError:  # there is no git here, or no folder
         return False
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.SubprocessError):  # too many open files, no memory, no answer: it may well be tracked
         return True
-    return done.returncode != 1 and b"not a git repository" not in done.stderr
+    if done.returncode == 1 and b"did not match any file" in done.stderr:
+        return False
+    outside = done.returncode == 128 and b"not a git repository (or any" in done.stderr
+    # A repository that is damaged, or beyond a mount point, is none to git: its .git tells that there is one.
+    return not outside or any(
+        os.path.lexists(place / ".git") for place in (folder.resolve(), *folder.resolve().parents)
+    )
 
 
 @contextmanager
@@ -174,12 +185,46 @@ def _edit_once(
     new = text.encode()
     if path.read_bytes() != data:
         return None
-    _vouch(home, name, new)
-    if new == data:
-        os.utime(path)
-    else:
-        replace_file(path, new, mode=stat.S_IMODE(about.st_mode))
+    with _vouched(home, name, new):
+        if new == data:
+            os.utime(path)
+        elif not _replace(path, data, new, mode=stat.S_IMODE(about.st_mode)):
+            forget_voucher(home, name)
+            return None
     return WrittenSpec(_version(path), digest, changed=new != data)
+
+
+def _replace(path: Path, old: bytes, new: bytes, *, mode: int) -> bool:
+    """Put the new text in place of the old one; False when somebody else's was there by then, and is there again."""
+    beside = path.with_name(f".{path.name}.new")
+    replace_file(beside, new, mode=mode)
+    put, expected = new, old
+    for _ in range(_EXCHANGES):
+        try:
+            swap.exchange(str(beside), str(path))
+        except OSError as error:
+            if error.errno not in _NO_EXCHANGE:
+                beside.unlink()
+                raise
+            return _replace_or_not(path, beside, old)
+        found = beside.read_bytes()
+        if found == expected:
+            beside.unlink()
+            sync(path.parent)
+            return put is new
+        put, expected = found, put
+    raise UserError(f"cannot edit {path}: somebody else keeps changing it; their last text is in {beside}")
+
+
+def _replace_or_not(path: Path, beside: Path, old: bytes) -> bool:
+    """The same where two files cannot change names in one step: there is an instant in which an edit is lost."""
+    same = path.read_bytes() == old
+    if same:
+        beside.replace(path)
+        sync(path.parent)
+    else:
+        beside.unlink()
+    return same
 
 
 def _version(path: Path) -> Token:
@@ -203,6 +248,17 @@ def _write_new(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
+@contextmanager
+def _vouched(home: Home, name: str, data: bytes) -> Iterator[None]:
+    """Vouch for a text that is about to be written, and take that back when it was not."""
+    _vouch(home, name, data)
+    try:
+        yield
+    except BaseException:
+        forget_voucher(home, name)
+        raise
+
+
 def _vouch(home: Home, name: str, data: bytes) -> None:
     path = vouched_path(home, name)
     private_folder(path.parent)
@@ -211,7 +267,7 @@ def _vouch(home: Home, name: str, data: bytes) -> None:
 
 def _checked_path(folder: Path, name: str) -> Path:
     if not valid_name(name):
-        raise UserError(f"cannot use {name[:80]!a} as a project name: give 1 to 63 of a-z, 0-9 and inner hyphens")
+        raise UserError(refused_name(name))
     return spec_path(folder, name)
 
 

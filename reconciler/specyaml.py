@@ -29,8 +29,20 @@ BOM: Final = "\ufeff"
 
 _MAX_DEPTH: Final = 16
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
-"""What no editor shows. The separators among them are line breaks for YAML 1.1: a comment could end unseen."""
+_UNPRINTABLE: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
+)
+"""What no editor shows, or what lets it show another order. The separators among them are line breaks for YAML 1.1: a
+comment could end unseen."""
+_UNCOMMON: Final = {
+    "\0": "it has NUL characters, as UTF-16 has, or a file after a power failure; save it again as UTF-8",
+    "\r": "its lines end in CR alone; save it with LF or CRLF",
+}
+_ODD_SPACE: Final = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+"""Looks like a space, and is none for YAML."""
+_CONFLICT: Final = re.compile(r"^(?:<{7,}|>{7,}|\|{7,})(?: |\r?$)", re.MULTILINE)
+_MIDDLE: Final = re.compile(r"^={7,}\r?$", re.MULTILINE)
+"""The line between the two sides of a conflict; alone it may be somebody's text."""
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _SECRET: Final = re.compile(
     r"(?i:sk|ghp|gho|ghu|ghs|glpat|xox[abp]|akia|asia|github_pat)[-_A-Z0-9][\w-]{8,}|eyJ[\w-]{10,}.*"
@@ -136,7 +148,8 @@ def parse_document(text: str, label: str) -> Document:
     try:
         return Document(spec.parse(plain(root)), lines)
     except spec.SpecError as error:
-        raise SpecFileError(tuple(_sentence(problem, lines, label) for problem in error.problems)) from None
+        problems = tuple(sentence(problem, lines, label) for problem in error.problems)
+        raise SpecFileError(problems + _odd_space(text, label)) from None
 
 
 def compose(text: str, label: str) -> Node:
@@ -146,13 +159,15 @@ def compose(text: str, label: str) -> Node:
         SpecFileError: with what is not allowed in a spec's YAML.
     """
     _check_characters(text, label)
+    _check_conflict(text, label, _CONFLICT)
     reader = _Reader(text, label)
     try:
         root = reader.document()
     except yaml.MarkedYAMLError as error:
-        raise SpecFileError((_unreadable(error, text, label),)) from None
+        _check_conflict(text, label, _MIDDLE)
+        raise SpecFileError((_unreadable(error, text, label), *_odd_space(text, label))) from None
     if reader.problems:
-        raise SpecFileError(tuple(reader.problems))
+        raise SpecFileError((*reader.problems, *_odd_space(text, label)))
     return root
 
 
@@ -259,8 +274,26 @@ def _check_characters(text: str, label: str) -> None:
     body = text.removeprefix(BOM).replace("\r\n", "\n")
     if match := _UNPRINTABLE.search(body):
         line = body.count("\n", 0, match.start()) + 1
-        code = f"U+{ord(match[0]):04X}"
-        raise SpecFileError((f"cannot read {label}:{line}: it has the invisible character {code}; remove it",))
+        why = _UNCOMMON.get(match[0]) or f"it has the invisible character U+{ord(match[0]):04X}; remove it"
+        raise SpecFileError((f"cannot read {label}:{line}: {why}",))
+
+
+def _check_conflict(text: str, label: str, marker: re.Pattern[str]) -> None:
+    """Refuse what a merge left: the text of both sides, which may even be YAML together."""
+    body = text.removeprefix(BOM)
+    if match := marker.search(body):
+        line = body.count("\n", 0, match.start()) + 1
+        cure = "keep one side and remove the lines with <<<<<<<, ======= and >>>>>>>"
+        raise SpecFileError((f"cannot read {label}:{line}: a merge left a conflict there; {cure}",))
+
+
+def _odd_space(text: str, label: str) -> tuple[str, ...]:
+    """A hint beside other problems, which it may well be the cause of."""
+    match = _ODD_SPACE.search(text)
+    if match is None:
+        return ()
+    line, code = text.count("\n", 0, match.start()) + 1, f"U+{ord(match[0]):04X}"
+    return (f"cannot take the character {code} for a space: write an ordinary one ({label}:{line})",)
 
 
 def _unreadable(error: yaml.MarkedYAMLError, text: str, label: str) -> str:
@@ -283,7 +316,7 @@ def _lines(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
             yield from _lines(value, (*path, key))
 
 
-def _sentence(problem: spec.Problem, lines: Mapping[tuple[str, ...], int], label: str) -> str:
+def sentence(problem: spec.Problem, lines: Mapping[tuple[str, ...], int], label: str) -> str:
     """The problem with its place: a missing key is shown where its parent is."""
     known = next((problem.where[:n] for n in range(len(problem.where), 0, -1) if problem.where[:n] in lines), ())
     place = f"{label}:{lines.get(known, 1)}"

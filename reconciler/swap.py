@@ -107,10 +107,23 @@ def _lock(handle: int, kind: int) -> bool:
     return True
 
 
+def exchange(one: str, other: str) -> None:
+    """Let two files change names in one step.
+
+    Raises:
+        OSError: one of them is missing, or this system (ENOSYS) or its file system (EINVAL) cannot do it.
+    """
+    try:
+        failed = _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    except AttributeError:  # a C library without it
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), one) from None
+    if failed:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), other)
+
+
 def _exchange(spare: str, path: str) -> None:
     try:
-        failed = _libc.renameat2(_AT_FDCWD, os.fsencode(spare), _AT_FDCWD, os.fsencode(path), _RENAME_EXCHANGE)
-    except AttributeError:  # a C library without it
-        failed = -1
-    if failed:  # there was no such file, or its file system cannot do it
+        exchange(spare, path)
+    except OSError:  # there was no such file, or its file system cannot do it
         os.rename(spare, path)  # noqa: PTH104  pathlib would cost every keeper half a megabyte

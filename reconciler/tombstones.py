@@ -7,10 +7,12 @@ Does not belong here: deciding to destroy or to stop (`plan`, `loop`).
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from typing import TYPE_CHECKING
 
-from reconciler import files, specfiles, specwrites
+from reconciler import files, specfiles, specwrites, specyaml
+from reconciler.settings import UserError
 from reconciler.spec import State
 
 if TYPE_CHECKING:
@@ -38,10 +40,33 @@ class Tombstones:
         place = self._home.trash / f"{name}-{stamp}-spec"
         path = specfiles.spec_path(self._folder, name)
         with specwrites.locked(self._home):
-            match specfiles.read_now(self._folder, name):
-                case specfiles.Accepted(spec=spec) if spec.wanted is State.ABSENT:
-                    files.replace_file(files.private_folder(place) / path.name, path.read_bytes())
-                    path.unlink()
+            if not _is_tombstone(path, path.name):
+                return
+            # Out of every editor's way first: what is saved from here on is a new file.
+            aside = path.with_name(f".{path.name}.gone")
+            path.rename(aside)
+            if _is_tombstone(aside, path.name):
+                files.replace_file(files.private_folder(place) / path.name, aside.read_bytes())
+                aside.unlink()
+            else:
+                _put_back(aside, path, place)
+
+
+def _is_tombstone(path: Path, label: str) -> bool:
+    """Whether this file, which messages call `label`, wants its project gone."""
+    try:
+        return specyaml.parse_text(specyaml.decode(path.read_bytes(), label), label).wanted is State.ABSENT
+    except (OSError, UserError):
+        return False
+
+
+def _put_back(aside: Path, path: Path, trash: Path) -> None:
+    """Put a file back that was saved in the last instant. Should there be a newer one by now, it goes to the trash."""
+    try:
+        os.link(aside, path, follow_symlinks=False)
+    except FileExistsError:
+        files.replace_file(files.private_folder(trash) / path.name, aside.read_bytes())
+    aside.unlink()
 
 
 def confirm_missing(home: Home, name: str) -> None:

@@ -183,7 +183,7 @@ def test_a_broken_file_is_left_to_its_person(settings: Settings) -> None:
 
     said = refusal(lambda: client.stop(settings, "blog-api"))
 
-    assert said.startswith("cannot stop blog-api before its spec is mended")
+    assert said.startswith("cannot stop blog-api before its spec is fixed")
     assert "blog-api.yaml:" in said
     assert text(settings) == "git:\n  url: [\n"
 

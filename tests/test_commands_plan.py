@@ -80,7 +80,7 @@ def test_no_name_of_a_plan_leads_anywhere_else(world: World) -> None:
     world.light("app")
     world.root.joinpath("x.yaml").write_text(f"git: {{url: {world.origin}}}\n")
 
-    assert world.run("plan", "../x", code=1).startswith("cannot plan this: there is no such project")
+    assert world.run("plan", "../x", code=1).startswith("cannot use '../x' as a project name: ")
     assert "did you mean app?" in world.run("plan", "ap", code=1)
     nowhere = world.run("--specs", str(world.root / "nowhere"), "plan", code=1)
     assert nowhere.startswith("cannot read the specs folder ")

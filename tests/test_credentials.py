@@ -72,9 +72,9 @@ def test_every_key_of_the_users_example_is_read(tmp_path: Path) -> None:
     [
         ("OPENCODE_SERVER_PASSWORD=Short-one", 4, "set twice, first in line 1"),
         ("OPENCODE_PORT=80", 4, "from 4100 to 4199"),
-        ("OPENCODE_PORT=4190", 4, "not 4190"),
+        ("OPENCODE_PORT=4190", 4, "browsers and Node refuse this one"),
         ("OPENCODE_PORT=Port", 4, "from 4100 to 4199"),
-        ("\n\r\n  MCP_TOOL_PORT=4101", 6, "from 5100 to 5199"),
+        ("\n\r\n  MCP_TOOL_PORT=101", 6, "from 5100 to 5199"),
         ("OPENCODE_BIN=bin/Opencode", 4, "absolute path of a program"),
         ("OPENCODE_BIN=/dev/null", 4, "absolute path of a program"),
         ("MCP_TOOL_DIR=/Nowhere", 4, "absolute path of a folder"),

@@ -131,7 +131,7 @@ def test_without_a_controller_the_wish_is_written_and_it_is_said(world: World) -
     ("arguments", "sentence"),
     [
         (["start", "new"], "give its git url"),
-        (["start", "UPPER", "git@example.org:me/x"], "cannot use this name"),
+        (["start", "UPPER", "git@example.org:me/x"], "use upper"),
         (["start", "new", "ext::sh -c id"], "cannot"),
         (["stop", "blog-ap"], "did you mean blog-api?"),
         (["restart", "blog-ap"], "did you mean blog-api?"),

@@ -167,7 +167,7 @@ async def test_a_spec_nobody_has_looked_at_yet_is_no_unknown_project(shelf: Shel
 
     assert "the controller has not looked at its spec yet" in await shelf.refused("green")
     assert "did you mean green?" in await shelf.refused("gren")
-    assert "cannot reach this: there is no such project" in await shelf.refused("../blue")
+    assert "cannot use '../blue' as a project name: " in await shelf.refused("../blue")
 
 
 @pytest.mark.parametrize("kind", ["missing", "link", "pipe", "binary", "empty"])

@@ -80,13 +80,13 @@ def test_scan_takes_only_specs(folder: Folder) -> None:
     seen = scan(folder.path)
 
     assert sorted(seen.files) == ["a-1", "blog"]
-    rule = "a name is 1 to 63 of a-z, 0-9 and inner hyphens"
+    rule = "names are 1 to 63 of a-z, 0-9 and inner hyphens"
     assert list(seen.warnings) == [
-        f"cannot use the spec file 'My_App.yaml': {rule}; did you mean my-app.yaml?",
+        f"cannot use the spec file 'My_App.yaml': {rule}; rename it to my-app.yaml",
         r"cannot use the spec file '\udcff\n.yaml': its name is not readable text; rename it",
-        f"cannot use the spec file 'bad name-.YAML': {rule}; did you mean bad-name.yaml?",
-        "cannot use the spec file 'other.yml': spec files end in .yaml; did you mean other.yaml?",
-        f"cannot use the spec file 'é.yaml': {rule}; rename it to a name and .yaml",
+        f"cannot use the spec file 'bad name-.YAML': {rule}; rename it to bad-name.yaml",
+        "cannot use the spec file 'other.yml': spec files end in .yaml; rename it to other.yaml",
+        f"cannot use the spec file 'é.yaml': {rule}; rename it to e.yaml",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import stat
 import subprocess
 import sys
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler import files, specpatch, specwrites
+from reconciler import specpatch, specwrites, swap
 from reconciler.settings import Home, Settings, UserError
 from reconciler.specfiles import Accepted, Poked, SpecFolder, scan
-from reconciler.specwrites import SpecExistsError, SpecMissingError, WrittenSpec, create, edit, new_text, tracked_by_git
+from reconciler.specwrites import SpecExistsError, SpecMissingError, WrittenSpec, create, edit, new_text
 from reconciler.specyaml import SpecFileError, parse_text
 
 if TYPE_CHECKING:
@@ -224,14 +224,13 @@ def test_what_was_written_may_be_removed_at_once(folder: Path, home: Home, monke
     """As the controller does with the tombstone of a project of which nothing is left: that is no error."""
     path = folder / "blog.yaml"
     path.write_text("git:\n  url: here\n")
-    write = files.replace_file
+    exchange = swap.exchange
 
-    def write_and_remove(target: Path, *args: Any, **kwargs: Any) -> None:
-        write(target, *args, **kwargs)
-        if target == path:
-            path.unlink()
+    def exchange_and_remove(one: str, other: str) -> None:
+        exchange(one, other)
+        path.unlink()
 
-    monkeypatch.setattr(specwrites, "replace_file", write_and_remove)
+    monkeypatch.setattr(swap, "exchange", exchange_and_remove)
 
     assert edit(folder, home, "blog", {("state",): "absent"}).changed
 
@@ -288,36 +287,59 @@ def test_crash_leaves_old_or_new(folder: Path, home: Home) -> None:
         edit(folder, home, "blog", STOP)
 
 
-def git(folder: Path, *arguments: str) -> None:
-    """Run git with no configuration but the repository's own."""
-    environment = {"PATH": os.environ["PATH"], "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
-    subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_a_save_in_the_last_instant_is_never_lost(
+    folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    """An editor that saves right before the files change names, again and again."""
+    path = put(folder / "blog.yaml")
+    exchange, left = swap.exchange, list(range(saves))
+
+    def save_and_exchange(one: str, other: str) -> None:
+        if left:
+            put(path, f"git: {{url: theirs-{left.pop()}}}\n")
+        exchange(one, other)
+
+    monkeypatch.setattr(swap, "exchange", save_and_exchange)
+    edit(folder, home, "blog", STOP)
+
+    assert path.read_text() == "git: {url: theirs-0}\nstate: stopped\n"
+    assert sorted(each.name for each in folder.iterdir()) == ["blog.yaml"]
 
 
-def test_tracked_by_git(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a file that git keeps is tracked, and no program of the repository runs for the question."""
-    put(folder / "blog.yaml")
-    put(folder / "shop.yaml")
-    assert not tracked_by_git(folder, "blog")
-    git(folder, "init", "-q")
-    git(folder, "add", "blog.yaml")
-    monitor = put(folder / "monitor", "#!/bin/sh\ntouch ran\n")
-    monitor.chmod(0o755)
-    git(folder, "config", "core.fsmonitor", str(monitor))
-    monkeypatch.setenv("GIT_DIR", "/nowhere")
+def test_where_files_cannot_change_names_a_save_wins_too(
+    folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network file system; here the answer of the kernel is faked."""
+    path = put(folder / "blog.yaml")
+    saves = ["git: {url: theirs}\n"]
 
-    assert tracked_by_git(folder, "blog")
-    assert not tracked_by_git(folder, "shop")
-    assert not (folder / "ran").exists()
-    assert not tracked_by_git(folder / "missing", "blog")
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert not tracked_by_git(folder, "blog")
+    def refuse(*_: object) -> None:
+        if saves:
+            put(path, saves.pop())
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(swap, "exchange", refuse)
+    edit(folder, home, "blog", STOP)
+
+    assert path.read_text() == "git: {url: theirs}\nstate: stopped\n"
+    assert sorted(each.name for each in folder.iterdir()) == ["blog.yaml"]
 
 
-def test_what_git_cannot_tell_counts_as_tracked(folder: Path) -> None:
-    """A repository that git refuses to read may well hold the file."""
-    put(folder / "blog.yaml")
-    git(folder, "init", "-q")
-    put(folder / ".git" / "index", "garbage")
+def test_a_file_removed_in_the_last_instant_stays_removed(
+    folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written in its place."""
+    path = put(folder / "blog.yaml")
+    vouch = specwrites._vouch
 
-    assert tracked_by_git(folder, "blog")
+    def remove_and_vouch(*args: Any) -> None:
+        path.unlink()
+        vouch(*args)
+
+    monkeypatch.setattr(specwrites, "_vouch", remove_and_vouch)
+    with pytest.raises(SpecMissingError):
+        edit(folder, home, "blog", STOP)
+
+    assert list(folder.iterdir()) == []
+    assert list((home.controller / "vouched").iterdir()) == []

@@ -120,7 +120,7 @@ def test_scalars(written: str, meant: object) -> None:
         ("git:\n\turl: x\n", "cannot read blog.yaml:2: it is indented with a tab; use spaces"),
         ("git:\n  url: a\x07b\n", "cannot read blog.yaml:2: it has the invisible character U+0007; remove it"),
         ("# a\r\n# b\u2028state: absent\n", "cannot read blog.yaml:2: it has the invisible character U+2028"),
-        ("git: {url: x}\r", "cannot read blog.yaml:1: it has the invisible character U+000D"),
+        ("git: {url: x}\r", "cannot read blog.yaml:1: its lines end in CR alone; save it with LF or CRLF"),
         ("git: \ud800", "cannot read blog.yaml:1: it has the invisible character U+D800"),
         ("a: " + "[" * 60, "cannot read blog.yaml:1: it is nested too deeply"),
         ("a: 'x\n", "cannot read blog.yaml:1 as YAML: found unexpected end of stream"),
@@ -138,11 +138,12 @@ def test_refused_yaml(text: str, sentence: str) -> None:
 def test_every_problem_has_its_place() -> None:
     """Each problem is a sentence of its own with file, line, the dotted key and the nearest known one."""
     text = "git:\n  urll: x\n  url: y\nagent:\n  version: 1.10\n  port: 80\nlimts: {}\n"
+    wanted = "give one from 4100 to 4199, or from where OPENCODE_MANAGER_AGENT_PORTS moves that range"
 
     assert refusal(text).splitlines() == [
         "cannot accept the key 'git.urll': it is not known; did you mean 'url'? (blog.yaml:2)",
         "cannot accept 'agent.version': input should be a valid string; put it in quotes, like \"text\" (blog.yaml:5)",
-        "cannot use port 80: give one from 4100 to 4199 (agent.port, blog.yaml:6)",
+        f"cannot use port 80: {wanted} (agent.port, blog.yaml:6)",
         "cannot accept the key 'limts': it is not known; did you mean 'limits'? (blog.yaml:7)",
     ]
 

@@ -71,8 +71,8 @@ def _show(settings: Settings, name: str | None, output: str) -> int:
         print(json.dumps(shown if name is None else shown[0], indent=2))
     elif output == "yaml":
         print(
-            importlib.import_module("yaml").safe_dump(
-                [dict(each) for each in shown] if name is None else dict(shown[0]), sort_keys=False
+            importlib.import_module("reconciler.yamltext").dump(
+                [dict(each) for each in shown] if name is None else dict(shown[0])
             ),
             end="",
         )
@@ -91,7 +91,8 @@ def _as_wanted(project: Mapping[str, Any]) -> bool:
 def logs(settings: Settings, options: Namespace) -> int:
     """The end of a log, and what is added to it."""
     if not valid_name(options.name):
-        raise UserError("cannot show the log of this: it is no name of a project; see: opencode-manager list")
+        index = published.read(settings.home)
+        raise UserError(reader.unknown(index, settings, options.name, "show the log of"))
     path = settings.home.log_file(options.name, options.service)
     try:
         handle = path.open("rb")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler import names, published, reader, run, spec, specfiles
+from reconciler import names, published, reader, run, spec, specfiles, specyaml
 from reconciler.plan import Plan
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from reconciler.settings import Settings
 
@@ -46,28 +47,47 @@ def _lines(planned: Plan | str) -> list[str]:
 
 
 def validate(settings: Settings, options: Namespace) -> int:
-    """Every problem of every file, each with file and line."""
-    paths: list[Path] = options.paths
-    if not paths:
-        scan = specfiles.scan(settings.specs)
-        if not scan.readable:
-            raise UserError(scan.problem)
-        for warning in scan.warnings:
-            print(warning, file=sys.stderr)
-        paths = [specfiles.spec_path(settings.specs, name) for name in sorted(scan.files.keys() | scan.unusable.keys())]
+    """Each spec file, and each problem of one on a line of its own; 1 where one cannot be accepted."""
     broken = 0
-    for path in paths:
-        problem = _problem(path)
-        print(problem or f"{path.name}: ok")
-        broken += bool(problem)
+    for path in options.paths or [settings.specs]:
+        for file in _specs_in(path) if path.is_dir() or not options.paths else [path]:
+            problems = _problems(file, _ports(settings, file.parent))
+            print("\n".join(problems) or f"{file.name}: ok")
+            broken += bool(problems)
     return 1 if broken else 0
 
 
-def _problem(path: Path) -> str:
+def _specs_in(folder: Path) -> list[Path]:
+    """The spec files of a folder; notes about what is in it besides are printed."""
+    scan = specfiles.scan(folder)
+    if not scan.readable:
+        raise UserError(scan.problem)
+    found = {name: specfiles.read_now(folder, name) for name in sorted(scan.files.keys() | scan.unusable.keys())}
+    others = {
+        name: each.message for name, each in found.items() if isinstance(each, specfiles.Rejected) and each.foreign
+    }
+    for note in sorted({*scan.warnings, *others.values()}):
+        print(f"note: {note}", file=sys.stderr)
+    return [specfiles.spec_path(folder, name) for name in found if name not in others]
+
+
+def _problems(path: Path, ports: Mapping[str, tuple[int, int]]) -> list[str]:
     if path.suffix != specfiles.SUFFIX or not names.valid_name(path.stem):
-        return f"cannot use {path}: a spec file is named NAME.yaml, with a name of a-z, 0-9 and inner hyphens"
+        better = names.nearest_name(path.stem)
+        return [f"cannot use {path} as a spec file: one is NAME.yaml, and {names.RULE}; rename it to {better}.yaml"]
     found = specfiles.read_now(path.parent, path.stem)
-    return found.message if isinstance(found, specfiles.Rejected) else ""
+    if isinstance(found, specfiles.Rejected):
+        return found.message.splitlines()
+    return [specyaml.sentence(each, found.lines, path.name) for each in spec.misplaced(found.spec, ports)]
+
+
+def _ports(settings: Settings, folder: Path) -> Mapping[str, tuple[int, int]]:
+    """The ranges in force: of the controller that reads this folder, where one is running, else our own settings'."""
+    index = published.read(settings.home)
+    controller = index.controller if index.running else None
+    if controller is None or folder.absolute() != Path(controller.specs):
+        return settings.ports
+    return {**settings.ports, **{service: (first, last) for service, (first, last) in controller.ports.items()}}
 
 
 def schema(_settings: Settings, _options: Namespace) -> int:

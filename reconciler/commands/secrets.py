@@ -22,7 +22,7 @@ def secrets(settings: Settings, options: Namespace) -> int:
     """Ask for each secret that is missing or cannot be used, or make it; a good one stays unless all shall be new."""
     name, sandbox = options.name, settings.home.sandbox(options.name)
     if not valid_name(name):
-        raise UserError("cannot set the secrets of this: it is no name of a project; see: opencode-manager list")
+        raise UserError(reader.unknown(published.read(settings.home), settings, name, "set the secrets of"))
     folder = reader.specs_folder(published.read(settings.home), settings)
     if not specfiles.spec_path(folder, name).is_file() and not sandbox.path.is_dir():
         raise UserError(f"cannot set the secrets of {name}: there is no such project; start it first")

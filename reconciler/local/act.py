@@ -178,7 +178,7 @@ class Actor:
     async def _reserve(self, name: str, service: Service, fixed: int | None) -> Outcome:
         low, high = self._settings.agent_ports if service is Service.AGENT else self._settings.bridge_ports
         async with self._reserving:
-            taken = self._ledgers.taken_ports(but=name)
+            taken = self._ledgers.taken_ports(but=name, ranges=self._settings.ports)
             if fixed is not None and fixed in taken:
                 message = f"cannot give port {fixed} to {name}: another project keeps it; choose another {service}.port"
                 return Blocked(reason="PortTaken", message=message)

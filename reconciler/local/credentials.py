@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 from dotenv.parser import parse_stream
 
 from reconciler import files
+from reconciler.portrules import HIGHEST_PORT, LOWEST_PORT, PORTS, UNUSABLE_PORTS, range_variable
 from reconciler.settings import UserError
-from reconciler.spec import UNUSABLE_PORTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -272,10 +272,12 @@ def _judge(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield key, why
     if token and token == password:
         yield SECRETS[1], "is the same as the password: whoever has one must not have the other; change it"
-    for key, low, high in (("OPENCODE_PORT", 4100, 4199), ("MCP_TOOL_PORT", 5100, 5199)):
-        port = _port(values, key)
-        if values.get(key) and (port is None or not low <= port <= high or port in UNUSABLE_PORTS):
-            yield key, f"must be a port from {low} to {high}, and not 4190, which browsers and Node refuse"
+    for key, service in (("OPENCODE_PORT", "agent"), ("MCP_TOOL_PORT", "bridge")):
+        port, (low, high) = _port(values, key), PORTS[service]
+        if values.get(key) and (port is None or not LOWEST_PORT <= port <= HIGHEST_PORT):
+            yield key, f"must be a port from {low} to {high}, or from where {range_variable(service)} moves that range"
+        elif port in UNUSABLE_PORTS:
+            yield key, "must be another port: browsers and Node refuse this one"
     program, tool, ssh_key = (values.get(key, "") for key in ("OPENCODE_BIN", "MCP_TOOL_DIR", "SSH_KEY_PATH"))
     if program and not (Path(program).is_absolute() and Path(program).is_file() and os.access(program, os.X_OK)):
         yield "OPENCODE_BIN", "must be the absolute path of a program; see: which opencode"

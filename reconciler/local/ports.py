@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from reconciler.spec import UNUSABLE_PORTS
+from reconciler.portrules import UNUSABLE_PORTS
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

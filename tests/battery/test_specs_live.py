@@ -106,7 +106,7 @@ def droppings(world: World) -> None:
 
 def warnings_of(world: World) -> tuple[str, ...]:
     controller = published.read(world.home).controller
-    return tuple(controller.warnings) if controller else ()
+    return (*controller.warnings, *controller.notes) if controller else ()
 
 
 def test_a_name_that_is_no_text(world: World, score: Score) -> None:

@@ -184,3 +184,11 @@ def test_an_unforeseen_error_before_there_is_a_home_is_written_elsewhere(
 
     assert not world.home.root.exists()
     assert not world.root.joinpath("elsewhere").exists()
+
+
+def test_a_right_setting_counts_though_another_is_wrong() -> None:
+    environment = {"HOME": "/root", "OPENCODE_MANAGER_LIVENESS": "often", "OPENCODE_MANAGER_AGENT_PORTS": "4981-4989"}
+
+    found = settings.load(environment=environment, needed=())
+
+    assert (found.agent_ports, found.liveness) == ((4981, 4989), 10.0)
