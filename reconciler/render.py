@@ -276,7 +276,8 @@ def _colour_of(condition: str) -> str:
 def _service(service: Mapping[str, Any], now: float) -> str:
     text = str(service["state"])
     if service["pid"]:
-        text += f" (PID {service['pid']}, port {service['port']}, up {age(now - service['started'])})"
+        up = f", up {age(now - service['started'])}" if service["started"] else ""  # a lost record has no time
+        text += f" (PID {service['pid']}, port {service['port']}{up})"
     if service["restarts"]:
         often = "once" if service["restarts"] == 1 else f"{service['restarts']} times, last"
         text += f", restarted {often} after {service['last_exit']}"

@@ -176,13 +176,8 @@ async def _serve(
     if console:
         _greet(settings, console)
         loop.on_change = console.step
-    logger.info(
-        "controller started",
-        pid=os.getpid(),
-        specs=str(settings.specs),
-        home=str(settings.home.root),
-        notes=list(settings.notes),
-    )
+    where = {"specs": str(settings.specs), "home": str(settings.home.root)}
+    logger.info("controller started", pid=os.getpid(), **where, notes=list(settings.notes))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_http(settings, calm, stop, listening))
         await loop.run(stop)

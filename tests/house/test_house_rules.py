@@ -16,6 +16,7 @@ PYTHON = [*PRODUCT, *sorted((ROOT / "tests").rglob("*.py"))]
 LONGEST_FUNCTION = 60
 LONGEST_FILE = 420
 BROAD_EXCEPTS = 2
+LONGEST_CASE = 30
 
 
 def check(*command: str) -> None:
@@ -58,6 +59,20 @@ def test_sizes(path: Path) -> None:
 
     assert long == []
     assert len(text.splitlines()) <= LONGEST_FILE
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/regression").glob("test_*.py")), ids=lambda path: path.stem)
+def test_regression_cases_are_short(path: Path) -> None:
+    """Each can be read at one look: what was done, what was seen."""
+    functions = (
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    cases = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions if node.name.startswith("test")}
+
+    assert cases
+    assert {name: lines for name, lines in cases.items() if lines >= LONGEST_CASE} == {}
 
 
 def test_broad_excepts_are_few() -> None:

@@ -160,3 +160,10 @@ def test_what_a_running_agent_waits_for_is_said_wherever_it_is_shown() -> None:
         render.render_result(results.of_status(waiting)),
     ):
         assert "the agent asks leave for: rm; answer with X" in text
+
+
+def test_a_service_of_unknown_age_is_shown_without_it() -> None:
+    """Its record was lost, its process was not."""
+    shown = render.render_status(project(agent=ServiceStatus(state="running", pid=12, port=4101)), NOW)
+
+    assert "running (PID 12, port 4101)" in shown
