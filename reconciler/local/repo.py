@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from reconciler import files
-from reconciler import spec as specs
+from reconciler import files, giturl
 from reconciler.facts import RepoFacts
 from reconciler.local.git import LOCAL_TIMEOUT, GitProblem, GitProblemKind, environment, git, plain, problem, read, view
 from reconciler.local.losses import KNOWN_FILE, losses, unpushed
@@ -55,6 +54,12 @@ _KEY_PAGES: Final = {
     "bitbucket.org": "https://bitbucket.org/{path}/admin/access-keys/",
     "codeberg.org": "https://codeberg.org/{path}/settings/keys",
 }
+_SSH_HOSTS: Final = {
+    "ssh.github.com": "github.com",
+    "altssh.gitlab.com": "gitlab.com",
+    "altssh.bitbucket.org": "bitbucket.org",
+}
+"""The same forges, for networks that let only port 443 through."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,12 +338,12 @@ def _check(url: str, ref: str | None) -> None:
     """Git must never take a url or a ref for an option or a command, whoever validated it before."""
     try:
         if not url.startswith("/") or "\0" in url:
-            specs.check_git_url(url)
+            giturl.check_git_url(url)
         if ref is not None:
-            specs.check_ref(ref)
+            giturl.check_ref(ref)
     except ValueError as error:
         raise GitProblem(GitProblemKind.OTHER, str(error)) from None
-    if not url.startswith("/") and specs.transport(url) is specs.Transport.LOCAL:
+    if not url.startswith("/") and giturl.transport(url) is giturl.Transport.LOCAL:
         raise GitProblem(GitProblemKind.OTHER, "cannot use a relative path as a git url: give an absolute one")
 
 
@@ -362,9 +367,12 @@ def repo_facts(dest: Path) -> RepoFacts:
 
 def key_page(url: str) -> str:
     """Where a deploy key is added, as the end of a sentence; empty for a forge we do not know."""
-    match = re.fullmatch(r"(?:ssh://)?(?:[^@/]+@)?([^:/]+)(?::\d+/|[:/])(.+?)(?:\.git)?/?", url)
-    page = _KEY_PAGES.get(match[1].lower()) if match else None
-    return f": {page.format(path=match[2].lstrip('/'))}" if match and page else ""
+    found = giturl.remote(url)
+    if found is None or not (path := found.path.strip("/").removesuffix(".git")):
+        return ""
+    host = found.host.lower()
+    page = _KEY_PAGES.get(_SSH_HOSTS.get(host, host))
+    return f": {page.format(path=path)}" if page else ""
 
 
 def copy_identity(source: Path, dest: Path) -> None:
