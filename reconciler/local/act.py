@@ -137,7 +137,7 @@ class Actor:
 
     async def _clone(self, name: str, spec: Spec, report: Report) -> Outcome:
         project = self._project(name, spec)
-        url = self._url(spec)
+        url = repo.source_of(spec.git.url, self._settings.specs)
         report("Cloning", f"cloning {url}")
         async with self._cloning:
             await repo.clone(
@@ -153,15 +153,10 @@ class Actor:
 
     async def _checkout(self, name: str, spec: Spec, ref: str | None) -> Outcome:
         project = self._project(name, spec)
-        await repo.checkout(project.sandbox.repo, ref, ssh_command=project.ssh_command)
+        source = repo.source_of(spec.git.url, self._settings.specs)
+        await repo.checkout(project.sandbox.repo, ref, ssh_command=project.ssh_command, source=source)
         self._ledgers.update(name, ref=ref)
         return Done()
-
-    def _url(self, spec: Spec) -> str:
-        """What git is given: a local path is meant relative to the spec file."""
-        if specs.transport(spec.git.url) is not specs.Transport.LOCAL:
-            return spec.git.url
-        return str((self._settings.specs / files.expanded(spec.git.url)).resolve())
 
     def _git_outcome(self, name: str, spec: Spec, problem: GitProblem) -> Outcome:
         advice = problem.advice or _CURES.get(problem.kind, "")

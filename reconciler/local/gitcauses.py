@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 300
 """Characters of a line of others that are shown."""
+_WHOLE: Final = 10_000
+"""Characters of a line in which a cause is looked for."""
 _NAMES: Final = 3
 """Of files in the way that are named."""
 
@@ -91,6 +93,7 @@ _CAUSES: Final = (
         "this git does not know the option {0}",
         "install git 2.30 or newer",
     ),
+    _Cause(_K.SETUP, "unable to access '(/.+)': .+", advice="let this user read {0}"),
     _Cause(_K.SETUP, "bad (?:numeric )?config (?:line|value|variable) .*", advice="correct that file"),
     _Cause(
         _K.SETUP,
@@ -297,16 +300,17 @@ def problem(what: str, result: Result, otherwise: GitProblemKind = GitProblemKin
         otherwise: the kind of what no cause fits; with CHECKOUT, what a filter prints counts first.
     """
     raw = [line for line in re.split(r"[\r\n]", result.err) if line.strip()]
-    lines = [plain(line) for line in raw]
+    lines = [plain(line, _WHOLE) for line in raw]
     if otherwise is GitProblemKind.CHECKOUT and (found := _filter(what, lines)):
         return found
     for cause in _CAUSES:
         for number, line in enumerate(lines):
             if match := re.search(cause.sign, line):
-                reason, advice = _words(cause, match, lines, [*raw[number + 1 :]])
-                return GitProblem(cause.kind, f"cannot {what}: {reason}", advice)
+                reason, advice = _words(cause, match, lines, raw[number + 1 :])
+                return GitProblem(cause.kind, f"cannot {what}: {_cut(reason)}", _cut(advice))
     useful = [line for line in lines if not _NOISE.search(line)]
-    return GitProblem(otherwise, f"cannot {what}: {useful[-1] if useful else f'git ended with code {result.code}'}")
+    reason = _cut(useful[-1]) if useful else f"git ended with code {result.code}"
+    return GitProblem(otherwise, f"cannot {what}: {reason}")
 
 
 def _words(cause: _Cause, match: re.Match[str], lines: list[str], after: list[str]) -> tuple[str, str]:
@@ -332,7 +336,7 @@ def _listed(after: list[str]) -> str:
     for text in after:
         if not text.startswith("\t"):
             break
-        names.append(plain(text))
+        names.append(plain(text, 80))
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     return f" ({', '.join(names[:_NAMES])}{more})" if names else ""
 
@@ -358,7 +362,7 @@ def _filter(what: str, lines: list[str]) -> GitProblem | None:
         return None
     before = lines[: next(number for number, line in enumerate(lines) if _FILTER.search(line))]
     words = next((f": {line}" for line in reversed(before) if not _NOISE.search(line)), "")
-    message = f"cannot {what}: the filter {failed[2]} failed for {failed[1]}{words}"
+    message = f"cannot {what}: the filter {failed[2]} failed for {_cut(failed[1])}{_cut(words)}"
     kind = GitProblemKind.DISK_FULL if "No space left" in words else GitProblemKind.CHECKOUT
     return GitProblem(kind, message, "see that this filter can work here")
 
@@ -369,13 +373,18 @@ def plain(text: str, limit: int = LIMIT) -> str:
     line = re.sub(r"^(?:(?:fatal|error|ERROR|remote|warning): *)+", "", line)
     for pattern, instead in _SECRETS:
         line = pattern.sub(instead, line)
-    return (line if len(line) <= limit else f"{line[:limit]}...").rstrip(" .")
+    return _cut(line, limit).rstrip(" .")
+
+
+def _cut(text: str, limit: int = LIMIT) -> str:
+    """Without the middle of what is too long: the begin says what, the end says why."""
+    return text if len(text) <= limit else f"{text[: limit * 2 // 3]} ... {text[-limit // 3 :]}"
 
 
 _SECRETS: Final = (
     (re.compile(r"(?<=https://)[^/\s]*@|(?<=http://)[^/\s]*@|(?<=://)[^/\s]*:[^/\s]*@"), ""),
     # Signed addresses of stores (LFS) are passwords for a while.
-    (re.compile(r"(https?://[^\s?'\"]*)\?[^\s'\"]+"), r"\1?..."),
-    (re.compile(r"(?i)(authorization:? +(?:basic|bearer|token)?) *\S+"), r"\1 ..."),
-    (re.compile(r"\b(?:gh[a-z]_\w{16,}|github_pat_\w{20,}|gl[a-z]{2,6}-[\w-]{16,})"), "..."),
+    (re.compile(r"(https?://[^\s?'\"]*)\?[^\s'\"]+"), r"\1?[...]"),
+    (re.compile(r"(?i)(authorization:? +(?:basic|bearer|token)?) *\S+"), r"\1 [...]"),
+    (re.compile(r"\b(?:gh[a-z]_\w{16,}|github_pat_\w{20,}|gl[a-z]{2,6}-[\w-]{16,})"), "[...]"),
 )

@@ -6,7 +6,6 @@ Does not belong here: making it (`cloning`), how git is run (`git`), what would 
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from typing import TYPE_CHECKING, Final
@@ -29,9 +28,9 @@ __all__ = [
     "copy_identity",
     "key_page",
     "losses",
-    "origin_of",
-    "record_url",
+    "moved_to",
     "repo_facts",
+    "source_of",
     "test_access",
 ]
 
@@ -58,7 +57,7 @@ async def test_access(url: str, *, ssh_command: str) -> None:
     await list_remote(url, ["HEAD"], ssh_command)
 
 
-async def checkout(clone: Path, ref: str | None, *, ssh_command: str) -> None:
+async def checkout(clone: Path, ref: str | None, *, ssh_command: str, source: str = "") -> None:
     """Bring a clone to another ref of its remote. Work is carried over or left alone, never overwritten.
 
     A branch that exists here already is checked out as it is, and moved on to the remote's when that loses nothing.
@@ -67,12 +66,13 @@ async def checkout(clone: Path, ref: str | None, *, ssh_command: str) -> None:
         clone: the work tree.
         ref: as for `clone`.
         ssh_command: the value of GIT_SSH_COMMAND.
+        source: what git is given now, where that is not what the clone was made from.
 
     Raises:
         GitProblem: with kind DIRTY where work is in the way.
     """
     gitdir = clone / ".git"
-    source = str((files.read_json(gitdir / MARK) or {}).get("source", ""))
+    source = source or str((files.read_json(gitdir / MARK) or {}).get("source", ""))
     check(source, ref)
     what = f"check out {ref or 'the default branch'} in {clone}"
     target = await resolve(source, ref, ssh_command)
@@ -140,23 +140,21 @@ async def _without_filters(clone: Path) -> list[str]:
     return [word for setting in (*settings, *merges) for word in ("-c", setting)]
 
 
-async def origin_of(dest: Path) -> str:
-    """The url of the clone's remote `origin`, as its own settings have it now; empty when they name none."""
-    config = dest / ".git" / "config"
-    result = await git("config", "--file", str(config), "--no-includes", "--get", "remote.origin.url", folder=dest)
-    return result.out.strip() if result.code == 0 else ""
+def source_of(url: str, folder: Path) -> str:
+    """What git is given for a `git.url`: a local path is meant relative to the folder of the spec."""
+    if giturl.transport(url) is not giturl.Transport.LOCAL:
+        return url
+    return str((folder / files.expanded(url)).resolve())
 
 
-def record_url(dest: Path, url: str, source: str) -> None:
-    """Note that the repository of this clone is at another url from now on.
-
-    Args:
-        dest: the clone.
-        url: what `repo_facts` is to say.
-        source: what git is given.
-    """
-    mark = files.read_json(dest / ".git" / MARK) or {}
-    files.replace_file(dest / ".git" / MARK, json.dumps({**mark, "url": url, "source": source}).encode())
+def moved_to(dest: Path, source: str) -> bool:
+    """Whether somebody set the clone's own remote `origin` to this url: to the same repository at another place."""
+    try:
+        text = (dest / ".git" / "config").read_text(errors="replace")
+    except OSError:
+        return False
+    found = re.search(r'(?m)^\[remote "origin"\]\n(?:[ \t].*\n)*?[ \t]+url = (.+)$', text)
+    return found is not None and found[1].strip().strip('"') == source
 
 
 def key_page(url: str) -> str:
