@@ -38,6 +38,8 @@ _FETCHED: Final = "opencode-manager.fetched"
 """In `.git` of a clone in the making: its remote, written when all of that was transferred."""
 _KEPT: Final = ("HEAD", "objects", "refs", "packed-refs", "shallow", "lfs")
 """Of the `.git` of a transfer that is kept: what cannot name a program."""
+_INNOCENT: Final = frozenset(GitProblemKind) - {GitProblemKind.DAMAGED, GitProblemKind.OTHER}
+"""Failures that say nothing against what was transferred."""
 _LITTLE: Final = 16 * 2**20
 """Bytes. Where less is free, that is why a file cannot be written: git does not say it."""
 _SHOWN: Final = 5
@@ -156,6 +158,10 @@ async def _clone_aside(job: _Job, ref: str | None) -> None:
         (partial / ".git" / _FETCHED).unlink()
         partial.rename(job.dest)
         files.sync(job.dest.parent)
+    except GitProblem as failed:
+        if failed.kind not in _INNOCENT:
+            (partial / ".git" / _FETCHED).unlink(missing_ok=True)  # it may be what is wrong: from nothing next time
+        raise
     finally:
         if partial.exists():
             # Not awaited: a cancelled clone removes its leftovers too.
@@ -168,14 +174,9 @@ async def _transfer(job: _Job, target: Target, partial: Path) -> None:
         await asyncio.to_thread(_salvage, job.kept, partial)
         gitdir = partial / ".git"
         await read("config", "--file", str(gitdir / "config"), "remote.origin.url", job.url, folder=partial, what="")
-        try:
-            await fetch(job.url, "+refs/heads/*:refs/remotes/origin/*", gitdir, job.ssh_command)
-            if target.tag:
-                await fetch(job.url, f"+refs/tags/{target.tag}:refs/tags/{target.tag}", gitdir, job.ssh_command)
-        except GitProblem as failed:
-            if failed.kind not in {GitProblemKind.UNREACHABLE, GitProblemKind.NO_ACCESS, GitProblemKind.DISK_FULL}:
-                (gitdir / _FETCHED).unlink()  # it may be what is wrong: from nothing next time
-            raise
+        await fetch(job.url, "+refs/heads/*:refs/remotes/origin/*", gitdir, job.ssh_command)
+        if target.tag:
+            await fetch(job.url, f"+refs/tags/{target.tag}:refs/tags/{target.tag}", gitdir, job.ssh_command)
         return
     await _fetch_all(job, target, partial)
     files.replace_file(partial / ".git" / _FETCHED, json.dumps({"source": job.url}).encode())

@@ -283,7 +283,8 @@ _NOISE: Final = re.compile(
     r"|Clone succeeded, but checkout|You can inspect what|and retry with|To add an exception|git config --global"
     r"|^Total |Another git process seems|an editor opened|are terminated then|may have crashed|remove the file manually"
     r"|Errors logged to|git lfs logs|^Downloading |fetch-pack: invalid index-pack|unable to checkout working tree"
-    r"|^From |^ ! \[|Switched to|external filter .* failed|some local refs could not"
+    r"|^From |^ ! \[|Switched to|Reset branch|set up to track|^Your branch"
+    r"|external filter .* failed|some local refs could not"
 )
 _MISSING: Final = re.compile(
     r"(?:^|: )(?:line )?(?:\d+: )?([^\s:]+): (?:command |inaccessible or )?not found|cannot run (\S+?):"

@@ -14,17 +14,14 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from pathlib import Path, PurePosixPath
+from typing import Final
 from urllib.parse import quote
 
 from reconciler import giturl
 from reconciler.giturl import Transport
 from reconciler.local.git import GitProblem, GitProblemKind, git, plain, problem, read
 from reconciler.local.remotes import write_known
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAX_SUBMODULES: Final = 50
 """Of one clone, those within others included."""
@@ -104,7 +101,8 @@ class _Fetcher:
             raise problem("", result, GitProblemKind.CHECKOUT)
         if not (tree / entry.path / ".git").is_file():
             raise GitProblem(GitProblemKind.OTHER, "cannot: git passed over it")
-        await write_known(tree / ".git" / "modules" / entry.name)
+        gitdir = await read("rev-parse", "--absolute-git-dir", folder=tree / entry.path, what="find its git folder")
+        await write_known(Path(gitdir.rstrip("\n")))
 
 
 async def fetch_submodules(tree: Path, url: str, ssh_command: str) -> tuple[Lack, ...]:

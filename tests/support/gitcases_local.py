@@ -150,6 +150,16 @@ async def name_that_git_refuses(scene: Scene) -> GitProblem:
     return await scene.clone(scene.tree(".git"))
 
 
+async def files_cannot_be_written(scene: Scene) -> GitProblem:
+    scene.git_within('case "$*" in *" switch "*) trap "" XFSZ; ulimit -f 50;; esac')
+    return await scene.clone(str(scene.base.origin.path))
+
+
+async def files_have_no_room(scene: Scene) -> GitProblem:
+    scene.every_disk_is_small()
+    return await files_cannot_be_written(scene)
+
+
 async def lfs_is_not_installed(scene: Scene) -> GitProblem:
     scene.user_settings(LFS)
     return await scene.clone(str(scene.base.lfs.path))

@@ -98,10 +98,14 @@ class Authority:
 
 
 class HttpsServer:
-    """Answers `/status/NNN/...` with that status, `/git/...` with git's own http-backend, and so on."""
+    """Answers `/status/NNN/...` with that status, most other paths with git's own http-backend."""
 
     def __init__(self, context: ssl.SSLContext | None, root: Path) -> None:
-        handler = type("Handler", (_Handler,), {"root": root})
+        self.sent: list[int] = []
+        """Bytes of each answer of git's own."""
+        self.answers_at_all = True
+        """Else every answer is that it has no time."""
+        handler = type("Handler", (_Handler,), {"root": root, "owner": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = False
         if context is not None:
@@ -127,6 +131,7 @@ class HttpsServer:
 
 class _Handler(BaseHTTPRequestHandler):
     root: Path
+    owner: HttpsServer
     timeout = 10
 
     def handle(self) -> None:
@@ -144,7 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         kind, _, rest = self.path.removeprefix("/").partition("/")
-        match kind:
+        match kind if self.owner.answers_at_all else "busy":
+            case "busy":
+                self._send(503, "no")
             case "status":
                 self._send(int(rest[:3]), "no", {"WWW-Authenticate": 'Basic realm="x"'} if rest[:3] == "401" else {})
             case "page":
@@ -160,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "cut":
                 self._backend(rest, keep=5000)
             case _:
-                self._backend(rest)
+                self._backend(self.path.removeprefix("/"))
 
     def _send(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -192,6 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {**fields, "Content-Length": str(len(body)), "Connection": "close"}.items():
             self.send_header(name, value)
         self.end_headers()
+        self.owner.sent.append(len(body))
         self.wfile.write(body[:keep] if keep >= 0 else body)
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler import spec as specs
 from reconciler.ledger import Ledgers
+from reconciler.local import cloning, keys, repo
 from reconciler.local import git as product_git
-from reconciler.local import keys, repo
 from reconciler.local.act import Actor
 from tests.support.clones import refused
 from tests.support.fakecontroller import make_settings
@@ -107,6 +107,10 @@ class Scene:
     def tell_git(self, name: str, value: str) -> None:
         """A variable that the product itself never sets."""
         self._monkeypatch.setitem(product_git._FIXED, name, value)
+
+    def every_disk_is_small(self) -> None:
+        """What is free on this one counts as nearly nothing (made up: a full disk needs root)."""
+        self._monkeypatch.setattr(cloning, "_LITTLE", 1 << 62)
 
     def user_settings(self, text: str) -> None:
         """The user's own git settings."""
