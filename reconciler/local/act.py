@@ -48,6 +48,8 @@ _GIT_OUTCOMES: Final[dict[GitProblemKind, tuple[type[Retry | Blocked], str]]] = 
 }
 _CURES: Final = {
     GitProblemKind.NO_SUCH_REF: "set git.ref in the spec to one that is there, or to null for the default branch",
+    GitProblemKind.CHECKOUT: "let its files be written there",
+    GitProblemKind.DAMAGED: "repair that repository (git fsck shows what is wrong), or put a good copy in its place",
     GitProblemKind.DISK_FULL: "make room, then it goes on by itself",
 }
 """What to do, where git does not say it."""
@@ -167,6 +169,8 @@ class Actor:
             advice = "; ".join(filter(None, (advice or _NO_ACCESS[transport], hint)))
             reason = "WaitingForKey" if transport is specs.Transport.SSH else "NoAccess"
             return Blocked(reason=reason, message=f"{problem}; {advice}")
+        if problem.kind is GitProblemKind.CHECKOUT:
+            advice += "; it is tried again by itself, and what is there is not transferred again"
         outcome, reason = _GIT_OUTCOMES[problem.kind]
         return outcome(reason=reason, message=f"{problem}; {advice}" if advice else str(problem))
 

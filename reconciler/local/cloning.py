@@ -213,8 +213,7 @@ async def _fetch_all(job: _Job, target: Target, partial: Path) -> None:
     found = problem(what, result)
     if found.kind is GitProblemKind.NO_SUCH_REF and "not our ref" in str(found):
         # Nobody asked for it by name: the remote announced it, and then had it not.
-        advice = "repair that repository (git fsck shows what is wrong)"
-        raise GitProblem(GitProblemKind.DAMAGED, str(found), advice)
+        raise GitProblem(GitProblemKind.DAMAGED, str(found))
     raise found
 
 

@@ -143,7 +143,6 @@ _CAUSES: Final = (
         r"|unable to read (?:sha1 file of .+|[0-9a-f]{40,64})|bad object [0-9a-f]+|missing (?:blob|tree|commit) object"
         r"|did not send all necessary objects|inflate: data stream error|[Cc]ould not read [0-9a-f]{40,64}"
         r"|packfile .+ (?:is|cannot|far|seems)|missing necessary objects|object corrupt",
-        advice="repair that repository (git fsck shows what is wrong), or put a good copy in its place",
     ),
     # Work in the way.
     _Cause(
