@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,8 @@ _KEPT: Final = ("HEAD", "objects", "refs", "packed-refs", "shallow", "lfs")
 """Of the `.git` of a transfer that is kept: what cannot name a program."""
 _INNOCENT: Final = frozenset(GitProblemKind) - {GitProblemKind.DAMAGED, GitProblemKind.OTHER}
 """Failures that say nothing against what was transferred."""
+_DAMAGED_FOR: Final = 600.0
+"""Seconds for which a repository that is not whole is not transferred again."""
 _LITTLE: Final = 16 * 2**20
 """Bytes. Where less is free, that is why a file cannot be written: git does not say it."""
 _SHOWN: Final = 5
@@ -62,6 +65,21 @@ class _Job:
     def kept(self) -> Path:
         """Where a transfer waits whose files could not be written."""
         return self.dest.with_name(f".{self.dest.name}.fetched")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Futile:
+    """A transfer that failed for a reason which does not pass by itself within moments."""
+
+    url: str
+    problem: GitProblem
+    free: int
+    """Bytes when it began."""
+    at: float
+
+
+_futile: dict[Path, _Futile] = {}
+"""By the place of the clone. Forgotten with this process, which costs one more transfer."""
 
 
 async def clone(
@@ -178,8 +196,28 @@ async def _transfer(job: _Job, target: Target, partial: Path) -> None:
         if target.tag:
             await fetch(job.url, f"+refs/tags/{target.tag}:refs/tags/{target.tag}", gitdir, job.ssh_command)
         return
-    await _fetch_all(job, target, partial)
+    free = _free(partial.parent)
+    _spare(job, free)
+    try:
+        await _fetch_all(job, target, partial)
+    except GitProblem as failed:
+        if failed.kind in {GitProblemKind.DISK_FULL, GitProblemKind.DAMAGED}:
+            _futile[job.dest] = _Futile(url=job.url, problem=failed, free=free, at=time.monotonic())
+        raise
     files.replace_file(partial / ".git" / _FETCHED, json.dumps({"source": job.url}).encode())
+
+
+def _spare(job: _Job, free: int) -> None:
+    """Fail at once where the whole transfer would only fail once more, as far as that can be told."""
+    noted = _futile.pop(job.dest, None)
+    if noted is None or noted.url != job.url:
+        return
+    full = noted.problem.kind is GitProblemKind.DISK_FULL
+    if free > noted.free + _LITTLE if full else time.monotonic() > noted.at + _DAMAGED_FOR:
+        return
+    _futile[job.dest] = noted
+    why = f" (no more is free than then: {free / 1e6:.1f} MB)" if full else " (so it was within the last 10 minutes)"
+    raise GitProblem(noted.problem.kind, f"{noted.problem}{why}", noted.problem.advice)
 
 
 def _salvage(kept: Path, partial: Path) -> None:

@@ -16,6 +16,8 @@ from tests.support.gitrepo import Origin, git
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.world import World
+
 
 def test_the_way_on_is_said() -> None:
     """As a command that can be pasted."""

@@ -126,6 +126,13 @@ class Scene:
         """Real git, with less than it needs."""
         self.program("git", f'{limit}\nexec {REAL_GIT} "$@"')
 
+    def count_clones(self, before: str = "") -> Path:
+        """A file that gets a line for each time git is to clone."""
+        log = self.folder / "clones"
+        log.touch()
+        self.git_within(f'case "$*" in *" clone "*) echo x >> {log}; {before}:;; esac')
+        return log
+
     def only(self, *programs: str) -> None:
         """These programs are all there is."""
         folder = self.folder / "few"
