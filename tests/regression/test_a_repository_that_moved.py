@@ -53,6 +53,23 @@ async def test_the_clones_own_origin_says_it(tmp_path: Path) -> None:
     assert head(clone) == "later"
 
 
+def test_the_agent_lives_on(world: World) -> None:
+    """From the edit of the spec to the end."""
+    world.light("app")
+    world.start()
+    before = world.wait("app", lambda status: status["reason"] == "Running")
+    new = world.origin.with_name("moved")
+    git(world.origin.parent, "clone", "--quiet", "--bare", str(world.origin), str(new))
+    world.write("app", f"git: {{url: {new}}}\n")
+    held = world.wait("app", lambda status: status["reason"] == "GitUrlChanged")
+    git(world.home.sandbox("app").repo, "remote", "set-url", "origin", str(new))
+    world.write("app", f"git: {{url: {new}, ref: main}}\n")
+    after = world.wait("app", lambda status: status["reason"] == "Running" and status["git_ref"] == "main")
+
+    assert f"git remote set-url origin {new}" in held["message"]
+    assert (after["git_url"], after["agent"]["pid"]) == (str(new), before["agent"]["pid"])
+
+
 @pytest.mark.parametrize(
     "text", ["", '[remote "other"]\n\turl = X\n', '[remote "origin"]\n\tfetch = +a:b\n[x]\n\turl = X\n']
 )
