@@ -72,6 +72,8 @@ class _Futile:
     """A transfer that failed for a reason which does not pass by itself within moments."""
 
     url: str
+    sandbox: int
+    """The inode of its folder: after a destroy it is another."""
     problem: GitProblem
     free: int
     """Bytes when it began."""
@@ -202,7 +204,13 @@ async def _transfer(job: _Job, target: Target, partial: Path) -> None:
         await _fetch_all(job, target, partial)
     except GitProblem as failed:
         if failed.kind in {GitProblemKind.DISK_FULL, GitProblemKind.DAMAGED}:
-            _futile[job.dest] = _Futile(url=job.url, problem=failed, free=free, at=time.monotonic())
+            _futile[job.dest] = _Futile(
+                url=job.url,
+                sandbox=partial.parent.stat().st_ino,
+                problem=failed,
+                free=free,
+                at=time.monotonic(),
+            )
         raise
     files.replace_file(partial / ".git" / _FETCHED, json.dumps({"source": job.url}).encode())
 
@@ -210,7 +218,7 @@ async def _transfer(job: _Job, target: Target, partial: Path) -> None:
 def _spare(job: _Job, free: int) -> None:
     """Fail at once where the whole transfer would only fail once more, as far as that can be told."""
     noted = _futile.pop(job.dest, None)
-    if noted is None or noted.url != job.url:
+    if noted is None or (noted.url, noted.sandbox) != (job.url, job.dest.parent.stat().st_ino):
         return
     full = noted.problem.kind is GitProblemKind.DISK_FULL
     if free > noted.free + _LITTLE if full else time.monotonic() > noted.at + _DAMAGED_FOR:

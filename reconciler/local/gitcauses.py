@@ -133,7 +133,7 @@ _CAUSES: Final = (
     # The repository itself.
     _Cause(
         _K.NO_ACCESS,
-        "dubious ownership in repository at '(.+)'",
+        r"(?:dubious ownership in repository at |unsafe repository \()'(.+?)'",
         "{0} belongs to another user, and git does not read it for that",
         "trust it as the user who reads it there, with: git config --global --add safe.directory '{0}'",
     ),
@@ -178,7 +178,7 @@ _CAUSES: Final = (
     # TLS and proxies.
     _Cause(
         _K.SETUP,
-        "Problem with the SSL CA cert|certificate verify locations|error reading ca cert file",
+        "Problem with the SSL CA cert|certificate verify locations|error (?:reading ca|setting) cert",
         "the file of CA certificates cannot be read",
         "correct GIT_SSL_CAINFO, or http.sslCAInfo in your git settings",
     ),
@@ -195,7 +195,8 @@ _CAUSES: Final = (
     ),
     _Cause(
         _K.OTHER,
-        "TLS packet was received|wrong version number|packet with illegal or unsupported version|http/1.x request",
+        "TLS packet was received|wrong version number|packet length too long"
+        "|packet with illegal or unsupported version|http/1.x request",
         "what answers there does not speak TLS",
         "correct the port in git.url",
     ),

@@ -23,6 +23,8 @@ SHOWN: Final = 5
 MAX_DEPTH: Final = 4
 """Of submodules within submodules."""
 
+_DEEPEST: Final = 60
+"""Folders within folders in which submodules are looked for."""
 _UNFINISHED: Final = {
     "MERGE_HEAD": "merge",
     "rebase-merge": "rebase",
@@ -70,9 +72,8 @@ async def _left_behind(clone: Path, seen: set[Path]) -> tuple[str, ...]:
     """The same for submodules that no file leads to any more: git keeps their folder when another branch has none."""
     found: list[str] = []
     modules = clone / ".git" / "modules"
-    for head in sorted(modules.rglob("HEAD")) if modules.is_dir() and not modules.is_symlink() else ():
-        gitdir = head.parent
-        if not (gitdir / "objects").is_dir() or gitdir.resolve() in seen:
+    for gitdir in _module_folders(modules):
+        if gitdir.resolve() in seen:
             continue
         name = plain(str(gitdir.relative_to(modules)))
         try:
@@ -82,6 +83,19 @@ async def _left_behind(clone: Path, seen: set[Path]) -> tuple[str, ...]:
             inside = (f"cannot tell what would be lost: {plain(str(error))}",)
         found += (f"in submodule {name}, which is not checked out: {loss}" for loss in inside)
     return tuple(found)
+
+
+def _module_folders(folder: Path, deep: int = 0) -> Iterator[Path]:
+    """The git folders of submodules, which are named like their paths, and of those within them."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    parts = ("HEAD", "config", "refs", "packed-refs")
+    if deep > _DEEPEST or ((folder / "objects").is_dir() and any((folder / part).exists() for part in parts)):
+        yield folder  # or something that cannot be read as one, which is said
+        yield from _module_folders(folder / "modules", deep + 1) if deep <= _DEEPEST else ()
+        return
+    for inner in sorted(folder.iterdir()):
+        yield from _module_folders(inner, deep + 1)
 
 
 async def unpushed(place: Path, gitdir: Path, *, stranded: bool = False) -> list[str]:

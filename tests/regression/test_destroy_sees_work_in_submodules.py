@@ -70,6 +70,18 @@ async def test_a_stash_in_one_that_was_taken_out(clone: Path) -> None:
     assert loss.startswith("in submodule lib, which is not checked out: stash ")
 
 
+async def test_one_that_cannot_be_read_counts(clone: Path) -> None:
+    """As a damaged clone does, however odd what lies there is."""
+    git(clone, "switch", "--quiet", "without")
+    (clone / ".git" / "modules" / "lib" / "HEAD").unlink()
+    clone.joinpath(".git", "modules", *["deep"] * 200).mkdir(parents=True)
+
+    found = await repo.losses(clone)
+
+    assert [loss for loss in found if "submodule lib, which is not checked out: cannot tell" in loss]
+    assert [loss for loss in found if "deep/deep" in loss]
+
+
 async def test_another_commit_of_one_is_a_change(clone: Path, library: Origin) -> None:
     """It is pushed, but that the project uses it now is written nowhere else."""
     newest = library.commit("l", "three", branch="newer")

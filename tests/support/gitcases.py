@@ -8,6 +8,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from tests.support.gitfaults import Authority
+
 if TYPE_CHECKING:
     from reconciler.local.git import GitProblem
     from tests.support.gitscenes import Scene
@@ -68,7 +70,7 @@ async def ssh_finds_no_such_host(scene: Scene) -> GitProblem:
 
 
 async def https_by_an_unknown_authority(scene: Scene) -> GitProblem:
-    scene.setenv("GIT_SSL_CAINFO", "/etc/ssl/certs/ca-certificates.crt")
+    scene.setenv("GIT_SSL_CAINFO", str(Authority(scene.folder / "another").file))
     return await scene.reach(scene.base.https.url("origin.git"))
 
 

@@ -95,6 +95,7 @@ class Scene:
         self.options: dict[str, str] = {}
         """Options of ssh, and what they are instead."""
         self._monkeypatch = monkeypatch
+        monkeypatch.setattr(cloning, "_futile", {})  # pytest gives the folder of an earlier test again
         for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "XDG_CONFIG_HOME"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HOME", str(self.home))
