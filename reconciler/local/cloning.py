@@ -11,7 +11,6 @@ goes where the sandbox goes; another url, a whole clone, or a transfer that is n
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -21,7 +20,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler import files
+from reconciler import files, threads
 from reconciler.facts import RepoFacts
 from reconciler.local.git import GitProblem, GitProblemKind, git, minimal_config, plain, problem, read
 from reconciler.local.remotes import CLONE_TIMEOUT, check, fetch, fetch_commit, resolve, write_known
@@ -123,7 +122,7 @@ async def clone(
         on_line=_progress(on_progress) if on_progress else None,
     )
     try:
-        there = await asyncio.to_thread(_clear_way, job)
+        there = await threads.to_the_end(_clear_way, job)
         if there != job.recorded_url:
             await _clone_aside(job, ref)
     finally:
@@ -174,24 +173,28 @@ async def _clone_aside(job: _Job, ref: str | None) -> None:
         await _write_files(job, target, partial)
         await write_known(partial / ".git")
         lacks = await fetch_submodules(partial, job.url, job.ssh_command)
-        write_mark(partial, job.recorded_url, job.url, lacks)
-        (partial / ".git" / _FETCHED).unlink()
-        partial.rename(job.dest)
-        files.sync(job.dest.parent)
+        await threads.to_the_end(_complete, partial, job, lacks)
     except GitProblem as failed:
         if failed.kind not in _INNOCENT:
             (partial / ".git" / _FETCHED).unlink(missing_ok=True)  # it may be what is wrong: from nothing next time
         raise
     finally:
-        if partial.exists():
-            # Not awaited: a cancelled clone removes its leftovers too.
-            _keep_or_remove(partial, job)
+        if partial.exists():  # a cancelled clone removes its leftovers too: a large one takes seconds
+            await threads.to_the_end(_keep_or_remove, partial, job)
+
+
+def _complete(partial: Path, job: _Job, lacks: tuple[Lack, ...]) -> None:
+    """Mark a clone as whole and give it its name; both survive a power cut."""
+    write_mark(partial, job.recorded_url, job.url, lacks)
+    (partial / ".git" / _FETCHED).unlink(missing_ok=True)
+    partial.rename(job.dest)
+    files.sync(job.dest.parent)
 
 
 async def _transfer(job: _Job, target: Target, partial: Path) -> None:
     """Get all objects, with as little as the remote still has to send."""
     if _fetched(job.kept) == job.url:
-        await asyncio.to_thread(_salvage, job.kept, partial)
+        await threads.to_the_end(_salvage, job.kept, partial)
         gitdir = partial / ".git"
         await read("config", "--file", str(gitdir / "config"), "remote.origin.url", job.url, folder=partial, what="")
         await fetch(job.url, "+refs/heads/*:refs/remotes/origin/*", gitdir, job.ssh_command)
@@ -212,7 +215,8 @@ async def _transfer(job: _Job, target: Target, partial: Path) -> None:
                 at=time.monotonic(),
             )
         raise
-    files.replace_file(partial / ".git" / _FETCHED, json.dumps({"source": job.url}).encode())
+    note = json.dumps({"source": job.url}).encode()
+    await threads.to_the_end(files.replace_file, partial / ".git" / _FETCHED, note)
 
 
 def _spare(job: _Job, free: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reconciler import files, giturl
+from reconciler import files, giturl, threads
 from reconciler.local.git import GitProblem, GitProblemKind, git, plain, problem, read, view
 from reconciler.local.losses import KNOWN_FILE
 
@@ -166,7 +166,8 @@ async def write_known(gitdir: Path) -> None:
         )
         head = await find("HEAD", place)
     known = dict.fromkeys([*tags.split(), head])
-    files.replace_file(gitdir / KNOWN_FILE, "".join(f"{name}\n" for name in known if name).encode())
+    text = "".join(f"{name}\n" for name in known if name).encode()
+    await threads.to_the_end(files.replace_file, gitdir / KNOWN_FILE, text)
 
 
 def check(url: str, ref: str | None) -> None:

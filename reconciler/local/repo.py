@@ -10,7 +10,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, Final
 
-from reconciler import files, giturl
+from reconciler import files, giturl, threads
 from reconciler.local.cloning import MARK, clone, repo_facts, write_mark
 from reconciler.local.git import LOCAL_TIMEOUT, GitProblem, GitProblemKind, environment, git, read, view
 from reconciler.local.losses import losses, unpushed
@@ -91,7 +91,7 @@ async def _note_missing(clone: Path) -> None:
     with view(clone / ".git") as place:
         lacks = await missing(clone, place)
     mark = files.read_json(clone / ".git" / MARK) or {}
-    write_mark(clone, str(mark.get("url", "")), str(mark.get("source", "")), lacks)
+    await threads.to_the_end(write_mark, clone, str(mark.get("url", "")), str(mark.get("source", "")), lacks)
 
 
 async def _fetch_target(source: str, target: Target, place: Path, ssh_command: str) -> str:
