@@ -14,6 +14,8 @@ from tests.support.gitrepo import Origin, git
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.world import World
+
 
 @pytest.fixture(name="library")
 def _library(tmp_path: Path) -> Origin:
@@ -182,3 +184,19 @@ async def test_one_that_comes_with_another_ref_is_named(origin: Origin, library:
 
     assert "submodule vendor/lib: it came with another git.ref" in there[0]
     assert warnings(clone) == ()
+
+
+def test_status_says_which_is_missing_and_the_project_runs(
+    world: World, origin: Origin, library: Origin, tmp_path: Path
+) -> None:
+    """As a warning, until somebody fetches it."""
+    add(origin, library, "../nothing.git")
+    world.light("app")
+    world.write("app", f"git: {{url: {tmp_path / 'origin.git'}}}\n")
+    world.start()
+
+    status = world.wait("app", lambda status: status["reason"] == "Running")
+
+    (said,) = [text for text in status["warnings"] if "submodule" in text]
+    assert said.startswith("cannot fetch submodule vendor/lib (../nothing.git): ")
+    assert "vendor/lib" in world.run("status", "app")

@@ -66,6 +66,47 @@ def test_https_urls_and_local_paths_are_taken_as_they_are(urls: list[str], kind:
     assert [(check_git_url(url), transport(url)) for url in urls] == [(url, kind) for url in urls]
 
 
+PIECES = [
+    "ssh://",
+    "https://",
+    "git@",
+    "-",
+    "-oProxyCommand=x",
+    "host",
+    "::1",
+    "[",
+    "]",
+    ":",
+    "/",
+    "@",
+    "::",
+    ".",
+    "~",
+    "ext",
+    " ",
+    "$(x)",
+    ";",
+    "%2d",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=7).map("".join))
+def test_nothing_that_is_taken_begins_with_a_dash_where_ssh_reads_it(url: str) -> None:
+    """Neither the host nor the user, and no shell reads what it could act upon; no helper is named."""
+    try:
+        taken = check_git_url(url)
+    except ValueError:
+        return
+    found = remote(taken)
+
+    assert not taken.startswith("-")
+    assert (found is None) == (transport(taken) is Transport.LOCAL)
+    assert found is None or not (found.host + found.user + found.path).startswith("-")
+    assert found is None or not {found.user[:1], found.path[:1]} & {"-"}
+    assert found is None or not set("$;() ") & set(found.host + found.user)
+    assert not taken.startswith(("ext::", "host::", "git::", "::"))
+
+
 def test_blanks_around_are_nobodys_intent() -> None:
     """As they come with a copied line."""
     assert check_git_url(" git@host:r.git \n") == "git@host:r.git"
