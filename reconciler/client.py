@@ -70,6 +70,7 @@ def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: st
         UserError: the name, the url or the key cannot be used, or the project is another repository's.
     """
     folder = _folder(settings)
+    git_url = git_url.strip() if git_url is not None else None
     if not valid_name(name):
         raise UserError(refused_name(name))
     ssh_key = ssh_key or None

@@ -182,6 +182,10 @@ class RepoFacts:
     """Of its remote `origin`, as the clone was made from."""
     problem: str = ""
     """Why what lies there is not a clone we made."""
+    moved: bool = False
+    """Its remote `origin` was set to the url of the spec, so that is the same repository at another place."""
+    warnings: tuple[str, ...] = ()
+    """About parts of it that are missing, like submodules that could not be fetched."""
     losses: tuple[str, ...] | None = None
     """What destroying would lose, looked at only when that is wanted; None: not looked at."""
 

@@ -11,6 +11,7 @@ Belongs here: the order of things and the reason for each. Does not belong here:
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -192,10 +193,11 @@ def _clone(view: View) -> Plan:
     if not repo.cloned:
         stops = _stop_all(view.facts, "its clone is gone")
         return Plan(actions=(*stops, CloneRepo(cause="there is no clone yet")))
-    if repo.url != url:
+    if repo.url != url and not repo.moved:
         message = (
-            f"cannot change git.url of {view.facts.name}: its clone was made from {repo.url}; "
-            "set it back, or destroy the project and start it again"
+            f"cannot change git.url of {view.facts.name}: its clone was made from {repo.url}; set it back, or destroy "
+            "the project and start it again; if it is the same repository at another place, say so in its clone with: "
+            f"git remote set-url origin {shlex.quote(url)}"
         )
         return Plan(hold=Hold(reason="GitUrlChanged", message=message))
     return Plan()

@@ -18,10 +18,33 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from reconciler.giturl import Transport, check_git_url, check_ref, transport
 from reconciler.portrules import HIGHEST_PORT, LOWEST_PORT, check_port, refused_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+__all__ = [
+    "Agent",
+    "Bridge",
+    "Git",
+    "Limits",
+    "Problem",
+    "Restart",
+    "Spec",
+    "SpecError",
+    "State",
+    "Transport",
+    "check_git_url",
+    "check_ref",
+    "known_keys",
+    "misplaced",
+    "parse",
+    "parse_duration",
+    "parse_size",
+    "schema",
+    "transport",
+]
 
 _DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)(B|KB|MB|GB|KiB|MiB|GiB)")
@@ -34,15 +57,6 @@ _SIZE_UNITS: Final = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
-_CONTROL: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
-_SCP: Final = re.compile(
-    r"(?:(?P<user>[A-Za-z0-9._][A-Za-z0-9._-]*)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^:].*)"
-)
-_SSH: Final = re.compile(
-    r"ssh://(?:(?P<user>[A-Za-z0-9._][A-Za-z0-9._-]*)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?::\d{1,5})?/(?P<path>.+)"
-)
-_HTTPS: Final = re.compile(r"https://(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?::\d{1,5})?/(?P<path>.+)")
-_REF: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@#=-]*")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED_ENV: Final = re.compile(
     r"OPENCODE_(SERVER_.*|CONFIG_CONTENT|DB|DISABLE_AUTOUPDATE)|MCP_TOOL_.*|OCM_.*|HOME|PATH|TMPDIR|XDG_.*|"
@@ -62,14 +76,6 @@ class State(StrEnum):
     """The tombstone: destroy."""
 
 
-class Transport(StrEnum):
-    """How a git URL is reached."""
-
-    SSH = "ssh"
-    HTTPS = "https"
-    LOCAL = "local"
-
-
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong with a spec: where (a path of keys) and a sentence that begins with "cannot"."""
@@ -84,15 +90,6 @@ class SpecError(ValueError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems = problems
-
-
-def transport(url: str) -> Transport:
-    """How this (already validated) git URL is reached."""
-    if url.startswith("https://"):
-        return Transport.HTTPS
-    if url.startswith("ssh://") or _is_scp(url):
-        return Transport.SSH
-    return Transport.LOCAL
 
 
 def parse_duration(text: str) -> float:
@@ -116,48 +113,6 @@ def parse_size(text: str) -> int:
     if size < 2**20:
         raise ValueError("cannot use a size below 1MiB")
     return size
-
-
-def check_git_url(url: str) -> str:
-    """The URL itself if git and ssh can be given it safely, else ValueError (which never echoes a password)."""
-    if not url or _CONTROL.search(url):
-        raise ValueError("cannot use a git url that is empty or has spaces or control characters")
-    if url.startswith("-"):
-        raise ValueError("cannot use a git url that begins with a dash: git would take it for an option")
-    if "::" in url:
-        raise ValueError("cannot use a git url with a helper transport (::): use ssh, https or a local path")
-    if url.startswith(("ssh://", "https://")):
-        return _check_remote(url)
-    if "://" in url:
-        raise ValueError("cannot use this kind of git url: use ssh (git@host:path), https or a local path")
-    if _is_scp(url):
-        path = url.partition(":")[2]
-        if path.startswith("-"):
-            raise ValueError("cannot use a git url whose path begins with a dash")
-    return url
-
-
-def _check_remote(url: str) -> str:
-    authority = url.partition("://")[2].partition("/")[0]
-    if url.startswith("https://") and "@" in authority:
-        raise ValueError("cannot use a git url with a user or password in it: secrets do not belong in a spec")
-    match = (_SSH if url.startswith("ssh://") else _HTTPS).fullmatch(url)
-    if match is None or match["path"].startswith("-"):
-        raise ValueError("cannot read it as a git url: write ssh://user@host[:port]/path or https://host/path")
-    return url
-
-
-def _is_scp(url: str) -> bool:
-    """Git's own rule: host:path, unless a slash comes before the first colon."""
-    return "/" not in url.partition(":")[0] and _SCP.fullmatch(url) is not None
-
-
-def check_ref(ref: str) -> str:
-    """The branch, tag or commit itself if git can be given it safely, else ValueError."""
-    bad = ".." in ref or "@{" in ref or "//" in ref or ref.endswith(("/", ".lock", "."))
-    if len(ref) > 250 or bad or _REF.fullmatch(ref) is None:
-        raise ValueError("cannot use it as a git ref: give a branch, a tag or a commit, like main or v1.2.0")
-    return ref
 
 
 def _check_key_path(path: str) -> str:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
         ),
         ("/srv/x", GitProblemKind.NO_ACCESS, "NoAccess", "let this user read that folder"),
         ("/srv/x", GitProblemKind.NO_SUCH_REF, "RefNotFound", "set git.ref in the spec"),
+        ("u/r", GitProblemKind.NO_ACCESS, "NoAccess", "did you mean https://github.com/u/r or git@github.com:u/r?"),
+        ("/srv/x", GitProblemKind.CHECKOUT, "CheckoutFailed", "is not transferred again"),
+        ("/srv/x", GitProblemKind.DAMAGED, "RepositoryDamaged", "repair that repository"),
     ],
 )
 async def test_what_git_refuses_is_told_with_what_to_do(

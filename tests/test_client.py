@@ -69,7 +69,7 @@ def test_starting_again_asks_the_controller_to_look_now(settings: Settings) -> N
     first = client.start(settings, "blog-api", URL)
     before = text(settings)
 
-    second = client.start(settings, "blog-api", URL)
+    second = client.start(settings, "blog-api", f" {URL}\n")
 
     assert text(settings) == before
     assert second.version != first.version

@@ -158,6 +158,7 @@ async def test_work_in_submodules(clone: Path, origin: Origin, tmp_path: Path) -
 
     assert clean == ()
     assert await repo.losses(clone) == (
+        "changed file lib",
         f"in submodule lib: commit {mine} on main: in it is not pushed",
         "in submodule lib: untracked new",
     )

@@ -65,7 +65,7 @@ async def test_a_ref_that_is_not_there_says_so(origin: Origin, tmp_path: Path, r
 
     assert problem.kind is GitProblemKind.NO_SUCH_REF
     assert ref in str(problem)
-    assert [path.name for path in (tmp_path / "sb").iterdir()] == [".repo.lock"]
+    assert {path.name for path in (tmp_path / "sb").iterdir()} <= {".repo.lock", ".repo.fetched"}
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,14 @@ async def test_nothing_is_taken_for_an_option_or_a_command(origin: Origin, tmp_p
 
     assert not mark.exists()
     assert not (tmp_path / "sb" / "repo").exists()
+
+
+async def test_a_default_branch_that_looks_like_an_option_is_refused(origin: Origin, tmp_path: Path) -> None:
+    """The remote names it, and nobody else."""
+    git(origin.path, "update-ref", "refs/heads/--orphan=x", origin.commit("a", "one"))
+    git(origin.path, "symbolic-ref", "HEAD", "refs/heads/--orphan=x")
+
+    assert "take it for an option" in str(await refused(cloned(origin, tmp_path / "repo")))
 
 
 async def test_no_hook_of_the_source_runs(origin: Origin, tmp_path: Path) -> None:

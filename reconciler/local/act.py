@@ -12,7 +12,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from reconciler import actions, files
+from reconciler import actions, files, giturl
 from reconciler import spec as specs
 from reconciler.actions import Blocked, Done, Retry
 from reconciler.agents import KINDS
@@ -37,18 +37,27 @@ _GIT_OUTCOMES: Final[dict[GitProblemKind, tuple[type[Retry | Blocked], str]]] = 
     GitProblemKind.UNREACHABLE: (Retry, "GitUnreachable"),
     GitProblemKind.DISK_FULL: (Retry, "DiskFull"),
     GitProblemKind.HOST_KEY_CHANGED: (Blocked, "HostKeyChanged"),
+    GitProblemKind.HOST_KEY_UNKNOWN: (Blocked, "HostKeyUnknown"),
+    GitProblemKind.CERTIFICATE: (Blocked, "CertificateRefused"),
+    GitProblemKind.SETUP: (Blocked, "GitMisconfigured"),
+    GitProblemKind.DAMAGED: (Blocked, "RepositoryDamaged"),
+    GitProblemKind.CHECKOUT: (Blocked, "CheckoutFailed"),
     GitProblemKind.NO_SUCH_REF: (Blocked, "RefNotFound"),
     GitProblemKind.DIRTY: (Blocked, "RefChangeBlocked"),
     GitProblemKind.OTHER: (Retry, "GitFailed"),
 }
 _CURES: Final = {
-    GitProblemKind.NO_SUCH_REF: "; set git.ref in the spec to one that is there, or to null for the default branch",
-    GitProblemKind.DISK_FULL: "; make room, then it goes on by itself",
+    GitProblemKind.NO_SUCH_REF: "set git.ref in the spec to one that is there, or to null for the default branch",
+    GitProblemKind.CHECKOUT: "let its files be written there",
+    GitProblemKind.DAMAGED: "repair that repository (git fsck shows what is wrong), or put a good copy in its place",
+    GitProblemKind.DISK_FULL: "make room, then it goes on by itself",
 }
 """What to do, where git does not say it."""
 _NO_ACCESS: Final = {
-    specs.Transport.HTTPS: "mend git.url in the spec; a private repository needs its ssh url (git@host:owner/name.git)",
-    specs.Transport.LOCAL: "mend git.url in the spec, or let this user read that folder: it must hold a git repository",
+    specs.Transport.HTTPS: "correct git.url in the spec; "
+    "a private repository needs its ssh url (git@host:owner/name.git)",
+    specs.Transport.LOCAL: "correct git.url in the spec, or let this user read that folder: "
+    "it must hold a git repository",
 }
 
 
@@ -130,7 +139,7 @@ class Actor:
 
     async def _clone(self, name: str, spec: Spec, report: Report) -> Outcome:
         project = self._project(name, spec)
-        url = self._url(spec)
+        url = repo.source_of(spec.git.url, self._settings.specs)
         report("Cloning", f"cloning {url}")
         async with self._cloning:
             await repo.clone(
@@ -146,24 +155,24 @@ class Actor:
 
     async def _checkout(self, name: str, spec: Spec, ref: str | None) -> Outcome:
         project = self._project(name, spec)
-        await repo.checkout(project.sandbox.repo, ref, ssh_command=project.ssh_command)
+        source = repo.source_of(spec.git.url, self._settings.specs)
+        await repo.checkout(project.sandbox.repo, ref, ssh_command=project.ssh_command, source=source)
         self._ledgers.update(name, ref=ref)
         return Done()
 
-    def _url(self, spec: Spec) -> str:
-        """What git is given: a local path is meant relative to the spec file."""
-        if specs.transport(spec.git.url) is not specs.Transport.LOCAL:
-            return spec.git.url
-        return str((self._settings.specs / files.expanded(spec.git.url)).resolve())
-
     def _git_outcome(self, name: str, spec: Spec, problem: GitProblem) -> Outcome:
+        advice = problem.advice or _CURES.get(problem.kind, "")
         if problem.kind is GitProblemKind.NO_ACCESS:
-            transport = specs.transport(spec.git.url)
-            if transport is not specs.Transport.SSH:
-                return Blocked(reason="NoAccess", message=f"{problem}; {_NO_ACCESS[transport]}")
-            return Blocked(reason="WaitingForKey", message=f"{problem}; {self._where_to_add(name, spec)}")
+            transport, hint = specs.transport(spec.git.url), giturl.did_you_mean(spec.git.url)
+            if transport is specs.Transport.SSH and not problem.advice:
+                advice = self._where_to_add(name, spec)
+            advice = "; ".join(filter(None, (advice or _NO_ACCESS[transport], hint)))
+            reason = "WaitingForKey" if transport is specs.Transport.SSH else "NoAccess"
+            return Blocked(reason=reason, message=f"{problem}; {advice}")
+        if problem.kind is GitProblemKind.CHECKOUT:
+            advice += "; it is tried again by itself, and what is there is not transferred again"
         outcome, reason = _GIT_OUTCOMES[problem.kind]
-        return outcome(reason=reason, message=f"{problem}{_CURES.get(problem.kind, '')}")
+        return outcome(reason=reason, message=f"{problem}; {advice}" if advice else str(problem))
 
     def _where_to_add(self, name: str, spec: Spec) -> str:
         key = self._observer.key_path(name, spec, credentials.read_env(self._home.sandbox(name).env_file))

@@ -23,6 +23,8 @@ SHOWN: Final = 5
 MAX_DEPTH: Final = 4
 """Of submodules within submodules."""
 
+_DEEPEST: Final = 60
+"""Folders within folders in which submodules are looked for."""
 _UNFINISHED: Final = {
     "MERGE_HEAD": "merge",
     "rebase-merge": "rebase",
@@ -41,23 +43,59 @@ async def losses(clone: Path) -> tuple[str, ...]:
     Args:
         clone: the work tree, with its `.git`.
     """
-    return await _losses(clone, MAX_DEPTH)
+    seen: set[Path] = set()
+    found = await _losses(clone, MAX_DEPTH, clone, seen)
+    return (*found, *await _left_behind(clone, seen))
 
 
-async def _losses(tree: Path, depth: int) -> tuple[str, ...]:
+async def _losses(tree: Path, depth: int, top: Path, seen: set[Path]) -> tuple[str, ...]:
     try:
-        gitdir = _gitdir(tree)
+        gitdir = _gitdir(tree, top)
+        seen.add(gitdir.resolve())
         with view(gitdir) as place:
             return (
-                *_unfinished(gitdir),
-                *await _stashes(place),
-                *_some(await unpushed(place, gitdir), "commits"),
+                *await _in_repository(place, gitdir),
                 *await _files(place, tree),
                 *_worktrees(gitdir),
-                *await _index(place, tree, depth),
+                *await _index(place, tree, depth, (top, seen)),
             )
     except (GitProblem, OSError) as error:
         return (f"cannot tell what would be lost: {plain(str(error))}",)
+
+
+async def _in_repository(place: Path, gitdir: Path) -> tuple[str, ...]:
+    """What is in a git folder alone, and in no file beside it."""
+    return (*_unfinished(gitdir), *await _stashes(place), *_some(await unpushed(place, gitdir), "commits"))
+
+
+async def _left_behind(clone: Path, seen: set[Path]) -> tuple[str, ...]:
+    """The same for submodules that no file leads to any more: git keeps their folder when another branch has none."""
+    found: list[str] = []
+    modules = clone / ".git" / "modules"
+    for gitdir in _module_folders(modules):
+        if gitdir.resolve() in seen:
+            continue
+        name = plain(str(gitdir.relative_to(modules)))
+        try:
+            with view(gitdir) as place:
+                inside = await _in_repository(place, gitdir)
+        except (GitProblem, OSError) as error:
+            inside = (f"cannot tell what would be lost: {plain(str(error))}",)
+        found += (f"in submodule {name}, which is not checked out: {loss}" for loss in inside)
+    return tuple(found)
+
+
+def _module_folders(folder: Path, deep: int = 0) -> Iterator[Path]:
+    """The git folders of submodules, which are named like their paths, and of those within them."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    parts = ("HEAD", "config", "refs", "packed-refs")
+    if deep > _DEEPEST or ((folder / "objects").is_dir() and any((folder / part).exists() for part in parts)):
+        yield folder  # or something that cannot be read as one, which is said
+        yield from _module_folders(folder / "modules", deep + 1) if deep <= _DEEPEST else ()
+        return
+    for inner in sorted(folder.iterdir()):
+        yield from _module_folders(inner, deep + 1)
 
 
 async def unpushed(place: Path, gitdir: Path, *, stranded: bool = False) -> list[str]:
@@ -87,15 +125,20 @@ def _known(gitdir: Path) -> list[str]:
     return names if len(names) <= _MAX_KNOWN else []
 
 
-def _gitdir(tree: Path) -> Path:
-    """The git folder of a work tree; of a submodule it is named in a file."""
+def _gitdir(tree: Path, top: Path) -> Path:
+    """The git folder of a work tree; of a submodule it is named in a file, and lies in that of the whole clone."""
     dot = tree / ".git"
     if dot.is_symlink():
         raise NotADirectoryError(f"{dot} is a link")
-    if dot.is_file():
-        text = dot.read_text(errors="replace").strip()
-        return (tree / text.removeprefix("gitdir: ")).resolve()
-    return dot
+    if tree != top and not tree.resolve().is_relative_to(top.resolve()):
+        raise NotADirectoryError(f"{tree} leads out of the clone")
+    if not dot.is_file():
+        return dot
+    text = dot.read_text(errors="replace").strip()
+    gitdir = (tree / text.removeprefix("gitdir: ")).resolve()
+    if not gitdir.is_relative_to((top / ".git").resolve()):
+        raise NotADirectoryError(f"{dot} leads out of the clone")
+    return gitdir
 
 
 def _unfinished(gitdir: Path) -> Iterator[str]:
@@ -116,7 +159,7 @@ async def _stashes(place: Path) -> tuple[str, ...]:
 async def _files(place: Path, tree: Path) -> tuple[str, ...]:
     out = await read(
         *(f"--git-dir={place}", f"--work-tree={tree}", "status", "--porcelain=v1", "-z", "--no-renames"),
-        *("--untracked-files=normal", "--ignore-submodules=all"),
+        *("--untracked-files=normal", "--ignore-submodules=dirty"),
         folder=tree,
         what="compare its files",
     )
@@ -131,7 +174,7 @@ def _worktrees(gitdir: Path) -> tuple[str, ...]:
     return _some([f"another worktree {plain(place).removesuffix('/.git')} needs it" for place in places], "worktrees")
 
 
-async def _index(place: Path, tree: Path, depth: int) -> tuple[str, ...]:
+async def _index(place: Path, tree: Path, depth: int, within: tuple[Path, set[Path]]) -> tuple[str, ...]:
     """Files that `git status` was told to pass over, and what submodules would lose."""
     out = await read(
         *(f"--git-dir={place}", f"--work-tree={tree}", "ls-files", "-z", "-v", "--stage"),
@@ -144,7 +187,8 @@ async def _index(place: Path, tree: Path, depth: int) -> tuple[str, ...]:
         tag, _, rest = entry.partition(" ")
         about, _, name = rest.partition("\t")
         if about.startswith("160000 ") and (tree / name / ".git").exists():
-            inside = await _losses(tree / name, depth - 1) if depth else ("cannot tell: it is nested too deeply",)
+            deep = ("cannot tell: it is nested too deeply",)
+            inside = await _losses(tree / name, depth - 1, *within) if depth else deep
             found += (f"in submodule {plain(name)}: {loss}" for loss in inside)
         elif (tag.islower() or tag == "S") and (tree / name).is_file():
             hidden.append(f"file {plain(name)} is hidden from git status")

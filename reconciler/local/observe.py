@@ -68,6 +68,9 @@ class Observer:
         project = self.project(name, spec, ledger)
         destroying = spec.wanted is specs.State.ABSENT
         clone = repo.repo_facts(sandbox.repo)
+        if clone.cloned and clone.url != spec.git.url:
+            source = repo.source_of(spec.git.url, self._settings.specs)
+            clone = replace(clone, moved=repo.moved_to(sandbox.repo, source))
         if destroying and (clone.cloned or clone.problem):
             clone = replace(clone, losses=await repo.losses(sandbox.repo))
         kind = KINDS[spec.agent.kind]

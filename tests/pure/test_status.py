@@ -28,6 +28,15 @@ def compute(seen: View, previous: dict[str, Any] | None = None, **changes: Any) 
     return status.compute(replace(sources, **changes), previous)
 
 
+def test_a_submodule_that_is_missing_is_a_warning_and_no_trouble() -> None:
+    """The project runs all the same."""
+    facts = converged()
+    told = compute(view(facts=replace(facts, repo=replace(facts.repo, warnings=("cannot fetch submodule lib: no",)))))
+
+    assert told.reason == "Running"
+    assert told.warnings == ("cannot fetch submodule lib: no",)
+
+
 def test_ready_shows_wanted_and_actual_side_by_side() -> None:
     """Both services, their pids and their addresses."""
     told = compute(view())
