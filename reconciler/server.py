@@ -101,7 +101,9 @@ class Guard:
             await reply(send, 200, {"status": "ok", "version": __version__, "pid": os.getpid()})
         elif scope["path"] not in {"/mcp", "/mcp/"}:
             await reply(send, 404, {"error": "cannot find this path: MCP is at /mcp"})
-        elif not self._authorized(header(scope, b"authorization") or ""):
+        elif (known := self._token()) is None:
+            await reply(send, 503, {"error": "cannot check tokens now; try again"}, {"retry-after": "1"})
+        elif not _same(header(scope, b"authorization") or "", known):
             # No `resource_metadata` here: it would send clients looking for an OAuth server. And no path: whoever
             # may know it finds it with the command.
             answer = {"error": "cannot let you in: send the token that opencode-manager mcp-config refers to"}
@@ -111,17 +113,27 @@ class Guard:
         else:
             await self._mcp({**scope, "path": "/mcp", "raw_path": b"/mcp"}, receive, send)
 
-    def _authorized(self, sent: str) -> bool:
-        """Whether the right token was sent. Reads it at each request, so that a new one counts at once."""
-        scheme, _, secret = sent.partition(" ")
+    def _token(self) -> str | None:
+        """The token that lets in, empty when none can, None when it is not known now. A new one counts at once."""
+        path = token_file(self._home)
         try:
             known = known_token(self._home)
-        except (OSError, UserError) as error:
-            path = token_file(self._home)
-            self._report(str(error) if isinstance(error, UserError) else f"cannot read {path}: {summary(error)}")
-            return False
+        except UserError as error:
+            self._report(str(error))
+            return ""
+        except FileNotFoundError:
+            self._report(f"cannot find {path}: nobody is let in; opencode-manager mcp-config makes a new token")
+            return ""
+        except OSError as error:
+            self._report(f"cannot read {path}: {summary(error)}")
+            return None
         self._report("")
-        return scheme.lower() == "bearer" and hmac.compare_digest(secret.encode("latin-1"), known.encode())
+        return known
+
+
+def _same(sent: str, token: str) -> bool:
+    scheme, _, secret = sent.partition(" ")
+    return scheme.lower() == "bearer" and bool(token) and hmac.compare_digest(secret.encode("latin-1"), token.encode())
 
 
 class _Server(uvicorn.Server):
