@@ -1,4 +1,4 @@
-"""The controller's HTTP server, and the same tools on stdin and stdout.
+"""The controller's HTTP server.
 
 Belongs here: who may come in, and an end that comes within seconds whatever is open. Does not belong here: the tools
 (`tools`). The MCP library is loaded by the first request that needs it: half a second and 45 MB that a controller
@@ -241,9 +241,3 @@ def _config(app: Any) -> uvicorn.Config:  # noqa: ANN401  uvicorn's own type is 
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
-
-
-async def serve_stdio(settings: Settings) -> None:
-    """Serve the same tools on stdin and stdout until it is closed."""
-    tools = importlib.import_module("reconciler.tools")
-    await tools.make_server(settings, asyncio.Event()).run_stdio_async()
