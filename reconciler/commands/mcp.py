@@ -33,8 +33,11 @@ def mcp(settings: Settings, _options: Namespace) -> int:
 
 
 def mcp_config(settings: Settings, options: Namespace) -> int:
-    """The snippet for one client."""
-    print(clientconfig.snippet(options.client, settings))
+    """The snippet for one client alone on stdout, so that it can be sent to a file; the hints on stderr."""
+    found = clientconfig.snippet(options.client, settings, options.project)
+    print(found.text)
+    for hint in found.hints:
+        print(hint, file=sys.stderr)
     return 0
 
 
