@@ -192,7 +192,7 @@ def test_the_real_opencode_connects_with_its_snippet(world: World, opencode_prog
 OTHERS = {
     "claude-code": ("claude", ".mcp.json", ["mcp", "get", "ocm"], r"(?i)connected|pending approval"),
     "codex": ("codex", ".codex/config.toml", ["mcp", "get", "ocm"], r"bearer_token_env_var: OCM_TOKEN"),
-    "gemini": ("gemini", ".gemini/settings.json", ["mcp", "list"], r"ocm: http\S+ \(http\) - (Connected|Disabled)"),
+    "gemini": ("gemini", ".gemini/settings.json", ["mcp", "list"], r"ocm: http\S+ \(http\) - Connected"),
     "qwen": ("qwen", ".qwen/settings.json", ["mcp", "list"], r"ocm: http\S+ \(http\) - Connected"),
 }
 """Program, file, command and what it prints when it has understood the snippet."""
@@ -210,7 +210,9 @@ def test_another_real_client_understands_its_snippet(world: World, client: str) 
     path.parent.mkdir(exist_ok=True)
     path.write_text(printed)
 
-    shown = client_shows(world, [found, *command], {"OCM_TOKEN": server.token(world.home)})
+    shown = client_shows(
+        world, [found, *command], {"OCM_TOKEN": server.token(world.home), "GEMINI_CLI_TRUST_WORKSPACE": "true"}
+    )
 
     assert re.search(wanted, shown), shown
 
