@@ -57,10 +57,13 @@ def _end_on(signs: select.poll) -> None:
 
 
 def _client() -> int:
-    """The process that talks to us: our parent, or the one before it where our parents only pass on their own stdin."""
+    """The process that talks to us: our parent, or the one before it where our parents only pass on their own stdin.
+
+    0 where stdin is no pipe: a terminal tells of its end by itself, and whoever writes into a file is not known.
+    """
     own, pid = _stdin(os.getpid()), os.getppid()
     if not own.startswith(("pipe:", "socket:")):
-        return pid
+        return 0
     with contextlib.suppress(psutil.Error):
         while pid > 1 and _stdin(pid) == own:
             pid = psutil.Process(pid).ppid()

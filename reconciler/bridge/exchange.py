@@ -179,18 +179,18 @@ class _Whole:
         """The stream has ended: answer, also when it ended without a response."""
         if not self._streams:
             return
-        answer = _response(self._events.decode())
+        answer = _response(bytes(self._events))
         if answer is None:
             await reply(self._send, 503, Fault(INTERNAL_ERROR, "The request ended without an answer").body)
         else:
             await reply(self._send, 200, answer)
 
 
-def _response(events: str) -> dict[str, Any] | None:
+def _response(events: bytes) -> dict[str, Any] | None:
     """The one message of a stream that answers the request: notifications have neither a result nor an error."""
-    for line in reversed(events.splitlines()):
-        if line.startswith("data:"):
-            message: dict[str, Any] = json.loads(line.removeprefix("data:"))
+    for line in reversed(events.splitlines()):  # of bytes: in text, Unicode's line separators would count too
+        if line.startswith(b"data:"):
+            message: dict[str, Any] = json.loads(line.removeprefix(b"data:"))
             if message.keys() & {"result", "error"}:
                 return message
     return None

@@ -1,4 +1,4 @@
-"""Whatever part of the controller's HTTP side fails: it is told and tried again, and the controller goes on.
+"""Whatever part of the controller's HTTP side fails: it is reported and tried again, and the controller goes on.
 
 The faults are injected (faked) at the part's own function; the HTTP server, the clients and MCP itself are real.
 """
@@ -43,7 +43,7 @@ ODD = [ImportError("no such library"), EMFILE, ENOSPC, MemoryError(), SystemExit
 
 
 class Fault:
-    """Lets a part fail until it is mended."""
+    """Lets a part fail while it is on."""
 
     def __init__(self, patch: pytest.MonkeyPatch, owner: Any, name: str, error: BaseException, only: str = "") -> None:
         real = getattr(owner, name)
@@ -58,28 +58,28 @@ class Fault:
 
 
 class Endpoint:
-    """What the controller's task for its endpoint tells, and what a client gets."""
+    """What the controller's task for its endpoint reports, and what a client gets."""
 
     def __init__(self, root: Path) -> None:
         self.settings = make_settings(root)
-        self.told: list[tuple[int, str]] = []
+        self.reports: list[tuple[int, str]] = []
         self.changed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
     def listening(self, port: int, problem: str = "") -> None:
-        self.told.append((port, problem))
+        self.reports.append((port, problem))
         self.changed.set()
 
     async def until(self, wanted: Callable[[int, str], bool]) -> tuple[int, str]:
-        """What was told last, once it is as wanted. Fails when the task has ended instead."""
+        """The last report, once it is as wanted. Fails when the task has ended instead."""
         assert self.task is not None
         async with asyncio.timeout(PATIENCE):
-            while not self.told or not wanted(*self.told[-1]):
+            while not self.reports or not wanted(*self.reports[-1]):
                 change = asyncio.create_task(self.changed.wait())
                 await asyncio.wait({self.task, change}, return_when=asyncio.FIRST_COMPLETED)
                 assert not self.task.done(), f"it would end the controller: {self.task}"
                 self.changed.clear()
-        return self.told[-1]
+        return self.reports[-1]
 
     async def ask(self) -> httpx2.Response:
         port, _ = await self.until(lambda port, _: port > 0)
@@ -114,7 +114,7 @@ BEFORE_IT_LISTENS: list[tuple[Any, str, str]] = [
 
 @pytest.mark.parametrize("error", ODD, ids=repr)
 @pytest.mark.parametrize(("owner", "name", "only"), BEFORE_IT_LISTENS, ids=lambda one: getattr(one, "__name__", one))
-async def test_an_endpoint_that_cannot_start_is_told_and_tried_again(
+async def test_an_endpoint_that_cannot_start_is_reported_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, only: str, error: BaseException
 ) -> None:
     fault = Fault(monkeypatch, owner, name, error, only)
