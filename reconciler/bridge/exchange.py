@@ -22,7 +22,7 @@ from mcp_types.jsonrpc import (
     UNSUPPORTED_PROTOCOL_VERSION,
     jsonrpc_message_adapter,
 )
-from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
+from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from reconciler.bridge.guard import header, reply
@@ -127,9 +127,10 @@ def find_fault(body: bytes, version: str | None) -> Fault | None:
     except ValidationError:
         return Fault(INVALID_REQUEST, "Invalid Request: not a JSON-RPC message", known)
     if version is not None and version not in KNOWN_PROTOCOL_VERSIONS:
-        # The protocol asks for what was requested; only what can be a version is repeated.
+        # The protocol asks for what was requested; only what can be a version is repeated. And the supported ones are
+        # those that need no handshake, as in the answer to `server/discover`.
         requested = version if _DATE.fullmatch(version) else "unknown"
-        data = {"supported": list(KNOWN_PROTOCOL_VERSIONS), "requested": requested}
+        data = {"supported": list(MODERN_PROTOCOL_VERSIONS), "requested": requested}
         return Fault(UNSUPPORTED_PROTOCOL_VERSION, "Unsupported protocol version", known, data)
     return None
 
