@@ -38,7 +38,7 @@ VERSION_HEADER: Final = b"mcp-protocol-version"
 _JSON: Final = frozenset({"*/*", "application/*", "application/json"})
 _EVENTS: Final = frozenset({"text/*", "text/event-stream"})
 _BOTH: Final = (b"accept", b"application/json, text/event-stream")
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_VERSION: Final = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
 class Fault(NamedTuple):
@@ -127,9 +127,9 @@ def find_fault(body: bytes, version: str | None) -> Fault | None:
     except ValidationError:
         return Fault(INVALID_REQUEST, "Invalid Request: not a JSON-RPC message", known)
     if version is not None and version not in KNOWN_PROTOCOL_VERSIONS:
-        # The protocol asks for what was requested; only what can be a version is repeated. And the supported ones are
+        # The protocol wants what was requested repeated; only what can be a version is. And the supported ones are
         # those that need no handshake, as in the answer to `server/discover`.
-        requested = version if _DATE.fullmatch(version) else "unknown"
+        requested = version if _VERSION.fullmatch(version) else "unknown"
         data = {"supported": list(MODERN_PROTOCOL_VERSIONS), "requested": requested}
         return Fault(UNSUPPORTED_PROTOCOL_VERSION, "Unsupported protocol version", known, data)
     return None

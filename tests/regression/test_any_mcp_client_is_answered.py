@@ -110,7 +110,7 @@ BAD: list[tuple[str, object, dict[str, str], int]] = [
     ("a prompt", message("prompts/get", name=SECRET), {}, METHOD),
     ("prompts", message("prompts/list"), {}, METHOD),
     ("a completion", message("completion/complete", ref={"type": "ref/prompt", "name": SECRET}), {}, PARAMS),
-    ("an unknown version", message("tools/list"), {"mcp_protocol_version": f"1999-{SECRET}"}, UNSUPPORTED),
+    ("an unknown version", message("tools/list"), {"mcp_protocol_version": f"1999 {SECRET}"}, UNSUPPORTED),
     ("an old version", message("tools/list"), {"mcp_protocol_version": "1999-01-01"}, UNSUPPORTED),
     ("a version that is a number", message("initialize", **INITIALIZE | {"protocolVersion": 5}), {}, PARAMS),
 ]
