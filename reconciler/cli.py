@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     Add = Callable[..., argparse.ArgumentParser]
 
 INTERRUPTED: Final = 130
+CLIENTS: Final = (
+    *("claude-code", "opencode", "codex", "cursor", "gemini", "qwen", "vscode", "windsurf", "goose", "kilo"),
+    *("claude-desktop", "cline", "zed", "lm-studio"),
+)
+"""Named here too, since what knows them (`clientconfig`) is not loaded for other commands."""
 CODES: Final = """\
 exit codes:
   0    it is so
@@ -209,8 +214,8 @@ def _add_serving(add: Add) -> None:
         needed=everything,
     )
     snippet = add("mcp-config", "mcp", "print the configuration for an MCP client", writes=True, needed=_PORT)
-    clients = ["claude-code", "claude-desktop", "opencode", "codex", "cursor"]
-    snippet.add_argument("--client", choices=clients, required=True)
+    snippet.add_argument("--client", choices=CLIENTS, required=True)
+    snippet.add_argument("--project", metavar="NAME", help="the bridge of one project instead of the controller")
 
 
 def _seconds(text: str) -> float:

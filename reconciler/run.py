@@ -33,6 +33,7 @@ from reconciler.plan import Hold
 from reconciler.reconcile import Project, Reconciler
 from reconciler.settings import HOME_VARIABLE, PORT_VARIABLE, UserError, absolute, default_specs
 from reconciler.spec import State
+from reconciler.threads import failure, first_leaf, summary
 from reconciler.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -150,11 +151,13 @@ async def _serve(
             ports=settings.ports,
         )
 
-    def listening(found: int, problem: str = "") -> None:
+    def listening(found: int, problem: str) -> None:
         nonlocal port, trouble
-        port, trouble = found, problem
-        if console and problem:
+        if (found, problem) == (port, trouble):
+            return
+        if console and problem and problem != trouble:
             console.say(problem)
+        port, trouble = found, problem
         loop.dirty()
 
     ledgers = Ledgers(settings.home)
@@ -197,35 +200,44 @@ def _is_ready(project: Project) -> bool:
     return bool(project.published) and bool(project.published["ready"]["status"])
 
 
-async def _http(settings: Settings, calm: asyncio.Event, stop: asyncio.Event, listening: Callable[..., None]) -> None:
-    """The MCP endpoint; where it cannot be served, everything else goes on, and it is tried again."""
+async def _http(
+    settings: Settings, calm: asyncio.Event, stop: asyncio.Event, listening: Callable[[int, str], None]
+) -> None:
+    """The MCP endpoint; where it cannot be served, everything else goes on, and it is tried again.
+
+    Whatever the reason is: what fails here is a frontend, and no agent depends on it.
+    """
     # To load it takes a tenth of a second, which those who wait for their agents need not wait for too.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(HTTP_PATIENCE):
             await calm.wait()
-    server = await asyncio.to_thread(importlib.import_module, "reconciler.server")
-    told = ""
+    shown = ""
     while not stop.is_set():
-        try:
-            await server.serve(settings, stop, listening)
-        except (OSError, UserError) as error:
-            problem = _no_http(settings, error)
-            if problem != told:
-                logger.warning("no MCP endpoint", error=problem)
-                listening(0, problem)
-            told = problem
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HTTP_AGAIN):
-                    await stop.wait()
+        error = await failure(_serve_http(settings, stop, listening))
+        if error is None:
+            return
+        problem = _no_http(settings, first_leaf(error))
+        if problem != shown:
+            foreseen = isinstance(first_leaf(error), OSError | UserError)
+            logger.warning("no MCP endpoint", error=problem, exc_info=None if foreseen else error)
+        shown = problem
+        listening(0, problem)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HTTP_AGAIN):
+                await stop.wait()
 
 
-def _no_http(settings: Settings, error: OSError | UserError) -> str:
+async def _serve_http(settings: Settings, stop: asyncio.Event, listening: Callable[[int, str], None]) -> None:
+    server = await asyncio.to_thread(importlib.import_module, "reconciler.server")
+    await server.serve(settings, stop, listening)
+
+
+def _no_http(settings: Settings, error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
-    if error.errno in {errno.EADDRINUSE, errno.EACCES} and not error.filename:
+    if isinstance(error, OSError) and error.errno in {errno.EADDRINUSE, errno.EACCES} and not error.filename:
         return f"cannot serve MCP on port {settings.http_port}: {error}; set {PORT_VARIABLE} to another port"
-    where = f" with {error.filename}" if error.filename else ""
-    return f"cannot serve MCP{where}: {(error.strerror or str(error)).lower()}; it is tried again"
+    return f"cannot serve MCP: {summary(error)}; it is tried again every {HTTP_AGAIN:.0f} s"
 
 
 def _greet(settings: Settings, console: Console) -> None:

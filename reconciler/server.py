@@ -1,4 +1,4 @@
-"""The controller's HTTP server, and the same tools on stdin and stdout.
+"""The controller's HTTP server.
 
 Belongs here: who may come in, and an end that comes within seconds whatever is open. Does not belong here: the tools
 (`tools`). The MCP library is loaded by the first request that needs it: half a second and 45 MB that a controller
@@ -25,18 +25,18 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 
 from reconciler import __version__, files
-from reconciler.bridge.guard import allowed_hosts, allowed_origins, header, reply
+from reconciler.bridge.guard import allowed_origins, header, misdirected, reply
+from reconciler.bridge.loader import Loader
 from reconciler.settings import UserError
+from reconciler.threads import failure, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from reconciler.bridge.guard import App, Receive, Scope, Send
     from reconciler.settings import Home, Settings
 
-BODY_LIMIT: Final = 2**20
-"""Bytes of one request."""
 GRACE: Final = 2
 """Seconds that open requests get to end."""
 
@@ -56,97 +56,84 @@ def token(home: Home) -> str:
     if not path.exists():
         files.private_folder(path.parent)
         files.replace_file(path, f"{secrets.token_urlsafe(32)}\n".encode())
+    return known_token(home)
+
+
+def known_token(home: Home) -> str:
+    """The token there is; makes none.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: others may read it, or it is no token.
+    """
+    path = token_file(home)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise UserError(f"cannot use {path}: others may read it; delete it, and a new one is made")
-    found = path.read_text().strip()
+    found = path.read_bytes().strip().decode("ascii", "replace")
     if re.fullmatch(r"[!-~]{16,}", found) is None:
         raise UserError(f"cannot use {path}: it holds no token of 16 or more characters; delete it, and one is made")
     return found
 
 
 class Guard:
-    """The outermost ASGI app: Host, Origin and token, before any library sees the request."""
+    """The outermost ASGI app: Host, Origin and token, before any library sees the request.
 
-    def __init__(self, home: Home, port: int, mcp: App) -> None:
+    Args:
+        home: whose token counts.
+        port: of the endpoint.
+        mcp: the app for those who are let in.
+        report: called with what is wrong with the token, and with an empty text once nothing is.
+    """
+
+    def __init__(self, home: Home, port: int, mcp: App, report: Callable[[str], None] = lambda _problem: None) -> None:
         self._home = home
-        self._hosts = allowed_hosts(port)
         self._origins = allowed_origins(port)
         self._mcp = mcp
+        self._report = report
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let in."""
         if scope["type"] != "http":
             return
-        # Against DNS rebinding: a page on evil.example that resolves to 127.0.0.1 still sends its own Host.
-        if header(scope, b"host") not in self._hosts:
-            await reply(send, 421, {"error": "cannot serve this Host: use 127.0.0.1"})
-        elif header(scope, b"origin") not in {None, *self._origins}:
-            await reply(send, 403, {"error": "cannot serve pages of another origin"})
+        if foreign := misdirected(scope, self._origins):
+            await reply(send, *foreign)
         elif scope["path"] == "/healthz":
             await reply(send, 200, {"status": "ok", "version": __version__, "pid": os.getpid()})
         elif scope["path"] not in {"/mcp", "/mcp/"}:
             await reply(send, 404, {"error": "cannot find this path: MCP is at /mcp"})
-        elif refusal := self._refusal(header(scope, b"authorization") or ""):
-            # No `resource_metadata` here: it would send clients looking for an OAuth server.
-            await reply(send, 401, {"error": refusal}, {"www-authenticate": "Bearer"})
+        elif (known := self._token()) is None:
+            await reply(send, 503, {"error": "cannot check tokens now; try again"}, {"retry-after": "1"})
+        elif not _same(header(scope, b"authorization") or "", known):
+            # No `resource_metadata` here: it would send clients looking for an OAuth server. And no path: whoever
+            # may know it finds it with the command.
+            answer = {"error": "cannot let you in: send the token that opencode-manager mcp-config refers to"}
+            await reply(send, 401, answer, {"www-authenticate": "Bearer"})
         elif scope["method"] != "POST":
             await reply(send, 405, {"error": "cannot do this here: use POST"}, {"allow": "POST"})
         else:
             await self._mcp({**scope, "path": "/mcp", "raw_path": b"/mcp"}, receive, send)
 
-    def _refusal(self, sent: str) -> str:
-        """Why this one may not come in, empty when it may. Reads the token anew, so that a new one counts at once."""
-        scheme, _, secret = sent.partition(" ")
+    def _token(self) -> str | None:
+        """The token that lets in, empty when none can, None when it is not known now. A new one counts at once."""
+        path = token_file(self._home)
         try:
-            known = token(self._home)
-        except (OSError, UserError) as error:
-            return str(error)
-        if scheme.lower() == "bearer" and hmac.compare_digest(secret.encode("latin-1"), known.encode()):
+            known = known_token(self._home)
+        except UserError as error:
+            self._report(str(error))
             return ""
-        return f"cannot let you in: send the token in {token_file(self._home)} as a bearer token"
+        except FileNotFoundError:
+            self._report(f"cannot find {path}: nobody is let in; opencode-manager mcp-config makes a new token")
+            return ""
+        except OSError as error:
+            self._report(f"cannot read {path}: {summary(error)}")
+            return None
+        self._report("")
+        return known
 
 
-class Lazy:
-    """The MCP app, brought in by the first request that needs it. `run` must be running."""
-
-    def __init__(self, settings: Settings, port: int, stopping: asyncio.Event) -> None:
-        self._settings = settings
-        self._port = port
-        self._stopping = stopping
-        self._wanted = asyncio.Event()
-        self._app: asyncio.Future[App] = asyncio.get_running_loop().create_future()
-
-    async def run(self, done: asyncio.Event) -> None:
-        """Load when wanted; keep the app's session manager open, in this one task, until all is done."""
-        waits = [asyncio.create_task(event.wait()) for event in (self._wanted, done)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        if not self._wanted.is_set():
-            return
-        tools = await asyncio.to_thread(importlib.import_module, "reconciler.tools")
-        security = await asyncio.to_thread(importlib.import_module, "mcp.server.transport_security")
-        mcp = tools.make_server(self._settings, self._stopping)
-        app = mcp.streamable_http_app(
-            # Stateless: clients go on after the controller was killed and started again.
-            stateless_http=True,
-            host="127.0.0.1",
-            max_request_body_size=BODY_LIMIT,
-            transport_security=security.TransportSecuritySettings(
-                allowed_hosts=allowed_hosts(self._port), allowed_origins=allowed_origins(self._port)
-            ),
-        )
-        async with mcp.session_manager.run():
-            self._app.set_result(app)
-            await done.wait()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on."""
-        self._wanted.set()
-        app = await asyncio.shield(self._app)
-        await app(scope, receive, send)
+def _same(sent: str, token: str) -> bool:
+    scheme, _, secret = sent.partition(" ")
+    return scheme.lower() == "bearer" and bool(token) and hmac.compare_digest(secret.encode("latin-1"), token.encode())
 
 
 class _Server(uvicorn.Server):
@@ -166,33 +153,65 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, stop: asyncio.Event, listening: Callable[[int], None]) -> None:
+class _Problems:
+    """What is wrong with the endpoint, part by part; tells it whenever it changes."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._known: dict[str, str] = {}
+
+    def of(self, part: str) -> Callable[[str], None]:
+        """What a part reports to: a problem, or an empty text."""
+
+        def report(problem: str) -> None:
+            if problem != self._known.get(part, ""):
+                self._known[part] = problem
+                self._tell("; ".join(filter(None, self._known.values())))
+
+        return report
+
+
+async def serve(settings: Settings, stop: asyncio.Event, listening: Callable[[int, str], None]) -> None:
     """Serve MCP on 127.0.0.1 until `stop` is set.
 
     Args:
         settings: where, and for which home.
-        stop: set when it shall end; it does within seconds, with streams open.
-        listening: called with the port.
+        stop: set when it must end; it does within seconds, with streams open.
+        listening: called with the port and what is wrong with the endpoint nevertheless.
 
     Raises:
         OSError: the port is taken.
         UserError: the token cannot be used.
+        ExceptionGroup: the HTTP server failed.
     """
     token(settings.home)
-    listener = _listen(settings.http_port)
-    port: int = listener.getsockname()[1]
-    done = asyncio.Event()
-    lazy = Lazy(settings, port, stop)
-    server = _Server(_config(Guard(settings.home, port, lazy)), stop)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(lazy.run(done))
-        serving = group.create_task(server.serve(sockets=[listener]))
-        listening(port)
-        await stop.wait()
-        # Its own way of being told: the SSE library hooks itself in there to end its streams.
-        server.handle_exit(signal.SIGTERM, None)
-        await serving
-        done.set()
+    with contextlib.closing(_listen(settings.http_port)) as listener:
+        port: int = listener.getsockname()[1]
+        problems = _Problems(lambda problem: listening(port, problem))
+        loader = Loader(lambda: _app(settings, port, stop), problems.of("app"))
+        server = _Server(_config(Guard(settings.home, port, loader, problems.of("token"))), stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(loader.run())
+            serving = group.create_task(failure(server.serve(sockets=[listener])))
+            stopped = group.create_task(stop.wait())
+            listening(port, "")
+            await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                raise serving.result() or RuntimeError("the HTTP server has ended by itself")
+            # How it learns of its end: the SSE library hooks itself in there to end its streams.
+            server.handle_exit(signal.SIGTERM, None)
+            await serving
+            loader.close()
+
+
+@contextlib.asynccontextmanager
+async def _app(settings: Settings, port: int, stop: asyncio.Event) -> AsyncIterator[App]:
+    """The MCP app, alive within. In threads: the library takes half a second to load, the tools a tenth to make."""
+    tools = await asyncio.to_thread(importlib.import_module, "reconciler.tools")
+    endpoint = await asyncio.to_thread(importlib.import_module, "reconciler.bridge.endpoint")
+    mcp = await asyncio.to_thread(tools.make_server, settings, stop)
+    async with endpoint.serving(mcp, port) as app:
+        yield app
 
 
 def _listen(port: int) -> socket.socket:
@@ -222,9 +241,3 @@ def _config(app: Any) -> uvicorn.Config:  # noqa: ANN401  uvicorn's own type is 
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
-
-
-async def serve_stdio(settings: Settings) -> None:
-    """Serve the same tools on stdin and stdout until it is closed."""
-    tools = importlib.import_module("reconciler.tools")
-    await tools.make_server(settings, asyncio.Event()).run_stdio_async()

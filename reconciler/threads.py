@@ -52,3 +52,44 @@ async def until_the_exit(function: Callable[[], object]) -> None:
 
     threading.Thread(target=run, daemon=True).start()
     await done.wait()
+
+
+async def failure(something: Coroutine[None, None, object]) -> BaseException | None:
+    """Run something to its end; the error that ended it, None if it returned.
+
+    Whatever the error is, it stays here: also an exit of the process that a library asks for. Only a cancellation of
+    the caller is raised, once that something has ended too.
+    """
+    work = asyncio.create_task(_without_exit(something))
+    try:
+        await asyncio.wait({work})
+    except asyncio.CancelledError:
+        work.cancel()
+        await asyncio.wait({work})
+        if not work.cancelled():
+            work.exception()  # retrieved: nobody else will
+        raise
+    return asyncio.CancelledError() if work.cancelled() else work.exception()
+
+
+async def _without_exit(something: Coroutine[None, None, object]) -> None:
+    try:
+        await something
+    except SystemExit as error:  # a task that raises it ends the event loop, and with it the process
+        raise RuntimeError(f"an exit with code {error.code}") from error
+
+
+def first_leaf(error: BaseException) -> BaseException:
+    """The first of the errors in a group; any other error as it is."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def summary(error: BaseException) -> str:
+    """An error in a few words, without a traceback and at most 200 characters."""
+    found = first_leaf(error)
+    if isinstance(found, OSError) and found.strerror:
+        return f"{found.strerror.lower()}{f' ({found.filename})' if found.filename else ''}"
+    lines = str(found).splitlines()
+    return ": ".join(filter(None, (type(found).__name__, lines[0] if lines else "")))[:200]

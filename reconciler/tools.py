@@ -28,8 +28,9 @@ from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
-from reconciler import client, reader, render, results
+from reconciler import __version__, client, reader, render, results
 from reconciler.bridge.binding import bound, offered
+from reconciler.bridge.endpoint import without
 from reconciler.bridge.server import TOOLS
 from reconciler.names import valid_name
 from reconciler.router import Router
@@ -322,7 +323,14 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     ]
     every = [*six, *bound(TOOLS, router.resolve, routed=True)]
     mcp: MCPServer[Any] = MCPServer(
-        "ocm", instructions=INSTRUCTIONS, log_level="WARNING", subscriptions=False, lifespan=router.open, tools=every
+        "ocm",
+        instructions=INSTRUCTIONS,
+        log_level="WARNING",
+        version=__version__,
+        middleware=[without("prompts")],
+        subscriptions=False,
+        lifespan=router.open,
+        tools=every,
     )
 
     @mcp.resource("opencode://projects", mime_type="application/json")

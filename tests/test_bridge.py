@@ -103,7 +103,7 @@ def test_every_route_refuses_foreign_hosts_and_origins(bridge: Bridge, path: str
     """A page that rebinds its name to 127.0.0.1, or that an agent serves on another port, gets nowhere."""
     port = bridge.port
     hosts = [
-        post(bridge, path, KEY | {"host": host}) for host in ("evil.example", f"evil.example:{port}", "127.0.0.1:1")
+        post(bridge, path, KEY | {"host": host}) for host in ("evil.example", f"evil.example:{port}", "127.0.0.2:1")
     ]
     origins = ["http://evil.example", "null", f"http://localhost:{port + 1}", f"https://127.0.0.1:{port}"]
     pages = [post(bridge, path, KEY | {"origin": origin}) for origin in origins]

@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 
     from reconciler.bridge.config import Config
 
@@ -30,6 +31,9 @@ FRESH: Final = 5.0
 """Seconds for which an answer of OpenCode counts."""
 LIMIT: Final = 1.0
 """Seconds that OpenCode is given to answer."""
+LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+"""The names of this machine that only its own processes reach."""
+_HOST: Final = re.compile(rf"({'|'.join(map(re.escape, LOOPBACK))})(:[0-9]{{1,5}})?", re.IGNORECASE)
 ENDPOINTS: Final = frozenset({"/", "/mcp", "/mcp/"})
 """The original tool takes any path, so clients are configured with and without `/mcp`."""
 
@@ -81,7 +85,6 @@ class Guard:
     def __init__(self, config: Config, mcp: App, loaded: Callable[[], bool]) -> None:
         self._project = config.project
         self._token = f"Bearer {config.token}".encode()
-        self._hosts = allowed_hosts(config.port)
         self._origins = allowed_origins(config.port)
         self._reach = Reach(config)
         self._mcp = mcp
@@ -91,11 +94,8 @@ class Guard:
         """Answer, or let in."""
         if scope["type"] != "http":
             return
-        # Against DNS rebinding: a page on evil.example that resolves to 127.0.0.1 still sends its own Host.
-        if header(scope, b"host") not in self._hosts:
-            await reply(send, 421, {"error": "cannot serve this Host: use 127.0.0.1"})
-        elif header(scope, b"origin") not in {None, *self._origins}:
-            await reply(send, 403, {"error": "cannot serve pages of another origin"})
+        if foreign := misdirected(scope, self._origins):
+            await reply(send, *foreign)
         elif scope["path"] == "/health":
             await self._health(scope, send)
         elif scope["path"] != "/ready" and scope["path"] not in ENDPOINTS:
@@ -129,14 +129,22 @@ class Guard:
         await reply(send, 200, body)
 
 
-def allowed_hosts(port: int) -> list[str]:
-    """Every Host header that names us."""
-    return [f"127.0.0.1:{port}", f"localhost:{port}"]
+def misdirected(scope: Scope, origins: Collection[str]) -> tuple[int, dict[str, str]] | None:
+    """The answer to a request that is not for us, by its Host and Origin; None for one that is.
+
+    Against DNS rebinding: a page on evil.example that resolves to 127.0.0.1 still sends its own Host. The port in a
+    Host says nothing about that, and at the other end of an SSH tunnel it is another one.
+    """
+    if _HOST.fullmatch(header(scope, b"host") or "") is None:
+        return 421, {"error": "cannot serve this Host: use 127.0.0.1 or localhost, with any port"}
+    if header(scope, b"origin") not in {None, *origins}:
+        return 403, {"error": "cannot serve pages of another origin"}
+    return None
 
 
 def allowed_origins(port: int) -> list[str]:
     """Our own pages alone: agents serve pages on other ports of this very host."""
-    return [f"http://{host}" for host in allowed_hosts(port)]
+    return [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
 
 
 async def reply(send: Send, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:

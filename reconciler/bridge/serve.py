@@ -7,6 +7,8 @@ Does not belong here: what is served.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -15,9 +17,11 @@ from reconciler.bridge.guard import Guard
 from reconciler.bridge.loader import Loader
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from types import FrameType
 
     from reconciler.bridge.config import Config
+    from reconciler.bridge.guard import App
 
 
 class Server(uvicorn.Server):
@@ -41,7 +45,14 @@ class Server(uvicorn.Server):
 async def serve(config: Config) -> None:
     """Serve until TERM; uvicorn then raises the signal again, so this does not return."""
     stopping = asyncio.Event()
-    loader = Loader(config, stopping)
+
+    @contextlib.asynccontextmanager
+    async def bring() -> AsyncIterator[App]:
+        server = await asyncio.to_thread(importlib.import_module, "reconciler.bridge.server")
+        async with server.running(config, stopping) as app:
+            yield app
+
+    loader = Loader(bring)
     guard = Guard(config, loader, lambda: loader.loaded)
     settings = uvicorn.Config(
         guard,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import watchfiles
 
-from reconciler import clientconfig, files, published, server
+from reconciler import clientconfig, files, published, stdio
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -25,16 +24,20 @@ _LOOK: Final = 50
 
 def mcp(settings: Settings, _options: Namespace) -> int:
     """A front end on stdin and stdout; the controller it needs is started when none runs."""
+    stdio.end_with_client()
     if not published.read(settings.home).running:
         start_controller(settings)
         _until_led(settings)
-    asyncio.run(server.serve_stdio(settings))
+    stdio.serve(settings)
     return 0
 
 
 def mcp_config(settings: Settings, options: Namespace) -> int:
-    """The snippet for one client."""
-    print(clientconfig.snippet(options.client, settings))
+    """The snippet for one client alone on stdout, so that it can be sent to a file; the hints on stderr."""
+    found = clientconfig.snippet(options.client, settings, options.project)
+    print(found.text)
+    for hint in found.hints:
+        print(hint, file=sys.stderr)
     return 0
 
 

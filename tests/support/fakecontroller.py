@@ -28,7 +28,8 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIexample blog-api-deploy"
 class FakeController:
     """Publishes, for as long as it is open."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, http_port: int = 4099) -> None:
+        self._http_port = http_port
         files.private_folder(settings.home.controller)
         self._settings = settings
         self._lock = files.LockFile(settings.home.controller / "lock")
@@ -105,7 +106,7 @@ class FakeController:
 
     def _publish(self) -> None:
         identity = published.Controller(
-            pid=os.getpid(), specs=str(self._settings.specs), http_port=4099, started=time.time()
+            pid=os.getpid(), specs=str(self._settings.specs), http_port=self._http_port, started=time.time()
         )
         published.Writer(self._settings.home).write(identity, self._projects)
 
@@ -122,9 +123,9 @@ def make_settings(root: Path, **environment: str) -> Settings:
 
 
 @contextlib.contextmanager
-def a_fake_controller(settings: Settings) -> Iterator[FakeController]:
-    """One that runs within."""
-    controller = FakeController(settings)
+def a_fake_controller(settings: Settings, http_port: int = 4099) -> Iterator[FakeController]:
+    """One that runs within. It says that it serves MCP on that port, and does not."""
+    controller = FakeController(settings, http_port)
     try:
         yield controller
     finally:
