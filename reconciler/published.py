@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler import files
+from reconciler import files, plain_text
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Writer:
         """Replace the index, a line a project. Not durable on purpose: it can always be computed again."""
         self._encoded = {name: self._encode(name, projects[name]) for name in sorted(projects)}
         lines = ",\n".join(text for _, text in self._encoded.values())
-        head = f'"schema": {SCHEMA},\n"written": {time.time()},\n"controller": {json.dumps(asdict(controller))}'
+        about = json.dumps(plain_text.document(asdict(controller)))
+        head = f'"schema": {SCHEMA},\n"written": {time.time()},\n"controller": {about}'
         document = f'{{\n{head},\n"projects": {{\n{lines}\n}}\n}}\n'
         files.replace_file(self._home.state_file, document.encode(), durable=False)
 

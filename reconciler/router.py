@@ -11,6 +11,7 @@ for use was judged before the agent ran.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import os
@@ -30,7 +31,6 @@ from reconciler.results import START_CONTROLLER
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Mapping
 
     from reconciler.published import Index
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 _TOKEN: Final = "MCP_TOOL_BEARER_TOKEN"  # noqa: S105  the name of a variable
 _ENV_BYTES: Final = 65536
 """What the manager itself accepts of a `.env`."""
+
+
+KEPT: Final = 60.0
+"""Seconds after its last call for which a client is kept: it holds the agent's password, which may be rotated."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Router:
         self._settings = settings
         self._stopping = stopping
         self._known: dict[str, _Known] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        """When each of them is forgotten."""
 
     @contextlib.asynccontextmanager
     async def open(self, _server: object) -> AsyncIterator[None]:
@@ -63,8 +69,11 @@ class Router:
         try:
             yield
         finally:
+            for timer in self._timers.values():
+                timer.cancel()
             for known in self._known.values():
                 await known.agent.opencode.close()
+            self._timers.clear()
             self._known.clear()
 
     async def resolve(self, project: str) -> Agent:
@@ -85,8 +94,17 @@ class Router:
             # be told that its agent is gone, as it will be, not that its client is.
             known = self._known[project] = _Known(config, self._agent(config))
         for gone in self._known.keys() - index.projects.keys():
-            del self._known[gone]
+            self._forget(gone)
+        if timer := self._timers.pop(project, None):
+            timer.cancel()
+        self._timers[project] = asyncio.get_running_loop().call_later(KEPT, self._forget, project)
         return known.agent
+
+    def _forget(self, project: str) -> None:
+        """Let go of a client; whoever still waits with it goes on."""
+        self._known.pop(project, None)
+        if timer := self._timers.pop(project, None):
+            timer.cancel()
 
     def _agent(self, config: Config) -> Agent:
         return Agent(

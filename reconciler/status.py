@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reconciler import plain_text
 from reconciler.facts import Health, Phase, Service
 from reconciler.spec import State
 
@@ -88,9 +89,13 @@ class ProjectStatus:
     observed: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON. Computed at every look, hence not by `asdict`, which copies all of it (0.3 ms)."""
+        """Plain data for JSON, and text that is safe to show.
+
+        Computed at every look, hence not by `asdict`, which copies all of it (0.3 ms).
+        """
         parts = ("ready", "reconciling", "stalled", "agent", "bridge")
-        return {**vars(self), **{part: dict(vars(getattr(self, part))) for part in parts}}
+        data = {**vars(self), **{part: vars(getattr(self, part)) for part in parts}}
+        return {name: plain_text.document(value) for name, value in data.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

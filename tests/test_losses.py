@@ -60,7 +60,7 @@ async def test_changed_staged_deleted_and_untracked_files(clone: Path) -> None:
         "changed file b",
         "changed file staged",
         "untracked dir/",
-        "untracked odd?[2J?name",
+        "untracked odd name",
     )
 
 

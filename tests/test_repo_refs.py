@@ -255,5 +255,5 @@ def test_git_is_told_nothing_it_need_not_know(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_a_remote_says_is_printable_and_without_credentials() -> None:
     """It goes to terminals and into status."""
-    assert plain("fatal: \x1b[2Jfor https://joe:pass@host/x: no.") == "?[2Jfor https://host/x: no"
+    assert plain("fatal: \x1b[2Jfor https://joe:pass@host/x: no.") == "for https://host/x: no"
     assert plain("at ssh://git@host/x") == "at ssh://git@host/x"

@@ -23,6 +23,7 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from reconciler import plain_text
 from reconciler.bridge import redact
 from reconciler.bridge.arguments import WrongArgumentsError, ignored, plain_schema, understand, wrong
 from reconciler.bridge.clone import CloneError
@@ -164,8 +165,8 @@ def _bound(function: Function, resolve: Resolve, *, routed: bool) -> Function:
         try:
             result = await function(agent, **{names[wire]: value for wire, value in arguments.items()})
         except (AgentError, CloneError) as error:
-            raise ToolError(redact.without(str(error), agent.secrets)) from None
-        return _without_secrets(result, agent.secrets)
+            raise ToolError(plain_text.visible(redact.without(str(error), agent.secrets))) from None
+        return _clean(result, agent.secrets)
 
     call.__name__ = function.__name__
     # Both are looked at: by `inspect.signature` for the schema, by `get_type_hints` for the context.
@@ -174,6 +175,15 @@ def _bound(function: Function, resolve: Resolve, *, routed: bool) -> Function:
     return call
 
 
-def _without_secrets(result: CallToolResult, secrets: tuple[str, ...]) -> CallToolResult:
+def _clean(result: CallToolResult, secrets: tuple[str, ...]) -> CallToolResult:
+    """The same result without these secrets, and with nothing in it that steers a terminal or hides from a person."""
     clean = redact.without(result.model_dump(by_alias=True, mode="json"), secrets)
-    return CallToolResult.model_validate(clean)
+    return CallToolResult.model_validate(_visible(clean))
+
+
+def _visible(value: Any) -> Any:  # noqa: ANN401  whatever JSON may hold
+    if isinstance(value, str):
+        return plain_text.visible(value)
+    if isinstance(value, dict):
+        return {_visible(key): _visible(item) for key, item in value.items()}
+    return [_visible(item) for item in value] if isinstance(value, list) else value

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from reconciler.plain_text import plain
+
 if TYPE_CHECKING:
     from typing import BinaryIO
 
@@ -121,7 +123,7 @@ async def search(root: Path, pattern: str, limit: int, *, ignore_case: bool) -> 
         if found or "Perl" not in errors:
             break
     if errors and not found:
-        raise CloneError(f"cannot search for that, says git: {errors.strip()[:300]}")
+        raise CloneError(f"cannot search for that, says git: {plain(errors.strip())}")
     hits = _hits(found)
     if len(hits) > limit:
         return Hits(hits[:limit], f"only the first {limit} hits are shown: narrow the pattern")

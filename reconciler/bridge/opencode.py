@@ -28,6 +28,7 @@ import httpx2
 from reconciler.bridge import redact
 from reconciler.bridge.proved import Transport
 from reconciler.listener import NotProvedError
+from reconciler.plain_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -68,7 +69,7 @@ class Refused(AgentError):  # noqa: N818  as above
     """OpenCode said no."""
 
     def __init__(self, status: int, name: str, message: str) -> None:
-        super().__init__(_explain(status, name, redact.text(message)))
+        super().__init__(_explain(status, plain(name, 100), plain(redact.text(message), 1000)))
         self.status = status
 
 

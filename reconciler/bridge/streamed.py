@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.bridge import turn
+from reconciler.plain_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,7 @@ class Streamed:
         if kind == "tool":
             status = (part.get("state") or {}).get("status")
             if known is None or status in {"completed", "error"}:
-                self.fresh += f"\n[{part.get('tool')}: {status}]\n"
+                self.fresh += f"\n[{plain(part.get('tool'), 60)}: {plain(status, 60)}]\n"
 
     def _delta(self, key: str, delta: str) -> None:
         if self.kinds.get(key) == "text":  # and not its reasoning

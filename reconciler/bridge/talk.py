@@ -20,6 +20,7 @@ from reconciler.bridge import redact, turn
 from reconciler.bridge.opencode import AgentError, Event, Refused, TooLarge, Unreachable
 from reconciler.bridge.streamed import Streamed
 from reconciler.bridge.turn import Doubt, Message, Sight, State, Verdict
+from reconciler.plain_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -332,12 +333,13 @@ class Follower:
 def describe(request: Mapping[str, Any]) -> str:
     """What a person is asked, in one line."""
     if request.get("questions"):
-        return "; ".join(
+        asked = "; ".join(
             f"{one.get('question')} ({' / '.join(str(o.get('label')) for o in one.get('options') or ())})"
             for one in request["questions"]
-        )[:500]
+        )
+        return plain(asked, 500)
     patterns = ", ".join(str(pattern) for pattern in request.get("patterns") or ())
-    return f"{request.get('permission')}: {patterns}"[:500]
+    return plain(f"{request.get('permission')}: {patterns}", 500)
 
 
 @contextlib.asynccontextmanager

@@ -17,10 +17,13 @@ from reconciler.bridge.agent import Agent  # noqa: TC001  read at run time, as t
 from reconciler.bridge.binding import Tool
 from reconciler.bridge.opencode import TooLarge
 from reconciler.bridge.results import Change, Diff, FileContent, FoundLine, FoundLines, Paths, head, said
+from reconciler.plain_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_PATH: Final = 1_000
+"""Characters of one path."""
 _FILES: Final = 500
 """Changed files listed at most."""
 _PATCH: Final = 20_000
@@ -34,7 +37,7 @@ async def find_files(
 ) -> Annotated[CallToolResult, Paths]:
     """Find files and folders of the repository by name, the best match first."""
     found = await agent.opencode.get("/find/file", query=query, limit=limit)
-    paths = [str(path)[:1000] for path in found[:limit]]
+    paths = [plain(path, _PATH) for path in found[:limit]]
     note = f"only the best {limit} are shown" if len(paths) == limit else ""
     return said("\n".join(paths), Paths(paths=paths, note=note if paths else "nothing matches"))
 
@@ -47,7 +50,7 @@ async def search_content(
 ) -> Annotated[CallToolResult, FoundLines]:
     """Search (grep) the contents of the repository's text files, new ones included and ignored ones not."""
     found = await clone.search(agent.repo, pattern, limit, ignore_case=ignore_case)
-    hits = [FoundLine(path=one.path, line=one.line, text=one.text) for one in found.hits]
+    hits = [FoundLine(path=plain(one.path, _PATH), line=one.line, text=one.text) for one in found.hits]
     lines = [f"{one.path}:{one.line}: {one.text}" for one in hits]
     return said("\n".join(lines), FoundLines(hits=hits, note=found.cut or ("" if hits else "nothing matches")))
 
@@ -86,8 +89,8 @@ def diff_of(raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:
     """A diff as OpenCode gives it, cut to size."""
     files = [
         Change(
-            file=str(one.get("file")),
-            status=str(one.get("status") or "modified"),
+            file=plain(one.get("file"), _PATH),
+            status=plain(one.get("status") or "modified", 60),
             additions=int(one.get("additions") or 0),
             deletions=int(one.get("deletions") or 0),
         )
@@ -99,7 +102,7 @@ def diff_of(raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:
     cut = cut or any(short for _, short in patches)
     # OpenCode gives no more than a heading where a file is too large.
     bare = [
-        str(one.get("file")) for one in raw if one.get("patch") and "@@" not in one["patch"] and one.get("additions")
+        plain(one.get("file")) for one in raw if one.get("patch") and "@@" not in one["patch"] and one.get("additions")
     ]
     note += f"there is no patch of {', '.join(bare[:10])}, too large; " if bare else ""
     note += "the patch is cut: read the files with opencode-file-content; " if cut else ""

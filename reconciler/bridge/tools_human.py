@@ -17,6 +17,7 @@ from reconciler.bridge.agent import Agent  # noqa: TC001  read at run time, as t
 from reconciler.bridge.binding import Tool
 from reconciler.bridge.ids import PermissionId, QuestionId  # noqa: TC001  read at run time, as the signature is
 from reconciler.bridge.results import Asked, Done, Permission, Permissions, Question, Questions, said
+from reconciler.plain_text import plain
 
 _REPLIED: Final = {
     "once": "allowed this once",
@@ -89,8 +90,8 @@ def _permission(raw: dict[str, Any]) -> Permission:
         request_id=str(raw.get("id")),
         session_id=str(raw.get("sessionID")),
         description=talk.describe(raw),
-        permission=str(raw.get("permission")),
-        patterns=[str(pattern)[:500] for pattern in raw.get("patterns") or ()],
+        permission=plain(raw.get("permission")),
+        patterns=[plain(pattern, 500) for pattern in raw.get("patterns") or ()],
         command=str(metadata.get("command") or "")[:2000] if isinstance(metadata, dict) else "",
     )
 
@@ -99,7 +100,7 @@ def _asked(raw: dict[str, Any]) -> Asked:
     questions = [
         Question(
             question=str(one.get("question"))[:2000],
-            options=[str(option.get("label"))[:200] for option in one.get("options") or ()],
+            options=[plain(option.get("label"), 200) for option in one.get("options") or ()],
             multiple=bool(one.get("multiple")),
         )
         for one in raw.get("questions") or ()

@@ -32,6 +32,7 @@ from reconciler.bridge.results import (
     said,
 )
 from reconciler.bridge.tools_files import diff_of
+from reconciler.plain_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -124,7 +125,7 @@ async def session_status(agent: Agent) -> Annotated[CallToolResult, Statuses]:
     raw = await agent.opencode.get("/session/status")
     waiting = len(await agent.opencode.get("/permission")) + len(await agent.opencode.get("/question"))
     active = [
-        Activity(session_id=key, status=str(one.get("type")), detail=str(one.get("message") or "")[:300])
+        Activity(session_id=key, status=plain(one.get("type"), 60), detail=plain(one.get("message") or ""))
         for key, one in raw.items()
         if one.get("type") != "idle"
     ]
@@ -172,7 +173,11 @@ async def session_todo(agent: Agent, session_id: SessionId) -> Annotated[CallToo
     """The todo list (tasks) that the agent keeps for itself in a session."""
     raw = await agent.opencode.get(f"/session/{session_id}/todo")
     todos = [
-        Todo(content=str(one.get("content"))[:500], status=str(one.get("status")), priority=str(one.get("priority")))
+        Todo(
+            content=plain(one.get("content"), 500),
+            status=plain(one.get("status"), 60),
+            priority=plain(one.get("priority"), 60),
+        )
         for one in raw[:200]
     ]
     lines = [f"[{one.status}] {one.content}" for one in todos]
@@ -189,8 +194,8 @@ def _session(raw: Mapping[str, Any], statuses: Mapping[str, Any]) -> Session:
     session_id = str(raw.get("id"))
     return Session(
         session_id=session_id,
-        title=str(raw.get("title") or "")[:200],
-        status=str((statuses.get(session_id) or {}).get("type") or "idle"),
+        title=plain(raw.get("title") or "", 200),
+        status=plain((statuses.get(session_id) or {}).get("type") or "idle", 60),
         updated=_when(float((raw.get("time") or {}).get("updated") or 0) / 1000),
         parent_id=str(raw.get("parentID") or ""),
     )

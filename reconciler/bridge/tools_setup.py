@@ -16,6 +16,7 @@ from reconciler.bridge.agent import Agent  # noqa: TC001  read at run time, as t
 from reconciler.bridge.binding import Tool
 from reconciler.bridge.opencode import Refused, Unreachable
 from reconciler.bridge.results import TEXT_CHARS, Document, Health, Provider, Providers, said
+from reconciler.plain_text import plain
 
 _MODELS: Final = 100
 """Of one provider, at most."""
@@ -26,7 +27,7 @@ async def server_health(agent: Agent) -> Annotated[CallToolResult, Health]:
     """Health of a project's agent: whether its OpenCode server answers and can work, and its version."""
     version, detail = "", ""
     try:
-        version = str((await agent.opencode.get("/global/health")).get("version") or "")
+        version = plain((await agent.opencode.get("/global/health")).get("version") or "", 60)
         # That alone is no proof: it says healthy even when the project cannot be loaded.
         await agent.opencode.get("/session/status")
     except (Refused, Unreachable) as error:
@@ -43,7 +44,7 @@ async def config_get(agent: Agent) -> Annotated[CallToolResult, Document]:
         sizes = {key: len(json.dumps(value)) for key, value in document.items()}
         left_out = [key for key in sizes if sizes[key] > TEXT_CHARS // 20]
         document = {key: value for key, value in document.items() if key not in left_out}
-        note = f"too large, left out: {', '.join(left_out)}"
+        note = plain(f"too large, left out: {', '.join(left_out)}", 1000)
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return said(text, Document(document=document, note=note))
 
@@ -54,15 +55,15 @@ async def providers_list(agent: Agent) -> Annotated[CallToolResult, Providers]:
     listed = raw.get("providers") or []
     providers = [
         Provider(
-            id=str(one.get("id"))[:100],
-            name=redact.text(str(one.get("name") or ""))[:100],
-            models=[f"{one.get('id')}/{model}"[:200] for model in list(one.get("models") or {})[:_MODELS]],
+            id=plain(one.get("id"), 100),
+            name=plain(redact.text(str(one.get("name") or "")), 100),
+            models=[plain(f"{one.get('id')}/{model}", 200) for model in list(one.get("models") or {})[:_MODELS]],
         )
         for one in listed[:_PROVIDERS]
     ]
     cut = len(listed) > _PROVIDERS or any(len(one.get("models") or {}) > _MODELS for one in listed)
     note = f"at most {_PROVIDERS} providers and {_MODELS} models of each are listed" if cut else ""
-    default = str((await agent.opencode.get("/config")).get("model") or "")
+    default = plain((await agent.opencode.get("/config")).get("model") or "")
     note = note if providers else "no provider is set up"
     lines = [f"{one.name}: {', '.join(one.models)}" for one in providers]
     lines += [f"Default: {default}"] if default else []

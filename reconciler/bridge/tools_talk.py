@@ -15,6 +15,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult  # noqa: TC002  read at run time, as the signature is
 from pydantic import Field
 
+from reconciler import plain_text
 from reconciler.bridge import redact, talk, turn
 from reconciler.bridge.agent import Agent  # noqa: TC001  read at run time, as the signature is
 from reconciler.bridge.binding import Tool
@@ -55,7 +56,7 @@ async def session_message(  # noqa: PLR0913, PLR0917  the parameters of the tool
     """
 
     async def report(elapsed: float, text: str) -> None:
-        await ctx.report_progress(elapsed, max(wait_seconds, elapsed), text)
+        await ctx.report_progress(elapsed, max(wait_seconds, elapsed), plain_text.visible(text))
 
     follower = talk.Follower(agent, session_id, report)
     sending = queued = False

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler.plain_text import plain
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -165,7 +167,7 @@ def read_error(raw: object) -> str:
     data = raw.get("data")
     message = data.get("message") if isinstance(data, dict) else raw.get("message")
     name = str(raw.get("name") or "Error")
-    return "the run was aborted" if name == ABORTED else f"{name}: {message or 'no further words'}"[:1000]
+    return "the run was aborted" if name == ABORTED else plain(f"{name}: {message or 'no further words'}", 1000)
 
 
 def message_id(wall: float) -> str:
@@ -180,11 +182,11 @@ def message_id(wall: float) -> str:
 def _tool(part: Mapping[str, Any]) -> str:
     state = part.get("state") or {}
     title = state.get("title") or state.get("error") or ""
-    return f"{part.get('tool')}: {state.get('status')} {title}".strip()[:200]
+    return plain(f"{part.get('tool')}: {state.get('status')} {title}".strip(), 200)
 
 
 def _retry(status: Mapping[str, Any]) -> str:
-    why = str(status.get("message") or "no reason given")[:300]
+    why = plain(status.get("message") or "no reason given")
     return (
         f"the model fails (attempt {status.get('attempt')}: {why}); OpenCode keeps trying: call again without content"
         " to wait on, or stop it with opencode-session-abort"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler import names, published, reader, run, spec, specfiles, specyaml
+from reconciler.plain_text import LONGEST, plain
 from reconciler.plan import Plan
 from reconciler.settings import UserError
 
@@ -28,7 +29,7 @@ def plan(settings: Settings, options: Namespace) -> int:
     for name, planned in plans.items():
         print(name)
         for line in _lines(planned):
-            print(f"  {line}")
+            print(f"  {plain(line, LONGEST)}")
     if any(isinstance(planned, str) for planned in plans.values()):
         return 1
     return (

@@ -215,4 +215,5 @@ class Actor:
             if path.is_symlink() or path.exists():
                 path.rename(place / path.name)
         self._ledgers.forget(name)
+        credentials.forget(self._home.sandbox(name).env_file)
         return Done()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.facts import Attention
+from reconciler.plain_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,19 +27,20 @@ def of(
     """Everything that waits, the most urgent first."""
     if permissions:
         first = permissions[0]
-        what = " ".join([str(first.get("permission", "")), *map(str, first.get("patterns", ()))])[:_SHOWN]
-        message = f"the agent asks leave for: {_line(what)}{_more(permissions)}; answer with opencode-permission-reply"
+        words = " ".join([str(first.get("permission", "")), *map(str, first.get("patterns", ()))])
+        what = plain(words, _SHOWN)
+        message = f"the agent asks leave for: {what}{_more(permissions)}; answer with opencode-permission-reply"
         yield Attention("WaitingForPermission", message)
     if questions:
         asked = questions[0].get("questions") or [{}]
-        what = str(asked[0].get("question", ""))[:_SHOWN]
-        message = f"the agent asks: {_line(what)}{_more(questions)}; answer with opencode-question-reply"
+        what = plain(asked[0].get("question", ""), _SHOWN)
+        message = f"the agent asks: {what}{_more(questions)}; answer with opencode-question-reply"
         yield Attention("WaitingForAnswer", message)
     retrying = [status for status in sessions.values() if status.get("type") == "retry"]
     stuck = [status for status in retrying if int(status.get("attempt", 0)) >= RETRIES]
     if stuck:
-        why = _line(str(stuck[0].get("message", ""))[:_SHOWN])
-        message = f"the model provider cannot be reached after {stuck[0]['attempt']} attempts: {why}"
+        why = plain(stuck[0].get("message", ""), _SHOWN)
+        message = f"the model provider cannot be reached after {int(stuck[0]['attempt'])} attempts: {why}"
         yield Attention("ProviderUnreachable", f"{message}; check the network and the provider's credentials")
 
 
@@ -66,15 +68,11 @@ def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[Att
     data = error.get("data") or {}
     keyless = error.get("name") == "ProviderAuthError"
     if (keyless or data.get("statusCode") in REFUSALS) and info["time"]["created"] >= since * 1000:
-        who = _line(str(data.get("providerID") or info.get("providerID", ""))[:_SHOWN])
-        how = "was given no key" if keyless else f"refused the agent with status {data['statusCode']}"
+        who = plain(data.get("providerID") or info.get("providerID", ""), _SHOWN)
+        how = "was given no key" if keyless else f"refused the agent with status {int(data['statusCode'])}"
         message = f"the model provider {who} {how}; mend its credentials, then: opencode-manager restart"
         yield Attention("ProviderRefused", message)
 
 
 def _more(items: Sequence[object]) -> str:
     return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
-
-
-def _line(text: str) -> str:
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

@@ -14,7 +14,6 @@ import shlex
 import stat
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -87,9 +86,33 @@ class _Parsed:
     unreviewed: bool
 
 
-@lru_cache(maxsize=2048)
-def _parsed(path: Path, text: str) -> _Parsed:
-    """Every look at a project reads its `.env`, which seldom changes: parsing it took a quarter of a look."""
+_known: Final[dict[Path, tuple[str, _Parsed]]] = {}
+"""Of each project the text of its `.env` as it is now, and what was understood of it.
+
+Every observation reads the `.env`, which seldom changes: parsing it took a quarter of the time. No text outlives its
+file: a changed one takes the place of what was known, and one that is gone is forgotten, so no rotated secret stays.
+"""
+
+
+def _parsed(path: Path, *, any_mode: bool = False) -> _Parsed:
+    """What the file says now. Raises what `_read` raises, and then remembers nothing of it."""
+    try:
+        text = _read(path, any_mode=any_mode)
+    except (FileNotFoundError, UserError):
+        forget(path)
+        raise
+    known = _known.get(path)
+    if known is None or known[0] != text:
+        known = _known[path] = (text, _understood(path, text))
+    return known[1]
+
+
+def forget(path: Path) -> None:
+    """Let go of what was known of a `.env`, as when its project is gone."""
+    _known.pop(path, None)
+
+
+def _understood(path: Path, text: str) -> _Parsed:
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
     twice: set[str] = set()
@@ -110,7 +133,7 @@ def _parsed(path: Path, text: str) -> _Parsed:
 def read_env(path: Path) -> Env:
     """Read and judge a `.env`; a missing one is an Env that does not exist."""
     try:
-        parsed = _parsed(path, _read(path))
+        parsed = _parsed(path)
     except FileNotFoundError:
         return Env()
     except UserError as error:
@@ -161,7 +184,7 @@ def write_env(sandbox: Sandbox, *, git_url: str, ssh_key: Path | None) -> None:
 def bad_secrets(path: Path) -> tuple[str, ...]:
     """The secrets that are missing in a `.env`, or cannot be used. All of them where it cannot be read."""
     try:
-        parsed = _parsed(path, _read(path, any_mode=True))
+        parsed = _parsed(path, any_mode=True)
     except (FileNotFoundError, UserError):
         return SECRETS
     bad = parsed.twice | {key for key, _ in _judge(parsed.values)}

@@ -13,6 +13,8 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from reconciler import plain_text
+
 if TYPE_CHECKING:
     from reconciler.local.commands import Result
 
@@ -370,7 +372,7 @@ def _filter(what: str, lines: list[str]) -> GitProblem | None:
 
 def plain(text: str, limit: int = LIMIT) -> str:
     """One printable line without credentials: what a remote or a file name says must not steer a terminal."""
-    line = "".join(c if c.isprintable() else "?" for c in text.strip())
+    line = plain_text.plain(text.strip(), _WHOLE)
     line = re.sub(r"^(?:(?:fatal|error|ERROR|remote|warning): *)+", "", line)
     for pattern, instead in _SECRETS:
         line = pattern.sub(instead, line)

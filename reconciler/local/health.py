@@ -22,6 +22,7 @@ from reconciler import listener
 from reconciler.facts import Attention, Health, Probe, Service
 from reconciler.local import attention
 from reconciler.local.calls import Call, CallError, ask
+from reconciler.plain_text import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -301,10 +302,10 @@ def _broken_config(answer: Answer) -> str:
     if not name.startswith("Config"):
         return ""
     line = re.search(r"\bline (\d+)", message)
-    where = f" {path[:200]}" if path else ""
+    where = f" {plain(path)}" if path else ""
     where += f", line {line[1]}" if line else ""
-    where += f", at {', '.join(keys[:3])[:200]}" if keys else ""
-    return f"cannot load the agent's configuration{where} ({name}): mend it; it is tried again by itself"
+    where += f", at {plain(', '.join(keys[:3]), 200)}" if keys else ""
+    return f"cannot load the agent's configuration{where} ({plain(name, 60)}): mend it; it is tried again by itself"
 
 
 def _is_json(answer: Answer) -> bool:
