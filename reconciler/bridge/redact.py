@@ -20,13 +20,14 @@ _SECRET_ENDINGS: Final = ("accesskey", "accesskeyid", "privatekey", "signingkey"
 _SECRET_MAPS: Final = frozenset({"headers", "env", "environment", "header"})
 _FLAG: Final = re.compile(r"--?[\w-]*(?:key|token|secret|password|passwd|authorization|header)", re.IGNORECASE)
 _WORDS: Final = "api[-_]?key|token|secret|password|passwd|passphrase|credential|authorization|signature"
-_NAMES: Final = rf"(?:[\w-]*(?:{_WORDS})|key|auth|sig)"
+_NAMES: Final = rf"(?:[\w-]{{0,64}}(?:{_WORDS})|key|auth|sig)"
+"""Bounded, as is all that may stand before an anchor here: else a long word takes time by the square of its length."""
 _PATTERNS: Final = (
-    (re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s@\"'<>]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
+    (re.compile(r"([a-z][a-z0-9+.-]{0,40}://)[^/\s@\"'<>]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
     (re.compile(rf"([?&]{_NAMES}=)[^&\s#\"'<>]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(rf"(--?{_NAMES}[= ])\S+", re.IGNORECASE), rf"\1{HIDDEN}"),
     # In JSON, also in JSON inside a string of JSON; without its end where the text was cut.
-    (re.compile(rf"((\\*[\"']){_NAMES}\2\s*:\s*\2)(?s:.*?)((?<!\\)\2|\Z)", re.IGNORECASE), rf"\1{HIDDEN}\3"),
+    (re.compile(rf"((\\{{0,16}}[\"']){_NAMES}\2\s*:\s*\2)(?s:.*?)((?<!\\)\2|\Z)", re.IGNORECASE), rf"\1{HIDDEN}\3"),
     (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}"), HIDDEN),
     (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|AIza)[A-Za-z0-9_-]{10,}"), HIDDEN),

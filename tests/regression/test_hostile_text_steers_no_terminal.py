@@ -1,0 +1,141 @@
+"""What an agent calls things reaches people and models as plain text, wherever it comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client
+from mcp.server import MCPServer
+
+from reconciler import published
+from reconciler.bridge.agent import Agent
+from reconciler.bridge.binding import bound
+from reconciler.bridge.config import from_environment
+from reconciler.bridge.opencode import OpenCode
+from reconciler.bridge.server import TOOLS
+from reconciler.cli import main
+from reconciler.local import attention
+from reconciler.local.calls import Answer
+from reconciler.local.git import plain as git_words
+from reconciler.local.health import _broken_config
+from reconciler.status import Condition, ProjectStatus, ServiceStatus
+from reconciler.tools import make_server
+from tests.support.bridge import Bridge, said
+from tests.support.fakecontroller import a_fake_controller, make_settings
+from tests.support.hostileagent import CALLS, HOSTILE, a_hostile_agent
+from tests.support.opencode import make_repository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\u200b\U000e0000-\U000e007f]")
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text in some data, keys included."""
+    if isinstance(value, str):
+        yield value
+    for item in [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from strings(item)
+
+
+def harmless(*texts: str, longest: int) -> bool:
+    """Whether all of it may be shown."""
+    assert [text[:80] for text in texts if HARMFUL.search(text)] == []
+    assert [text[:80] for text in texts if len(text) > longest] == []
+    return bool(texts)
+
+
+@pytest.fixture(name="agent")
+def _agent(tmp_path: Path) -> Iterator[Agent]:
+    """A hostile one, whose clone has hostile names and lines in it."""
+    repo = make_repository(tmp_path / "repo")
+    (repo / "odd\x1b[31m\u202ename").write_text(f"needle {HOSTILE[:60]}\n")
+    with a_hostile_agent() as url:
+        config = from_environment(Bridge(agent_url=url, repo=repo, log=tmp_path / "log").environment())
+        yield Agent(project="a", opencode=OpenCode(config), repo=repo, stopping=asyncio.Event(), secrets=())
+
+
+@pytest.mark.parametrize("tool", CALLS)
+async def test_no_tool_of_an_agent_hands_on_what_steers_a_terminal(agent: Agent, tool: str) -> None:
+    """Neither in the text nor in the object, nor in what is reported meanwhile."""
+
+    async def only(_: str) -> Agent:
+        return agent
+
+    heard: list[str] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(f"{message} {progress} {total}")
+
+    async with Client(MCPServer("one", tools=bound(TOOLS, only))) as client:
+        result = await client.call_tool(f"opencode-{tool}", CALLS[tool], progress_callback=hear)
+        await agent.opencode.close()
+
+    assert harmless(said(result.content), *strings(result.structured_content), *heard, longest=130_000)
+
+
+@pytest.mark.parametrize("part", ["message", "warnings", "planned", "public_key"])
+async def test_no_status_steers_a_terminal(
+    tmp_path: Path, part: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the file, nor the table, nor the page of a project, nor what a model is told."""
+    settings = make_settings(tmp_path)
+    for name, setting in settings.environment.items():
+        monkeypatch.setenv(name, setting)
+    value: Any = (HOSTILE,) if part in {"warnings", "planned"} else HOSTILE
+    with a_fake_controller(settings) as controller:
+        controller.ready("app", "1", **{part: value})
+        for command in (("status",), ("status", "app"), ("status", "app", "-o", "yaml"), ("list",)):
+            main([*command])
+        async with Client(make_server(settings, asyncio.Event())) as client:
+            results = [
+                await client.call_tool("opencode_status", {"project_name": "app"}),
+                await client.call_tool("opencode_list"),
+            ]
+
+    told = [said(result.content) for result in results] + [*strings([result.structured_content for result in results])]
+    assert harmless(*capsys.readouterr().out.splitlines(), *told, longest=20_000)
+    assert harmless(*strings(json.loads(settings.home.state_file.read_text())), longest=5_000)
+
+
+def test_no_field_of_a_status_is_left_out() -> None:
+    """Whatever text is added to it one day."""
+    condition = Condition(status=True, reason=HOSTILE, message=HOSTILE)
+    service = ServiceStatus(state=HOSTILE, url=HOSTILE, last_exit=HOSTILE)
+    parts: dict[str, Any] = {"Condition": condition, "ServiceStatus": service, "bool": True, "int": 1, "float": 1.0}
+    values = {field.name: parts.get(str(field.type), HOSTILE) for field in fields(ProjectStatus)}
+
+    assert harmless(*strings(ProjectStatus(**values).to_dict()), longest=5_000)
+
+
+def test_what_an_agent_asks_and_breaks_is_told_in_one_short_line() -> None:
+    """Permissions, questions, providers, broken configurations, and what git prints."""
+    retry = {"ses": {"type": "retry", "attempt": 9, "message": HOSTILE}}
+    asked = attention.of(
+        [{"permission": HOSTILE, "patterns": [HOSTILE]}], [{"questions": [{"question": HOSTILE}]}], retry
+    )
+    error = {"name": "ProviderAuthError", "data": {"providerID": HOSTILE}}
+    refused = attention.refusal([{"info": {"time": {"created": 2000}, "error": error}}], 1.0)
+    data = {"path": HOSTILE, "issues": [{"path": [HOSTILE, HOSTILE]}]}
+    broken = _broken_config(Answer(400, json.dumps({"name": f"Config{HOSTILE}", "data": data}).encode()))
+    told = [one.message for one in (*asked, *refused)]
+
+    assert len(told) == 4
+    assert harmless(*told, broken, git_words(HOSTILE), longest=800)
+
+
+def test_the_controller_s_own_warnings_steer_nothing(tmp_path: Path) -> None:
+    """They name files that others put there."""
+    settings = make_settings(tmp_path)
+    settings.home.root.mkdir()
+    identity = published.Controller(pid=1, specs="x", http_port=0, started=0.0, warnings=(HOSTILE,))
+    published.Writer(settings.home).write(identity, {})
+
+    assert harmless(*strings(json.loads(settings.home.state_file.read_text())), longest=5_000)
