@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from reconciler import opencode_writes
 from reconciler.plain_text import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import BinaryIO
 
 FILE_BYTES: Final = 100_000
@@ -190,6 +192,44 @@ def _line(file: BinaryIO) -> tuple[bytes, bool]:
     while rest and not rest.endswith(b"\n"):
         rest = file.readline(2**20)
     return line + b" [line cut]\n", True
+
+
+async def written_by_opencode(root: Path, names: Iterable[str]) -> frozenset[str]:
+    """Of these changed files, those in which OpenCode itself changed something, and nobody anything else."""
+    found = [name for name in names if opencode_writes.known(name)]
+    installed = {name for name in found if name.startswith(f"{opencode_writes.MODULES}/")}  # thousands, or none
+    own = set()
+    if installed and await asyncio.to_thread(opencode_writes.is_own, root, opencode_writes.MODULES, None):
+        own |= installed
+    for name in set(found) - installed:
+        if await asyncio.to_thread(opencode_writes.is_own, root, name, await _committed(root, name)):
+            own.add(name)
+    return frozenset(own)
+
+
+async def _committed(root: Path, path: str) -> str | None:
+    """The text of a file in HEAD; None when there is none, or none that can be read."""
+    command = ["git", "-C", str(root), "-c", "core.fsmonitor=false", "cat-file", "blob", f"HEAD:{path}"]
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=_environment(root),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError:
+        return None
+    try:
+        async with asyncio.timeout(SEARCH_LIMIT):
+            found, _ = await process.communicate()
+    except TimeoutError:
+        found = b""
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return found.decode(errors="replace") if process.returncode == 0 else None
 
 
 async def _git_grep(root: Path, pattern: str, syntax: str, *, ignore_case: bool) -> tuple[bytes, str, str]:

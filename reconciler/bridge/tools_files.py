@@ -80,9 +80,19 @@ async def file_content(
 async def vcs_diff(agent: Agent) -> Annotated[CallToolResult, Diff]:
     """Diff of the working tree (git diff): everything changed and not committed, as a patch, new files included."""
     try:
-        return diff_of(await agent.opencode.get("/vcs/diff", mode="git"))
+        return await diff(agent, await agent.opencode.get("/vcs/diff", mode="git"))
     except TooLarge:
-        return diff_of(await agent.opencode.get("/vcs/status"), "the patch is too large to show; ")
+        return await diff(agent, await agent.opencode.get("/vcs/status"), "the patch is too large to show; ")
+
+
+async def diff(agent: Agent, raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:
+    """A diff as OpenCode gives it, cut to size, without what OpenCode itself wrote into the clone."""
+    own = await clone.written_by_opencode(agent.repo, [str(one.get("file")) for one in raw])
+    shown = [one for one in raw if one.get("file") not in own]
+    if own:
+        first = ", ".join(sorted(own)[:3]) + (", ..." if len(own) > 3 else "")
+        note += f"left out is what OpenCode itself writes at a start, and nobody else changed: {first}; "
+    return diff_of(shown, note)
 
 
 def diff_of(raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:

@@ -31,7 +31,7 @@ from reconciler.bridge.results import (
     head,
     said,
 )
-from reconciler.bridge.tools_files import diff_of
+from reconciler.bridge.tools_files import diff
 from reconciler.plain_text import plain
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ async def session_diff(
         ]
         message_id = next((one.id for one in reversed(messages) if one.role == "user"), "")
     raw = await agent.opencode.get(f"/session/{session_id}/diff", messageID=message_id) if message_id else []
-    return diff_of(raw)
+    return await diff(agent, raw)
 
 
 async def session_todo(agent: Agent, session_id: SessionId) -> Annotated[CallToolResult, Todos]:

@@ -7,9 +7,11 @@ Looking changes nothing and runs nothing that the clone names (see `git.view`). 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
+from reconciler import opencode_writes
 from reconciler.local.git import GitProblem, plain, read, view
 
 if TYPE_CHECKING:
@@ -163,10 +165,21 @@ async def _files(place: Path, tree: Path) -> tuple[str, ...]:
         folder=tree,
         what="compare its files",
     )
-    entries = [entry for entry in out.split("\0") if len(entry) > 3]
+    found = [entry for entry in out.split("\0") if len(entry) > 3]
+    entries = [entry for entry in found if not await _is_opencodes(place, tree, entry[:2], entry[3:])]
     changed = [f"changed file {plain(entry[3:])}" for entry in entries if not entry.startswith("??")]
     untracked = [f"untracked {plain(entry[3:])}" for entry in entries if entry.startswith("??")]
     return (*_some(changed, "changed files"), *_some(untracked, "untracked files"))
+
+
+async def _is_opencodes(place: Path, tree: Path, status: str, name: str) -> bool:
+    """Whether OpenCode alone made this difference, which is nobody's work; `status` is git's two letters for it."""
+    if status not in {" M", "M ", "??"} or not opencode_writes.known(name.rstrip("/")):
+        return False
+    committed = None
+    if status != "??":
+        committed = await read(f"--git-dir={place}", "cat-file", "blob", f"HEAD:{name}", folder=place, what="read it")
+    return await asyncio.to_thread(opencode_writes.is_own, tree, name, committed)
 
 
 def _worktrees(gitdir: Path) -> tuple[str, ...]:
