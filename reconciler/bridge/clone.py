@@ -198,8 +198,8 @@ async def written_by_opencode(root: Path, names: Iterable[str]) -> frozenset[str
     """Of these changed files, those in which OpenCode itself changed something, and nobody anything else."""
     found = [name for name in names if opencode_writes.known(name)]
     installed = {name for name in found if name.startswith(f"{opencode_writes.MODULES}/")}  # thousands, or none
-    own = set()
-    if installed and await asyncio.to_thread(opencode_writes.is_own, root, opencode_writes.MODULES, None):
+    own: set[str] = set()
+    if installed and await asyncio.to_thread(opencode_writes.is_own, root, opencode_writes.MODULES, None) is True:
         own |= installed
     for name in set(found) - installed:
         if await asyncio.to_thread(opencode_writes.is_own, root, name, await _committed(root, name)):
