@@ -134,6 +134,8 @@ class Retry:
     message: str
     run_id: str = ""
     """Of the run of a service that was ended for it."""
+    cause: str = ""
+    """Why that run did not get ready, and what helps, where that is known."""
 
 
 @dataclass(frozen=True)

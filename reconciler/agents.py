@@ -44,6 +44,8 @@ class AgentKind:
     """Lists sessions, the last used first; below it each session's messages."""
     journal: str
     """Below its XDG folders: written whenever anything is said in a session, and at no other time."""
+    log: str
+    """Below its XDG folders: what it writes about itself."""
     dispose_path: str
     """POST: ends what the agent started, before TERM (its shells sit in sessions of their own)."""
     grace: float
@@ -69,6 +71,7 @@ OPENCODE: Final = AgentKind(
     question_path="/question",
     sessions_path="/session",
     journal="data/opencode/opencode.db-wal",
+    log="data/opencode/log/opencode.log",
     dispose_path="/global/dispose",
     grace=3.0,
 )

@@ -82,6 +82,8 @@ class Probe:
     attention: tuple[Attention, ...] = ()
     refused: tuple[Attention, ...] = ()
     """Of those, what a model provider refused in the newest session."""
+    plugins: tuple[str, ...] = ()
+    """What its agent could not load when this run began, for people."""
     written: int = 0
     """When the agent had written its journal last, as it was asked for that; no clock of ours."""
 

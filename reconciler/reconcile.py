@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from reconciler import crash, restarts, status
@@ -220,7 +221,8 @@ class Reconciler:
         crash.point(f"before:{type(action).__name__}")
         outcome = await self._change(project, spec, action)
         if isinstance(action, StartService) and isinstance(outcome, Retry) and outcome.run_id:
-            self._count(project, action.service, restarts.never_ready, outcome.run_id)
+            how = partial(restarts.never_ready, cause=outcome.cause)
+            self._count(project, action.service, how, outcome.run_id)
         crash.point(f"after:{type(action).__name__}")
         return outcome
 

@@ -79,8 +79,15 @@ def wedged(record: RestartRecord, run_id: str, now: Now) -> RestartRecord:
     return replace(record, count=record.count + 1, counted=run_id, last_exit="being wedged", last_exit_wall=now.wall)
 
 
-def never_ready(record: RestartRecord, run_id: str, now: Now) -> RestartRecord:
-    """The record of a service that was ended because this run did not get ready in its time: that counts as a crash."""
+def never_ready(record: RestartRecord, run_id: str, now: Now, cause: str = "") -> RestartRecord:
+    """The record of a service that was ended because this run did not get ready in its time: that counts as a crash.
+
+    Args:
+        record: of the service.
+        run_id: the run.
+        now: the clock.
+        cause: why, and what helps, where that is known.
+    """
     if record.counted == run_id:
         return record
     return replace(
@@ -90,7 +97,7 @@ def never_ready(record: RestartRecord, run_id: str, now: Now) -> RestartRecord:
         counted=run_id,
         not_before=now.boot + delay(record.streak, run_id),
         boot_id=now.boot_id,
-        last_exit="not getting ready",
+        last_exit=f"not getting ready ({cause})" if cause else "not getting ready",
         last_exit_wall=now.wall,
     )
 

@@ -149,7 +149,13 @@ def compute(sources: Sources, previous: Mapping[str, Any] | None = None) -> Proj
         sandbox=sources.sandbox,
         public_key=facts.key.public or None if waiting_for_key else None,
         public_key_path=f"{facts.key.path}.pub" if waiting_for_key and facts.key.path else None,
-        warnings=facts.env.warnings + facts.repo.warnings + sources.warnings + _interrupted(facts),
+        warnings=(
+            facts.env.warnings
+            + facts.repo.warnings
+            + sources.warnings
+            + _interrupted(facts)
+            + facts.agent.probe.plugins
+        ),
         not_enforced=spec.not_enforced() if spec else (),
         planned=tuple(f"{action.text}: {action.cause}" for action in sources.plan.actions),
         spec_digest=ledger.digest if ledger else "",

@@ -195,6 +195,7 @@ async def live(target: Target, before: Probe, now: Now, *, written: int = 0, sta
         attention=asked + refused,
         interrupted=cut,
         refused=refused,
+        plugins=before.plugins,
         written=written,
     )
 

@@ -11,7 +11,6 @@ import contextlib
 import os
 import shutil
 import stat
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +19,9 @@ from reconciler import actions, files
 from reconciler.actions import Done, LookAgain, Retry
 from reconciler.agents import KINDS
 from reconciler.facts import Health, Phase, Probe, Service
-from reconciler.local import health, launch, ports, processes, repo
+from reconciler.local import health, launch, plugins, ports, processes, repo
+from reconciler.local.calls import CallError
+from reconciler.local.start_progress import Progress
 from reconciler.settings import UserError
 from reconciler.threads import to_the_end
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from reconciler.actions import Action, Outcome
     from reconciler.engine import Report
-    from reconciler.facts import ServiceFacts
+    from reconciler.facts import Now, ServiceFacts
     from reconciler.local.launch import Project
     from reconciler.local.probing import Prober
     from reconciler.local.toolchain import Toolchains
@@ -151,20 +152,45 @@ class Serving:
     async def _await_ready(
         self, project: Project, service: Service, report: Report, seen: ServiceFacts | None = None
     ) -> Outcome:
-        """Attempts until it is proved ready, ended, or out of time; `seen`: what was seen of it a moment ago."""
+        """Attempts until it is proved ready, ended, or silent for too long; `seen`: what was seen of it a moment ago.
+
+        Slow is no reason to end it (`start_progress`).
+        """
+        agent, limit = service is Service.AGENT, self._settings.start_timeout
+        begin = plugins.size(plugins.log(project)) if agent and seen is not None else 0
+        progress = Progress(project.sandbox.run, service.value, limit, plugins.log(project) if agent else None)
+
+        def tell() -> None:
+            doing = (plugins.doing(project, begin) if agent else "") or f"waiting for the {service} ({progress.detail})"
+            progress.told = True
+            report("Starting", f"{doing}, {progress.waited:.0f} s")
+
+        try:
+            async with progress.followed(tell):
+                return await self._attempts(project, service, report, seen, progress)
+        except TimeoutError:
+            cause = plugins.stuck(project, begin) if agent else ""
+        log = self._settings.home.log_file(project.name, service.value)
+        how = f"the {service} was not ready after {progress.waited:.0f} s, and did nothing for {progress.silent:.0f} s"
+        message = f"{how} ({progress.detail}); {f'{cause}; ' if cause else ''}see {log}"
+        return Retry(reason="NotReady", message=message, cause=cause)
+
+    async def _attempts(
+        self, project: Project, service: Service, report: Report, seen: ServiceFacts | None, progress: Progress
+    ) -> Outcome:
         ended = self._exits.setdefault(project.name, asyncio.Event())
-        deadline = time.monotonic() + self._settings.start_timeout
-        detail, pause, quick = "it does not listen", PAUSES[0], ATTEMPTS[0]
-        while time.monotonic() < deadline:
+        pause, quick = PAUSES[0], ATTEMPTS[0]
+        while True:
             ended.clear()
             now = processes.now()
             facts, seen = seen or processes.observe(project.sandbox.run, service.value, now), None
             if facts.phase is not Phase.RUNNING:
                 return LookAgain(after=0.0, reason="Ended", message=f"the {service} ended while it started")
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
-                report("ProvingReady", f"the {service} listens; proving that it is ready", (service, facts))
-                probe = await health.prove(project.target(service), now, quick)
-                detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])
+                if not progress.told:  # else what it does meanwhile is told
+                    report("ProvingReady", f"the {service} listens; proving that it is ready", (service, facts))
+                probe = await self._prove(project, service, now, quick)
+                progress.detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])
                 if probe.health is not Health.UNKNOWN:
                     self._prober.remember(project.name, service, facts.run_id, probe)
                     return Done()
@@ -172,9 +198,19 @@ class Serving:
                 async with asyncio.timeout(pause):
                     await ended.wait()
             pause = min(1.5 * pause, PAUSES[1])
-        log = self._settings.home.log_file(project.name, service.value)
-        message = f"the {service} was not ready after {self._settings.start_timeout:.0f} s ({detail}); see {log}"
-        return Retry(reason="NotReady", message=message)
+
+    async def _prove(self, project: Project, service: Service, now: Now, quick: float) -> Probe:
+        """One attempt at the proof; of an agent with plugins, with those that it could not load."""
+        target = project.target(service)
+        if service is Service.BRIDGE or not plugins.used_by(project):
+            return await health.prove(target, now, quick)
+        try:
+            async with plugins.Ear.open(target, quick) as ear:
+                probe = await health.prove(target, now, quick)
+                failed = (*await ear.told(), *plugins.thrown(project)) if probe.health is Health.READY else ()
+                return replace(probe, plugins=failed)
+        except CallError as error:
+            return Probe(at=now.boot, at_wall=now.wall, detail=str(error))
 
     async def _adopt(self, project: Project, service: Service) -> Outcome:
         await processes.adopt(project.sandbox.run, service.value)
