@@ -46,6 +46,8 @@ class AgentKind:
     """Below its XDG folders: written whenever anything is said in a session, and at no other time."""
     log: str
     """Below its XDG folders: what it writes about itself."""
+    locks: str
+    """Below its XDG folders: locks of its installs, which one that was killed leaves behind."""
     dispose_path: str
     """POST: ends what the agent started, before TERM (its shells sit in sessions of their own)."""
     grace: float
@@ -72,6 +74,7 @@ OPENCODE: Final = AgentKind(
     sessions_path="/session",
     journal="data/opencode/opencode.db-wal",
     log="data/opencode/log/opencode.log",
+    locks="state/opencode/locks",
     dispose_path="/global/dispose",
     grace=3.0,
 )

@@ -37,6 +37,8 @@ EVENTS: Final = "/global/event"
 """Of OpenCode: what happens in it, of all projects, without loading any."""
 SETTLED: Final = 0.3
 """Seconds for which events are awaited after it is ready: those of its plugins come within 0.01 (measured)."""
+WRITTEN: Final = 5.0
+"""Seconds at most until its log says that the project is loaded: it is written a little later (measured)."""
 TOLD: Final = 5
 """Plugins that are named."""
 
@@ -67,8 +69,14 @@ def doing(project: Project, begin: int) -> str:
         project: whose agent.
         begin: the size of its log when it was started.
     """
-    lines = _said(log(project), begin).rstrip().splitlines()
-    return "installing plugins (npm)" if lines and " message=loading path=" in lines[-1] and used_by(project) else ""
+    loading = _loads(_said(log(project), begin)) is False
+    return "installing plugins (npm)" if loading and used_by(project) else ""
+
+
+def _loads(said: str) -> bool | None:
+    """Whether the newest project that it began to load is loaded; None before it began. Its own phrases (measured)."""
+    begun = said.rpartition(" message=bootstrapping ")
+    return " message=init\n" in begun[2] if begun[1] else None
 
 
 def stuck(project: Project, begin: int) -> str:
@@ -81,14 +89,6 @@ def stuck(project: Project, begin: int) -> str:
 def log(project: Project) -> Path:
     """What OpenCode writes about itself."""
     return project.sandbox.xdg / KINDS[project.spec.agent.kind].log
-
-
-def size(path: Path) -> int:
-    """Of a log; 0 where there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _registry(project: Project) -> str:
@@ -195,9 +195,18 @@ def _failures(text: str) -> list[str]:
     return found
 
 
-def thrown(project: Project) -> tuple[str, ...]:
-    """The plugins whose function threw in the newest run, from its log: events do not tell of them."""
-    said = _said(log(project), 0).splitlines()
+async def thrown(project: Project, begin: int | None) -> tuple[str, ...]:
+    """The plugins whose function threw in the newest run, from its log: events do not tell of them.
+
+    Args:
+        project: whose agent.
+        begin: the size of its log when it was started; None: long ago, and all of it is written.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WRITTEN if begin is not None else 0):
+            while not _loads(_said(log(project), begin or 0)):  # noqa: ASYNC110  nobody says when it is written
+                await asyncio.sleep(0.05)
+    said = _said(log(project), begin or 0).splitlines()
     run = re.search(r" (run=\w+) ", said[-1]) if said else None
     lines = [line for line in said if run and run[0] in line and 'message="failed to load plugin"' in line]
     found = [re.search(r' path=(\S+) error=(?:"((?:[^"\\]|\\.)*)"|(\S+))', line) for line in lines]

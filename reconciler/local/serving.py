@@ -157,11 +157,12 @@ class Serving:
         Slow is no reason to end it (`start_progress`).
         """
         agent, limit = service is Service.AGENT, self._settings.start_timeout
-        begin = plugins.size(plugins.log(project)) if agent and seen is not None else 0
-        progress = Progress(project.sandbox.run, service.value, limit, plugins.log(project) if agent else None)
+        log = plugins.log(project) if agent else None
+        progress = Progress(project.sandbox.run, service.value, limit, log, fresh=seen is not None)
 
         def tell() -> None:
-            doing = (plugins.doing(project, begin) if agent else "") or f"waiting for the {service} ({progress.detail})"
+            known = plugins.doing(project, progress.begin or 0) if agent else ""
+            doing = known or f"waiting for the {service} ({progress.detail})"
             progress.told = True
             report("Starting", f"{doing}, {progress.waited:.0f} s")
 
@@ -169,10 +170,10 @@ class Serving:
             async with progress.followed(tell):
                 return await self._attempts(project, service, report, seen, progress)
         except TimeoutError:
-            cause = plugins.stuck(project, begin) if agent else ""
-        log = self._settings.home.log_file(project.name, service.value)
+            cause = plugins.stuck(project, progress.begin or 0) if agent else ""
+        printed = self._settings.home.log_file(project.name, service.value)
         how = f"the {service} was not ready after {progress.waited:.0f} s, and did nothing for {progress.silent:.0f} s"
-        message = f"{how} ({progress.detail}); {f'{cause}; ' if cause else ''}see {log}"
+        message = f"{how} ({progress.detail}); {f'{cause}; ' if cause else ''}see {printed}"
         return Retry(reason="NotReady", message=message, cause=cause)
 
     async def _attempts(
@@ -189,7 +190,7 @@ class Serving:
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
                 if not progress.told:  # else what it does meanwhile is told
                     report("ProvingReady", f"the {service} listens; proving that it is ready", (service, facts))
-                probe = await self._prove(project, service, now, quick)
+                probe = await self._prove(project, service, (now, quick), progress.begin)
                 progress.detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])
                 if probe.health is not Health.UNKNOWN:
                     self._prober.remember(project.name, service, facts.run_id, probe)
@@ -199,16 +200,17 @@ class Serving:
                     await ended.wait()
             pause = min(1.5 * pause, PAUSES[1])
 
-    async def _prove(self, project: Project, service: Service, now: Now, quick: float) -> Probe:
+    async def _prove(self, project: Project, service: Service, when: tuple[Now, float], begin: int | None) -> Probe:
         """One attempt at the proof; of an agent with plugins, with those that it could not load."""
-        target = project.target(service)
+        target, (now, quick) = project.target(service), when
         if service is Service.BRIDGE or not plugins.used_by(project):
             return await health.prove(target, now, quick)
         try:
             async with plugins.Ear.open(target, quick) as ear:
                 probe = await health.prove(target, now, quick)
-                failed = (*await ear.told(), *plugins.thrown(project)) if probe.health is Health.READY else ()
-                return replace(probe, plugins=failed)
+                if probe.health is not Health.READY:
+                    return probe
+                return replace(probe, plugins=(*await ear.told(), *await plugins.thrown(project, begin)))
         except CallError as error:
             return Probe(at=now.boot, at_wall=now.wall, detail=str(error))
 
@@ -237,13 +239,15 @@ def _is_prepared(project: Project) -> bool:
     sandbox, theirs = project.sandbox, _credentials(project)
     link, identity = sandbox.xdg / "data" / "opencode" / "auth.json", sandbox.home / ".gitconfig"
     with contextlib.suppress(OSError):
+        locks = _locks(project)
         empty = sandbox.tmp.is_symlink() or not any(sandbox.tmp.iterdir())
+        empty = empty and not (locks.is_dir() and any(locks.iterdir()))
         return empty and (link.exists() or not theirs.is_file()) and identity.exists()
     return False
 
 
 def _empty(folder: Path) -> None:
-    """Each process that ran a prompt leaves a 5.4 MB library in TMPDIR for ever (measured). Best effort.
+    """Of what earlier runs left. Best effort.
 
     By descriptors, never through a link: a person who moved the folder elsewhere, or the agent itself, may have put one
     there that leads to what is nobody's to delete.
@@ -270,10 +274,19 @@ def _credentials(project: Project) -> Path:
     return Path(data) / "opencode" / "auth.json"
 
 
+def _locks(project: Project) -> Path:
+    return project.sandbox.xdg / KINDS[project.spec.agent.kind].locks
+
+
 def _prepare_agent(project: Project) -> None:
-    """What an agent must find: an empty TMPDIR, the user's provider credentials, a name to commit with."""
+    """What an agent must find: no leftovers, the user's provider credentials, a name to commit with.
+
+    Each process that ran a prompt leaves a 5.4 MB library in TMPDIR for ever, and one that was killed while it
+    installed plugins leaves a lock for which the next one waits 60 s (both measured).
+    """
     sandbox = project.sandbox
     _empty(sandbox.tmp)
+    _empty(_locks(project))
     theirs = _credentials(project)
     link = files.private_folder(sandbox.xdg / "data" / "opencode") / "auth.json"
     if theirs.is_file() and not link.exists():

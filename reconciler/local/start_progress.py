@@ -60,14 +60,17 @@ class Progress:
         service: its name.
         limit: seconds without any work after which it is given up.
         log: what the agent writes about itself; None: nothing.
+        fresh: it was started just now.
     """
 
-    def __init__(self, run_dir: Path, service: str, limit: float, log: Path | None) -> None:
+    def __init__(self, run_dir: Path, service: str, limit: float, log: Path | None, *, fresh: bool) -> None:
         self._run_dir = run_dir
         self._service = service
         self._limit = limit
         self._log = log
         self._began = self._worked = time.monotonic()
+        self.begin = _size(log) if fresh else None
+        """Size of its log when it was started; None: that is long ago."""
         self.detail = "it does not listen"
         """How the last attempt to prove it ready ended."""
         self.told = False
