@@ -137,7 +137,7 @@ class Ear:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, target: Target, limit: float) -> AsyncIterator[Ear]:
-        """Events from now on, of a listener that was just proved ours. An agent that has none is heard in vain.
+        """Events from now on, of a listener that is proved ours. An agent that has none is heard in vain.
 
         Args:
             target: the agent.
@@ -174,6 +174,9 @@ class Ear:
         request = self._connection.send(h11.Request(method="GET", target=call.path, headers=list(headers.items())))
         end = self._connection.send(h11.EndOfMessage())
         await loop.sock_connect(self._stream, ("127.0.0.1", call.port))
+        if call.proof is None:
+            return False
+        call.proof.check()
         await loop.sock_sendall(self._stream, (request or b"") + (end or b""))
         while (event := self._connection.next_event()) is h11.NEED_DATA:
             await self._receive()

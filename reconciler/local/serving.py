@@ -206,6 +206,7 @@ class Serving:
         if service is Service.BRIDGE or not plugins.used_by(project):
             return await health.prove(target, now, quick)
         try:
+            target = target.proved()
             async with plugins.Ear.open(target, quick) as ear:
                 probe = await health.prove(target, now, quick)
                 if probe.health is not Health.READY:

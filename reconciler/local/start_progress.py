@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler.facts import Phase
+from reconciler.listener import family
 from reconciler.local import activity, processes
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Progress:
         if facts.phase is not Phase.RUNNING or facts.pid is None:
             return None
         used = activity.processor_time(facts.pid, facts.keeper_pid)
-        return Work(used, sum(map(_moved, activity.family(facts.pid))), _size(self._log))
+        return Work(used, sum(map(_moved, family(facts.pid))), _size(self._log))
 
 
 def _moved(pid: int) -> int:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
 from reconciler import restarts
 from reconciler.facts import RestartRecord
-from reconciler.local.start_progress import Work
 from reconciler.plan import make_plan
 from tests.pure.worlds import NOW, converged, exited, ledger, view
 
@@ -35,23 +32,6 @@ def test_an_agent_that_works_and_answers_nobody_is_not_ended(world: World) -> No
     busy.unlink()
 
     assert world.ready("app")["agent"]["restarts"] == 0
-
-
-@pytest.mark.parametrize(
-    ("now", "works"),
-    [
-        (Work(10.1, 100_100, 50), False),  # as one that waits for a registry (measured)
-        (Work(10.3, 104_000, 50), False),
-        (Work(10.0, 100_000, 51), True),
-        (Work(11.0, 100_000, 50), True),
-        (Work(10.0, 200_000, 50), True),
-        (Work(9.0, 100_000, 50), True),
-        (Work(10.0, 90_000, 50), True),
-    ],
-)
-def test_processor_time_bytes_and_lines_of_its_log_are_work(now: Work, works: bool) -> None:
-    """Over ten seconds; less than before means that a part of it ended."""
-    assert now.since(Work(10.0, 100_000, 50), 10.0) is works
 
 
 def test_what_kept_an_agent_from_getting_ready_is_told_in_a_crash_loop_too() -> None:
