@@ -2,60 +2,77 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-
-import pytest
+from typing import TYPE_CHECKING, Any, cast
 
 from reconciler import spec as specs
-from reconciler.actions import Blocked, CloneRepo
+from reconciler.actions import Blocked, CloneRepo, PrepareSandbox
 from reconciler.ledger import Ledgers
-from reconciler.local import repo
 from reconciler.local.act import Actor
-from reconciler.local.git import GitProblem, GitProblemKind
+from reconciler.local.observe import Observer
+from reconciler.local.toolchain import Toolchains
 from tests.support.fakecontroller import make_settings
+from tests.support.gitrepo import Origin
+from tests.support.tlsgate import nothing_over_https
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
 
-@pytest.mark.parametrize(
-    ("url", "kind", "reason", "words"),
-    [
-        (
-            "https://example.org/me/x.git",
-            GitProblemKind.NO_ACCESS,
-            "NoAccess",
-            "a private repository needs its ssh url",
-        ),
-        ("/srv/x", GitProblemKind.NO_ACCESS, "NoAccess", "let this user read that folder"),
-        ("/srv/x", GitProblemKind.NO_SUCH_REF, "RefNotFound", "set git.ref in the spec"),
-        ("u/r", GitProblemKind.NO_ACCESS, "NoAccess", "did you mean https://github.com/u/r or git@github.com:u/r?"),
-        ("/srv/x", GitProblemKind.CHECKOUT, "CheckoutFailed", "is not transferred again"),
-        ("/srv/x", GitProblemKind.DAMAGED, "RepositoryDamaged", "repair that repository"),
-    ],
-)
-async def test_what_git_refuses_is_told_with_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, kind: GitProblemKind, reason: str, words: str
-) -> None:
-    """What git says comes first."""
 
-    async def refused(*_: object, **_named: object) -> None:
-        raise GitProblem(kind, "cannot reach it: no")
-
-    settings = make_settings(tmp_path)
-    ledgers = Ledgers(settings.home)
-    spec = specs.parse({"git": {"url": url}})
+async def refused(folder: Path, url: str, ref: str | None = None) -> Blocked:
+    """What is told after a real git was asked for a clone that it cannot make."""
+    settings = make_settings(folder)
+    ledgers, toolchains = Ledgers(settings.home), Toolchains(settings)
+    spec = specs.parse({"git": {"url": url, "ref": ref}})
     ledgers.accept("app", spec)
-    project = SimpleNamespace(sandbox=settings.home.sandbox("app"), ssh_command="")
-    nobody: Any = SimpleNamespace(project=lambda *_: project)
-    monkeypatch.setattr(repo, "clone", refused)
-
-    outcome = await Actor(settings, ledgers, nobody, nobody, nobody).perform(
-        "app", spec, CloneRepo(cause="there is none"), lambda *_: None
-    )
-
+    actor = Actor(settings, ledgers, Observer(settings, toolchains, None), toolchains, cast("Any", None))
+    for action in (PrepareSandbox(cause="there is none"), CloneRepo(cause="there is none")):
+        outcome = await actor.perform("app", spec, action, lambda *_: None)
     assert isinstance(outcome, Blocked)
-    assert outcome.reason == reason
-    assert outcome.message.startswith("cannot reach it: no; ")
-    assert words in outcome.message
+    return outcome
+
+
+async def test_a_repository_that_is_not_there_over_https_may_be_a_private_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it needs its ssh url."""
+    with nothing_over_https(tmp_path) as (url, certificate):
+        monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        told = await refused(tmp_path, f"{url}/me/x.git")
+
+    assert told.reason == "NoAccess"
+    assert told.message.startswith(f"cannot reach {url}/me/x.git: ")
+    assert "; mend git.url in the spec; a private repository needs its ssh url" in told.message
+
+
+async def test_a_folder_that_is_no_repository_is_told_so(tmp_path: Path) -> None:
+    """Or this user may not read it."""
+    (tmp_path / "empty").mkdir()
+
+    told = await refused(tmp_path, str(tmp_path / "empty"))
+
+    assert told.reason == "NoAccess"
+    assert told.message.startswith(f"cannot reach {tmp_path / 'empty'}: ")
+    assert "let this user read that folder: it must hold a git repository" in told.message
+
+
+async def test_a_branch_that_is_not_there_is_told_with_what_to_set(tmp_path: Path) -> None:
+    """In the spec."""
+    origin = Origin(tmp_path / "origin")
+    origin.commit("a", "one")
+
+    told = await refused(tmp_path, str(origin.path), "nope")
+
+    assert told.reason == "RefNotFound"
+    assert told.message.startswith(f"cannot find nope in {origin.path}: ")
+    assert "set git.ref in the spec to one that is there" in told.message
+
+
+async def test_a_name_without_a_host_is_asked_back(tmp_path: Path) -> None:
+    """People mean the hoster that everybody uses."""
+    told = await refused(tmp_path, "u/r")
+
+    assert told.reason == "NoAccess"
+    assert "did you mean https://github.com/u/r or git@github.com:u/r?" in told.message

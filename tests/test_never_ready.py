@@ -81,8 +81,17 @@ async def test_a_start_that_hangs_does_not_hold_up_the_others(tmp_path: Path, mo
     async with asyncio.timeout(30), contextlib.AsyncExitStack() as stack:
         for _ in range(6):
             await stack.enter_async_context(starts._slot())
+    monkeypatch.setattr(serving, "SLOT_TIME", 1000.0)
+    async with asyncio.timeout(30):
+        async with starts._slot():
+            async with starts._slot():
+                third = asyncio.create_task(starts._slot().__aenter__())
+                for _ in range(20):  # turns of the loop: it would have got in
+                    await asyncio.sleep(0)
+                waits = not third.done()
+            await third
 
-    assert starts._starting._value == 2
+    assert waits
 
 
 def test_how_many_start_at_a_time_is_a_setting() -> None:

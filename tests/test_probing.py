@@ -16,6 +16,7 @@ from reconciler.facts import Health, Phase, Probe, Service, ServiceFacts
 from reconciler.local import health, processes
 from reconciler.local.health import Target
 from reconciler.local.probing import BEAT, Prober, Subject
+from tests.support import virtual_time
 from tests.support.bench import PATIENCE, Bench, a_bench
 from tests.support.opencode import free_port
 
@@ -173,32 +174,45 @@ async def test_a_proof_of_the_next_run_stays_when_the_old_is_asked_once_more(
     bench: Bench, probed: Probed, unused_tcp_port: int
 ) -> None:
     """As between a stop and a start without a look."""
-    await serving(bench, unused_tcp_port)
+    pid = await serving(bench, unused_tcp_port, "slow")
     probed.keep(bench, unused_tcp_port)
     proof = Probe(health=Health.READY, detail="of the next run")
     probed.prober.remember("blog", Service.AGENT, "the-next-run", proof)
 
-    await bench.until(lambda: not (probed.prober._timers or probed.prober._asking))
+    await bench.until(lambda: is_asked(pid))
+    await bench.until(lambda: not is_asked(pid))
 
     assert probed.prober.last("blog", Service.AGENT, "the-next-run") == proof
     assert probed.heard.empty()
 
 
-async def test_many_are_asked_at_once() -> None:
-    """Though each was proved at another time: what is due within a beat is one wake-up."""
-    prober, now = Prober(10.0, lambda *_, **__: None), processes.now()
-    until_the_beat = -asyncio.get_running_loop().time() % BEAT
-    for number, early in enumerate((0.3, 0.1, 0.0, -0.2, -0.4)):
+def test_many_are_asked_at_once() -> None:
+    """Though each was proved at another time: what is due within a beat is asked at the same moment."""
+    assert len(set(virtual_time.run(asked_at((0.3, 0.1, 0.0, -0.2, -0.4))))) == 1
+    assert len(set(virtual_time.run(asked_at((0.0, -BEAT))))) == 2
+
+
+async def asked_at(proved: tuple[float, ...]) -> list[float]:
+    """When each of some services was asked that were proved this long before or after a beat."""
+    loop, times, done = asyncio.get_running_loop(), dict[str, float](), asyncio.Event()
+
+    def told(name: str, *_: object, **__: object) -> None:
+        times.setdefault(name, loop.time())
+        if len(times) == len(proved):
+            done.set()
+
+    prober, now = Prober(10.0, told), processes.now()
+    until_the_beat = -loop.time() % BEAT
+    for number, early in enumerate(proved):
         name, at = f"blog-{number}", now.boot + until_the_beat - early
         prober.remember(name, Service.AGENT, "a-run", Probe(health=Health.READY, at=at))
         facts = ServiceFacts(phase=Phase.RUNNING, run_id="a-run")
         target = Target(port=1, secret="a-token", run_dir=Path("/"))
         prober.keep(Subject(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=Path("/")))
 
-    wake_ups = {timer.when() for timer in prober._timers.values()}
+    await done.wait()
     prober.close()
-
-    assert len(wake_ups) == 1
+    return list(times.values())
 
 
 def is_asked(pid: int) -> bool:
