@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import h11
 
+from reconciler import files
 from reconciler.agents import KINDS
 from reconciler.local.calls import ask
 from reconciler.plain_text import plain
@@ -186,6 +187,30 @@ class Ear:
         self._connection.receive_data(await asyncio.get_running_loop().sock_recv(self._stream, 1 << 16))
 
 
+def note(project: Project, run_id: str, failed: tuple[str, ...]) -> None:
+    """Write down what a run could not load, for a controller that comes later: it is told once. Best effort."""
+    with contextlib.suppress(OSError):
+        if failed:
+            files.replace_file(
+                _notes(project), json.dumps({"run_id": run_id, "failed": failed}).encode(), durable=False
+            )
+        else:
+            _notes(project).unlink(missing_ok=True)
+
+
+def noted(project: Project, run_id: str) -> tuple[str, ...]:
+    """What was written down of this run."""
+    try:
+        found = json.loads(_head(_notes(project)))
+        return tuple(plain(one) for one in found["failed"][:TOLD]) if found["run_id"] == run_id else ()
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def _notes(project: Project) -> Path:
+    return project.sandbox.run / "agent.plugins"
+
+
 def _failures(text: str) -> list[str]:
     """From lines `data: {"payload": {"type", "properties": {"error": {"data": {"message"}}}}}`."""
     found = []
@@ -198,18 +223,18 @@ def _failures(text: str) -> list[str]:
     return found
 
 
-async def thrown(project: Project, begin: int | None) -> tuple[str, ...]:
+async def thrown(project: Project, begin: int) -> tuple[str, ...]:
     """The plugins whose function threw in the newest run, from its log: events do not tell of them.
 
     Args:
         project: whose agent.
-        begin: the size of its log when it was started; None: long ago, and all of it is written.
+        begin: the size of its log when it was started.
     """
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(WRITTEN if begin is not None else 0):
-            while not _loads(_said(log(project), begin or 0)):  # noqa: ASYNC110  nobody says when it is written
+        async with asyncio.timeout(WRITTEN):
+            while not _loads(_said(log(project), begin)):  # noqa: ASYNC110  nobody says when it is written
                 await asyncio.sleep(0.05)
-    said = _said(log(project), begin or 0).splitlines()
+    said = _said(log(project), begin).splitlines()
     run = re.search(r" (run=\w+) ", said[-1]) if said else None
     lines = [line for line in said if run and run[0] in line and 'message="failed to load plugin"' in line]
     found = [re.search(r' path=(\S+) error=(?:"((?:[^"\\]|\\.)*)"|(\S+))', line) for line in lines]

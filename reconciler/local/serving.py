@@ -190,7 +190,7 @@ class Serving:
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
                 if not progress.told:  # else what it does meanwhile is told
                     report("ProvingReady", f"the {service} listens; proving that it is ready", (service, facts))
-                probe = await self._prove(project, service, (now, quick), progress.begin)
+                probe = await self._prove(project, service, (now, quick), facts.run_id, progress.begin)
                 progress.detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])
                 if probe.health is not Health.UNKNOWN:
                     self._prober.remember(project.name, service, facts.run_id, probe)
@@ -200,18 +200,24 @@ class Serving:
                     await ended.wait()
             pause = min(1.5 * pause, PAUSES[1])
 
-    async def _prove(self, project: Project, service: Service, when: tuple[Now, float], begin: int | None) -> Probe:
+    async def _prove(
+        self, project: Project, service: Service, when: tuple[Now, float], run_id: str, begin: int | None
+    ) -> Probe:
         """One attempt at the proof; of an agent with plugins, with those that it could not load."""
         target, (now, quick) = project.target(service), when
         if service is Service.BRIDGE or not plugins.used_by(project):
             return await health.prove(target, now, quick)
+        if begin is None:  # it was told long ago
+            return replace(await health.prove(target, now, quick), plugins=plugins.noted(project, run_id))
         try:
             target = target.proved()
             async with plugins.Ear.open(target, quick) as ear:
                 probe = await health.prove(target, now, quick)
                 if probe.health is not Health.READY:
                     return probe
-                return replace(probe, plugins=(*await ear.told(), *await plugins.thrown(project, begin)))
+                failed = (*await ear.told(), *await plugins.thrown(project, begin))
+                plugins.note(project, run_id, failed)
+                return replace(probe, plugins=failed)
         except CallError as error:
             return Probe(at=now.boot, at_wall=now.wall, detail=str(error))
 
