@@ -11,7 +11,7 @@ from reconciler.local.act import Actor
 from reconciler.local.observe import Observer
 from reconciler.local.toolchain import Toolchains
 from tests.support.fakecontroller import make_settings
-from tests.support.gitrepo import Origin
+from tests.support.gitrepo import Origin, git
 from tests.support.tlsgate import nothing_over_https
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def test_a_repository_that_is_not_there_over_https_may_be_a_private_one(
 
     assert told.reason == "NoAccess"
     assert told.message.startswith(f"cannot reach {url}/me/x.git: ")
-    assert "; mend git.url in the spec; a private repository needs its ssh url" in told.message
+    assert "a private repository needs its ssh url" in told.message
 
 
 async def test_a_folder_that_is_no_repository_is_told_so(tmp_path: Path) -> None:
@@ -76,3 +76,31 @@ async def test_a_name_without_a_host_is_asked_back(tmp_path: Path) -> None:
 
     assert told.reason == "NoAccess"
     assert "did you mean https://github.com/u/r or git@github.com:u/r?" in told.message
+
+
+async def test_a_repository_without_one_of_its_objects_is_told_to_be_repaired(tmp_path: Path) -> None:
+    """There, not here."""
+    origin = Origin(tmp_path / "origin")
+    origin.commit("a", "one")
+    blob = git(origin.path, "rev-parse", "main:a")
+    next(origin.path.rglob(f"objects/{blob[:2]}/{blob[2:]}")).unlink()
+
+    told = await refused(tmp_path, str(origin.path))
+
+    assert told.reason == "RepositoryDamaged"
+    assert "repair that repository" in told.message
+
+
+async def test_files_that_cannot_be_written_do_not_cost_another_transfer(tmp_path: Path) -> None:
+    """As with a name that is too long for this machine."""
+    origin = Origin(tmp_path / "origin")
+    origin.commit("a", "one")
+    blob = git(origin.path, "rev-parse", "main:a")
+    git(origin.path, "update-index", "--add", "--cacheinfo", f"100644,{blob},{'x' * 300}")
+    commit = git(origin.path, "commit-tree", git(origin.path, "write-tree"), "-m", "Too long")
+    git(origin.path, "update-ref", "refs/heads/main", commit)
+
+    told = await refused(tmp_path, str(origin.path))
+
+    assert told.reason == "CheckoutFailed"
+    assert "what is there is not transferred again" in told.message
