@@ -20,7 +20,7 @@ COMMANDS = (
     ("validate", 0),
     ("schema", 0),
     ("confirm-missing", 0),
-    ("mcp-config --client codex", 0),
+    ("mcp-config --client claude-desktop", 0),
     ("secrets app --generate", 0),
     ("stop app", 2),
     ("run --once", 0),

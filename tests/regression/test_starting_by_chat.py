@@ -38,7 +38,7 @@ async def start(settings: Settings, **arguments: Any) -> CallToolResult:
         ({"git_url": URL, "user_ssh_key": "/k" * 3000}, "6000 characters: give one of at most 4096"),
         ({"git_url": URL, "user_ssh_key": 'a"b'}, "give a path without quotes"),
         ({"git_url": "ext::sh -c id"}, "cannot use a git url"),
-        ({"git_url": "file:///tmp/x"}, "cannot use this kind of git url"),
+        ({"git_url": "file:///tmp/x"}, "cannot use file:// in a git url"),
         ({"git_url": "git@host:a\nb"}, "control characters"),
     ],
 )
