@@ -42,27 +42,20 @@ def cap(path: str, log: int) -> int:
     """
     copy = _open_copy(path)
     try:
-        return _move(copy, log) if _can_collapse(log) else _empty(copy, log)
+        size, block = os.fstat(log).st_size, os.fstatvfs(log).f_bsize
+        end = (size - 1) // block * block  # whole blocks can be removed, and never the last
+        if end <= 0 or not _can_collapse(log):
+            return _empty(copy, log, max(0, size - LOG_LIMIT // 2))
+        _copy(copy, log, max(0, end - LOG_LIMIT), end)
+        return end if _collapse(log, end) else _empty(copy, log, end)
     finally:
         if copy is not None:
             os.close(copy)
 
 
-def _move(copy: int | None, log: int) -> int:
-    """Copy the end and have the file system remove what was copied, and all before it."""
-    block = os.fstatvfs(log).f_bsize
-    end = (os.fstat(log).st_size - 1) // block * block  # it removes whole blocks, and never the last
-    _copy(copy, log, max(0, end - LOG_LIMIT), end)
-    if end <= 0 or not _collapse(log, end):
-        os.ftruncate(log, 0)
-    return end
-
-
-def _empty(copy: int | None, log: int) -> int:
-    """Copy the end, then what was written meanwhile, as long as that is less each time, then empty the file."""
-    end = os.fstat(log).st_size
-    begin = max(0, end - LOG_LIMIT // 2)
-    room = LOG_LIMIT
+def _empty(copy: int | None, log: int, begin: int) -> int:
+    """Copy from there to the end, then what was written meanwhile, as long as that is not too much; empty the file."""
+    end, room = os.fstat(log).st_size, LOG_LIMIT
     while begin < end and end - begin <= room:
         room -= _copy(copy, log, begin, end)
         begin, end = end, os.fstat(log).st_size
