@@ -120,7 +120,7 @@ class Loop(Events):
                     helper.cancel()
         finally:
             self._ledgers.close()
-            self._write_index()
+            self._write_index(*self._index_now())
             await self._engine.close()
 
     def at_rest(self) -> bool:
@@ -372,7 +372,7 @@ class Loop(Events):
                 self._rest.clear()
                 self._aged = False
                 began, rested = time.monotonic(), self.at_rest()
-                await asyncio.to_thread(self._write_index)
+                await threads.to_the_end(self._write_index, *self._index_now())
                 took = time.monotonic() - began
                 if self.at_rest():
                     self.on_rest()
@@ -387,12 +387,14 @@ class Loop(Events):
             async with asyncio.timeout(limit):
                 await self._rest.wait()
 
-    def _write_index(self) -> None:
-        projects: Mapping[str, Any] = {
-            name: project.published for name, project in list(self.projects.items()) if project.published
-        }
+    def _index_now(self) -> tuple[Identity, dict[str, Mapping[str, Any]]]:
+        """Take down what is to be published. On the event loop: a thread would read what the loop changes."""
+        projects = self.projects.items()
+        return self._identity(self._warnings), {name: each.published for name, each in projects if each.published}
+
+    def _write_index(self, identity: Identity, projects: Mapping[str, Mapping[str, Any]]) -> None:
         try:
-            self._index.write(self._identity(self._warnings), projects)
+            self._index.write(identity, projects)
         except OSError as error:
             log.warning("cannot publish", error=str(error))
             self._aged = True  # again soon, news or not
