@@ -7,12 +7,12 @@ import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from reconciler import files
+from reconciler import files, proofs
 from reconciler import spec as specs
 from reconciler.actions import Done, WriteSecrets
 from reconciler.facts import Health, Phase, Probe, ServiceFacts
 from reconciler.ledger import Ledgers
-from reconciler.local import activity, processes, proofs
+from reconciler.local import activity, processes
 from reconciler.local.act import Actor
 from tests.support.fakecontroller import make_settings
 
