@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from reconciler.local import commands, repo
+from reconciler.local import cloning, commands, repo
 from tests.support.world import make_repository
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ async def test_what_is_left_of_a_clone_is_removed_beside_the_loop(
         raise asyncio.CancelledError
 
     monkeypatch.setattr(shutil, "rmtree", watched)
-    monkeypatch.setattr(repo, "_write_known", cancelled)
+    monkeypatch.setattr(cloning, "write_known", cancelled)
     with pytest.raises(asyncio.CancelledError):
         await repo.clone(str(origin), None, tmp_path / "box" / "repo", ssh_command="")
 
