@@ -98,11 +98,12 @@ async def test_what_is_left_of_a_clone_is_removed_beside_the_loop(
         where.append(threading.current_thread())
         remove(*arguments, **options)
 
-    async def cancelled(_gitdir: Path) -> None:
+    async def cancelled(_job: object, _target: object, partial: Path) -> None:  # a fake transfer, in its middle
+        (partial / ".git").mkdir(parents=True)
         raise asyncio.CancelledError
 
     monkeypatch.setattr(shutil, "rmtree", watched)
-    monkeypatch.setattr(cloning, "write_known", cancelled)
+    monkeypatch.setattr(cloning, "_transfer", cancelled)
     with pytest.raises(asyncio.CancelledError):
         await repo.clone(str(origin), None, tmp_path / "box" / "repo", ssh_command="")
 
