@@ -25,7 +25,7 @@ def take(run_dir: str, part: str) -> _socket.socket:
     """
     guard = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
     try:
-        guard.bind(b"\0" + _name(run_dir, part))
+        guard.bind(address(run_dir, part))
     except OSError as error:
         guard.close()
         if error.errno == errno.EADDRINUSE:
@@ -38,6 +38,11 @@ def taken(run_dir: str, part: str) -> bool:
     """Whether somebody has it. Asking changes nothing."""
     with open("/proc/net/unix", "rb", buffering=0) as table:  # noqa: PTH123  pathlib costs half a megabyte
         return b" @" + _name(run_dir, part) + b"\n" in table.readall() + b"\n"
+
+
+def address(folder: str, part: str) -> bytes:
+    """Return the address of a socket that has this name."""
+    return b"\0" + _name(folder, part)
 
 
 def _name(run_dir: str, part: str) -> bytes:

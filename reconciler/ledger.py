@@ -152,11 +152,14 @@ class Ledgers:
         self._unread.discard(name)
         return ledger
 
+    def take_unsynced(self) -> list[Path]:
+        """Hand over the files that are to be synced, for `sync_files`. On the event loop, where they are added."""
+        names, self._unsynced = self._unsynced, set()
+        return [self._home.sandbox(name).ledger for name in names]
+
     def sync(self) -> None:
         """Make what was written survive a power cut too. Blocking; as good as can be."""
-        while self._unsynced:
-            with contextlib.suppress(OSError, KeyError):  # this may be done in two threads at the end
-                files.sync(self._home.sandbox(self._unsynced.pop()).ledger)
+        sync_files(self.take_unsynced())
 
     @property
     def unwritten(self) -> bool:
@@ -221,6 +224,13 @@ class Ledgers:
                 if asked == port or not isinstance(asked, int) or not low <= asked <= high:
                     taken.add(port)
         return taken
+
+
+def sync_files(paths: list[Path]) -> None:
+    """Make these survive a power cut. Blocking; as good as can be."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            files.sync(path)
 
 
 def _published(home: Home, name: str) -> Ledger:

@@ -31,6 +31,7 @@ from reconciler.actions import (
 )
 from reconciler.edits import Edits
 from reconciler.facts import Phase, ProjectFacts, Service
+from reconciler.ledger import sync_files
 from reconciler.plan import SLOW_LOOK, Plan, View, make_plan
 from reconciler.queue import Slots
 from reconciler.spec import State
@@ -292,7 +293,7 @@ class Reconciler:
 
     def _sync(self) -> None:
         self._syncing = False
-        asyncio.get_running_loop().run_in_executor(None, self._ledgers.sync)
+        asyncio.get_running_loop().run_in_executor(None, sync_files, self._ledgers.take_unsynced())
 
     def publish(self, project: Project) -> None:
         """Say how it stands."""

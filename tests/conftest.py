@@ -19,7 +19,7 @@ from reconciler import settings as settings_module
 from reconciler.agents import OPENCODE
 from reconciler.files import LockFile
 from reconciler.local.toolchain import Toolchains
-from tests.support.world import World, a_world
+from tests.support.world import SLOW, World, a_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,22 @@ hypothesis.settings.load_profile("busy machine")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background: our children must know Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The mode in which whatever blocks a controller's event loop is an error."""
+    parser.addoption(
+        "--slow-callbacks",
+        action="store_true",
+        help="fail a test when a step of its controllers' event loop takes over 0.1 s (on an idle machine: "
+        "time in which another process has the processor counts too)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let controllers run in asyncio's debug mode, which measures each step."""
+    if config.getoption("slow_callbacks"):
+        os.environ[SLOW] = "1"
 
 
 @pytest.hookimpl(trylast=True)

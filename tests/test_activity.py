@@ -76,7 +76,7 @@ async def test_an_orphan_at_work_is_counted(bench: Bench) -> None:
         ([5.0, 5.0, 5.0], True, None),  # idle, and answers something wrong
     ],
 )
-def test_quiet_is_who_neither_answers_nor_works(
+async def test_quiet_is_who_neither_answers_nor_works(
     monkeypatch: pytest.MonkeyPatch, used: list[float], answers: bool, since: float | None
 ) -> None:
     """Since it was first so."""
@@ -87,6 +87,6 @@ def test_quiet_is_who_neither_answers_nor_works(
     for at in (100.0, 101.0, 102.0):
         monkeypatch.setattr("reconciler.local.activity.time.clock_gettime", lambda _clock, at=at: at)
         # It was asked five seconds before, and is judged by what it did until its work was looked at.
-        probe = quiet.judge(running(), replace(probe, at=at - 5, misses=1, answers=answers))
+        probe = await quiet.judge(running(), replace(probe, at=at - 5, misses=1, answers=answers))
 
     assert probe.quiet_since == since

@@ -120,7 +120,7 @@ class TestRunning:
         code = f"import sys; sys.path.append({str(root)!r}); import reconciler.local.keeper; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
         loaded = set(done.stdout.split())
-        names = ("keeper", "rehearsal", "nursery", "starting", "handover", "holding", "tree")
+        names = ("keeper", "rehearsal", "nursery", "starting", "handover", "holding", "logcap", "logwatch", "tree")
         parts = {f"reconciler.local.{name}" for name in names}
         parts |= {"reconciler", "reconciler.local"}
         parts |= {f"reconciler.{name}" for name in ("crash", "guards", "proofs", "swap")}

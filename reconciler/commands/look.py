@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -9,12 +10,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from reconciler import published, reader, render, terminal
+from reconciler.commands import tailing
 from reconciler.names import valid_name
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from reconciler.settings import Settings
@@ -95,24 +97,19 @@ def logs(settings: Settings, options: Namespace) -> int:
         raise UserError(reader.unknown(index, settings, options.name, "show the log of"))
     path = settings.home.log_file(options.name, options.service)
     try:
-        handle = path.open("rb")
+        log = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         raise UserError(f"cannot show the log of {options.name}: there is no {path}") from None
-    with handle:
-        sys.stdout.buffer.write(_tail(handle.read(), options.lines))
-        sys.stdout.flush()
+    follower = tailing.Follower(path, log)
+    with contextlib.closing(follower):
+        _print(tailing.last_lines(path, log, follower.position, options.lines))
         if options.follow:
-            _follow(path, handle)
+            for _ in _changes(path.parent):
+                _print(follower.news())
     return 0
 
 
-def _tail(data: bytes, lines: int) -> bytes:
-    return b"".join(data.splitlines(keepends=True)[-lines:]) if lines > 0 else b""
-
-
-def _follow(path: Path, handle: Any) -> None:  # noqa: ANN401  a binary file
-    for _ in _changes(path):
-        if os.fstat(handle.fileno()).st_size < handle.tell():
-            handle.seek(0)  # it was cut because it had grown too long
-        sys.stdout.buffer.write(handle.read())
-        sys.stdout.flush()
+def _print(pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.flush()

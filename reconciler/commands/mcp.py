@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import watchfiles
 
@@ -13,11 +14,14 @@ from reconciler import clientconfig, files, published, stdio
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from pathlib import Path
 
     from reconciler.settings import Settings
 
 _PATIENCE: Final = 10.0
 """Seconds that a new controller gets before the front end goes on without it."""
+_LOG_LIMIT: Final = 1_000_000
+"""Bytes."""
 _LOOK: Final = 50
 """Milliseconds between two looks whether it leads: a lock that is taken is no event."""
 
@@ -44,7 +48,7 @@ def mcp_config(settings: Settings, options: Namespace) -> int:
 def start_controller(settings: Settings) -> None:
     """A controller in a session of its own, which outlives this process. Of two started at once, one leads."""
     files.private_folder(settings.home.controller)
-    with (settings.home.controller / "detached.log").open("ab") as out:
+    with open_detached_log(settings.home.controller) as out:
         subprocess.Popen(
             [sys.executable, "-P", "-m", "reconciler", "--specs", str(settings.specs), "run", "--quiet"],
             stdin=subprocess.DEVNULL,
@@ -52,6 +56,15 @@ def start_controller(settings: Settings) -> None:
             stderr=out,
             start_new_session=True,
         )
+
+
+def open_detached_log(folder: Path) -> IO[bytes]:
+    """Open what controllers without a terminal print into, which is little; a log that has grown makes room first."""
+    path = folder / "detached.log"
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > _LOG_LIMIT:
+            path.replace(path.with_name("detached.log.1"))
+    return path.open("ab")
 
 
 def _until_led(settings: Settings) -> None:

@@ -94,7 +94,7 @@ class Actor:
             case actions.PrepareSandbox():
                 return await to_the_end(self._prepare, name)
             case actions.WriteSecrets():
-                return self._write_secrets(name, spec)
+                return await to_the_end(self._write_secrets, name, spec)
             case actions.GenerateKey():
                 return await self._generate_key(name)
             case actions.CloneRepo():

@@ -6,6 +6,7 @@ Does not belong here: asking it (`health`), or ending it (`plan`).
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from dataclasses import replace
@@ -37,7 +38,7 @@ class Quiet:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, float]] = {}
 
-    def judge(self, facts: ServiceFacts, probe: Probe) -> Probe:
+    async def judge(self, facts: ServiceFacts, probe: Probe) -> Probe:
         """The probe with `quiet_since` set while it misses answers and works at nothing.
 
         It counts from this look at its work, not from the question: a question without an answer takes seconds.
@@ -45,7 +46,8 @@ class Quiet:
         if not probe.misses or probe.answers or facts.pid is None:
             self._seen.pop(facts.run_id, None)
             return replace(probe, quiet_since=None)
-        used = processor_time(facts.pid, facts.keeper_pid)
+        # A walk over all processes: in a thread, since it is made just when the machine is slow.
+        used = await asyncio.to_thread(processor_time, facts.pid, facts.keeper_pid)
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         at, before = self._seen.get(facts.run_id, (now, used))
         self._seen[facts.run_id] = now, used

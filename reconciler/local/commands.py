@@ -11,8 +11,11 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
+
+from reconciler import threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +25,8 @@ MAX_OUTPUT: Final = 8_000_000
 """Bytes kept of each stream; the rest is read and dropped, so that nobody blocks on a full pipe."""
 GRACE: Final = 2.0
 """Seconds between TERM and KILL of a command that took too long or is not wanted any more."""
+_DEATH: Final = 2.0
+"""Seconds for a killed program to be gone: one that waits for a disk or a network file system may take for ever."""
 _LAST_WORDS: Final = 1.0
 """Seconds to wait for the end of the output once the program itself has ended."""
 
@@ -53,7 +58,8 @@ async def run(
         on_line: called with each line of its standard error, for progress; a carriage return ends a line too.
 
     Raises:
-        TimeoutError: it took too long. Nothing of it is left then, nor after a cancellation.
+        TimeoutError: it took too long. Nothing of it is left then, nor after a cancellation, but what even KILL
+            cannot end yet: a thread waits for that.
         OSError: it cannot be started.
     """
     child = _Child(argv, env, cwd, on_line)
@@ -61,6 +67,7 @@ async def run(
         async with asyncio.timeout(timeout):
             await child.begin()
             await child.ended.wait()
+            await child.reap()
     except TimeoutError:
         raise TimeoutError(f"{argv[0]} did not end within {timeout:.0f} s") from None
     finally:
@@ -92,7 +99,12 @@ class _Child:
             start_new_session=True,
         )
         self._unread = [(self.process.stdout, self.out), (self.process.stderr, self.err)]
-        self._handle = os.pidfd_open(self.process.pid)
+        try:
+            self._handle = os.pidfd_open(self.process.pid)
+        except OSError:  # no descriptor is left: nobody would notice its end, nor end it
+            self._signal(signal.SIGKILL)
+            self._let_go()
+            raise
         self._loop.add_reader(self._handle, self._has_ended)
 
     def _has_ended(self) -> None:
@@ -117,18 +129,31 @@ class _Child:
                     async with asyncio.timeout(GRACE):
                         await self.ended.wait()
             self._signal(signal.SIGKILL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DEATH):
+                    await self.ended.wait()
             await asyncio.wait({self.out.closed, self.err.closed}, timeout=_LAST_WORDS)
         finally:
             # Cancelled once more while we waited: what was to be asked politely is ended now.
             self._signal(signal.SIGKILL)
             self._loop.remove_reader(self._handle)
             os.close(self._handle)
-            self.process.wait()
-            for transport in self._pipes:
-                transport.close()
-            for pipe, _ in self._unread:
-                if pipe is not None:
-                    pipe.close()
+            self._let_go()
+
+    async def reap(self) -> None:
+        """Learn how it ended. A program that has ended can be reaped at once, unless a debugger holds it."""
+        if self.process.poll() is None:
+            await threads.until_the_exit(self.process.wait)
+
+    def _let_go(self) -> None:
+        """Close what we have of it. What cannot be reaped yet is left to a thread, since the event loop never waits."""
+        if self.process.poll() is None:
+            threading.Thread(target=self.process.wait, name=f"reap {self.process.pid}", daemon=True).start()
+        for transport in self._pipes:
+            transport.close()
+        for pipe, _ in self._unread:
+            if pipe is not None:
+                pipe.close()
 
     def _signal(self, number: signal.Signals) -> None:
         """To the whole group. Its leader is our own child, not reaped yet, so the number is nobody else's."""

@@ -37,6 +37,7 @@ class Kept:
         "failed",
         "failure",
         "guards",
+        "hub",
         "kills",
         "leader",
         "locks",
@@ -58,6 +59,8 @@ class Kept:
         """Held besides, for as long as the keeper lives."""
         self.leader: int | None = None
         """A pidfd, of an adopted leader that lives."""
+        self.hub = -1
+        """A connection to the keeper that watches the log, where there is one."""
         self.told = False
         """Somebody wanted it to end already."""
         self.failure: int | None = None
@@ -76,8 +79,10 @@ def give(outbox: _socket.socket, kept: Kept) -> None:
     """
     single = [handle for handle in (kept.leader, kept.failure) if handle is not None]  # never both
     handles = array.array("i", [1, 2, *kept.locks.values(), *single, *kept.guards])
+    if kept.hub >= 0:
+        handles.append(kept.hub)
     place = (kept.place.folder, kept.place.service)
-    small = (kept.ancestor, kept.kills.packed(), bool(single), kept.told, kept.point)
+    small = (kept.ancestor, kept.kills.packed(), bool(single), kept.hub >= 0, kept.told, kept.point)
     text = marshal.dumps((place, kept.run, list(kept.locks), small))
     outbox.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, handles)])
 
@@ -88,7 +93,7 @@ def take(inbox: _socket.socket) -> tuple[Kept, int, int] | None:
     if not text:
         return None
     handles = array.array("i", controls[0][2]).tolist()
-    place, run, paths, (ancestor, kills, single, told, point) = marshal.loads(text)  # noqa: S302  from our own starter
+    place, run, paths, (ancestor, kills, single, hub, told, point) = marshal.loads(text)  # noqa: S302  from our own starter
     kept = Kept(
         Place(*place),
         run,
@@ -102,5 +107,7 @@ def take(inbox: _socket.socket) -> tuple[Kept, int, int] | None:
             kept.failure = rest.pop(0)
         else:
             kept.leader = rest.pop(0)
+    if hub:
+        kept.hub = rest.pop()
     kept.guards, kept.told, kept.point = rest, told, point
     return kept, handles[0], handles[1]

@@ -6,7 +6,7 @@ own parts. Does not belong here: how the service got started (`starting`), or wh
 Everything is an event on one poll: signals through a wake-up pipe, ends through pidfds, deadlines as its timeout.
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH104, PTH108, PTH112
+# ruff: noqa: PTH108, PTH112, PTH120
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import struct
 import time
 
 from reconciler import proofs
+from reconciler.local import logcap, logwatch
+from reconciler.local.logcap import LOG_LIMIT
 from reconciler.local.tree import Tree
 
 TYPE_CHECKING = False
@@ -25,12 +27,18 @@ if TYPE_CHECKING:
     import signal
 
     from reconciler.local.handover import Kept
+    from reconciler.local.logwatch import Watch
     from reconciler.proofs import Record
 else:
     import _signal as signal  # without its enumerations, which cost every keeper a tenth of a megabyte
 
 PATROL = 15.0
-"""Seconds at most between looks at the log and at our own files, when nothing else happens but that the log grows."""
+"""Seconds at most between looks at the log and at our own files, when nothing else happens but that the log grows.
+
+This is the net: a log that is too large is noticed at once by `logwatch`.
+"""
+SHORTEST = 0.05
+"""Seconds at least between them, however fast the log grows."""
 CALM_PATROL = 60.0
 """The same while it does not: with 100 services each look a minute costs 0.02 s of processor time (measured)."""
 LINGER = 2.0
@@ -40,8 +48,6 @@ ALONE = 0.2
 AGAIN = 0.1
 """Seconds until the rest is killed again; doubles up to SLOWEST for what does not die."""
 SLOWEST = 5.0
-LOG_LIMIT = 10_000_000
-LOGS_KEPT = 3
 _ENDINGS: frozenset[int] = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
@@ -88,9 +94,10 @@ class Holder:
     Args:
         kept: the run, and what holds it.
         signals: how we are told.
+        log: the service's log, which is kept below its limit; None when that is not our business.
     """
 
-    def __init__(self, kept: Kept, signals: Signals) -> None:
+    def __init__(self, kept: Kept, signals: Signals, log: int | None = None) -> None:
         self._place = kept.place
         self._run = run = kept.run
         self._locks = kept.locks
@@ -106,7 +113,15 @@ class Holder:
         self._kill_at = float("inf")
         self._again = AGAIN
         self._patrol_at = 0.0
+        self._log = log
         self._log_size = -1
+        self._looked_at = 0.0
+        self._cap_at = 0.0
+        self._hub = kept.hub
+        """A connection to the keeper that watches our log; -1 when there is none."""
+        self._watch: Watch | None = None
+        """Ours, over other keepers' logs too."""
+        self._left_at = float("-inf")
         signals.told |= kept.told
 
     def hold(self) -> None:
@@ -121,6 +136,8 @@ class Holder:
                 break
             self._escalate()
             self._wait()
+        if self._watch is not None:
+            self._watch.close()
         if not self._exit["emptied"]:
             self._finish()
 
@@ -201,32 +218,77 @@ class Holder:
         elif self._terms and now >= self._terms[0]:
             self._terms.pop(0)
             self._tree.ask_to_end()
-        size = os.fstat(2).st_size
-        if size > LOG_LIMIT:
-            cap_log(self._run["log"], 2)
+        self._cap_log(now)
         if now >= self._patrol_at:
-            period = CALM_PATROL if self._log_size == size else PATROL
+            period = self._log_period(now)
             # All keepers at once: one by itself finds all caches cold. Not those that walk over all processes.
             self._patrol_at = now + period - (now % period if self._ancestor else 0.0)
-            self._log_size = size
+            if self._log is not None and self._watch is None and self._hub < 0:
+                self._join(self._log)
             if not self._ancestor:
                 self._tree.look()  # to know them should their parents go
         if not self._exit and not self._leader_has_ended():  # else one of the kills may have been its end
             self._kills.look()
         self._heal()
 
+    def _cap_log(self, now: float) -> None:
+        """Cut the log if it is too large; one that cannot be cut is left alone for a while."""
+        if self._log is None or now < self._cap_at or os.fstat(self._log).st_size <= LOG_LIMIT:
+            return
+        try:
+            removed = logcap.cap(self._run["log"], self._log)
+        except OSError:
+            self._cap_at = now + PATROL
+            return
+        self._log_size = -1
+        if self._run.get("log_from"):  # where the run's own lines begin
+            self._run["log_from"] = max(0, self._run["log_from"] - removed)
+            self._record_run()
+
+    def _log_period(self, now: float) -> float:
+        """Seconds until the log is looked at again: long before it can be too large, at the rate at which it grows."""
+        size = 0 if self._log is None else os.fstat(self._log).st_size
+        grown, passed = size - self._log_size, now - self._looked_at
+        known, self._log_size, self._looked_at = self._log_size >= 0, size, now
+        if grown == 0:
+            return CALM_PATROL
+        return min(PATROL, max(SHORTEST, LOG_LIMIT / 2 * passed / grown)) if known and grown > 0 else PATROL
+
+    def _join(self, log: int, *, alone: bool = False) -> None:
+        """See to it that somebody watches our log."""
+        found = logwatch.join(log, os.path.dirname(self._run["log"]), alone=alone)
+        if isinstance(found, int):
+            self._hub = found
+        else:
+            self._watch = found
+
+    def _hear(self, log: int) -> None:
+        """Our log is too large, or who watched it has ended."""
+        with contextlib.suppress(OSError):
+            if os.read(self._hub, 1):
+                return
+        os.close(self._hub)
+        self._hub, before, self._left_at = -1, self._left_at, time.monotonic()
+        self._join(log, alone=self._left_at - before < logwatch.REJOIN)
+
     def _wait(self) -> None:
-        now = time.monotonic()
         deadline = min(*self._terms[:1], self._kill_at, self._patrol_at)
-        poll = select.poll()
-        poll.register(self._signals.handle, select.POLLIN)
         ends = self._tree.pidfds() if self._terms or self._exit or self._asked else []
-        for pidfd in ends if self._leader is None else (*ends, self._leader):
-            poll.register(pidfd, select.POLLIN)
-        poll.poll(max(0.0, deadline - now) * 1000)
+        ours = [self._signals.handle, *ends]
+        ours += [handle for handle in (self._leader, self._hub) if handle is not None and handle >= 0]
+        ready = self._wait_watching(self._watch, ours, deadline) if self._watch else _first(ours, deadline)
+        if self._log is not None and self._hub in ready:
+            self._hear(self._log)
         self._signals.drain()
         if self._signals.told:
             self._be_told()
+
+    def _wait_watching(self, watch: Watch, ours: list[int], deadline: float) -> list[int]:
+        """The same, while we look after others' logs too."""
+        while True:
+            ready = _first([*ours, *watch.handles()], min(deadline, watch.deadline()))
+            if watch.serve(ready) or not set(ready).isdisjoint(ours) or time.monotonic() >= deadline:
+                return ready
 
     def _be_told(self) -> None:
         if not self._asked:
@@ -267,24 +329,12 @@ class Holder:
                 self._be_told()  # its project was deleted: nobody could ever find it again
 
 
-def cap_log(path: str, handle: int) -> None:
-    """Copy an overgrown log away and empty it; whoever appends to it notices nothing."""
-    with contextlib.suppress(OSError):  # on a full disk new lines are worth more than old ones
-        _keep_copy(path, handle)
-    os.ftruncate(handle, 0)
-
-
-def _keep_copy(path: str, handle: int) -> None:
-    for number in range(LOGS_KEPT - 1, 0, -1):
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(f"{path}.{number}", f"{path}.{number + 1}")
-    copy = os.open(f"{path}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        offset = 0
-        while sent := os.sendfile(copy, handle, offset, LOG_LIMIT):
-            offset += sent
-    finally:
-        os.close(copy)
+def _first(handles: list[int], deadline: float) -> list[int]:
+    """Wait until some can be read, or until then; which can."""
+    poll = select.poll()
+    for handle in handles:
+        poll.register(handle, select.POLLIN)
+    return [handle for handle, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)]
 
 
 def _reap() -> tuple[int, int] | None:

@@ -6,9 +6,9 @@ then.) So what a start needs for a moment, a megabyte, is not kept for as long a
 ahead of the request.
 
 Belongs here: the order of a keeper's life. Its parts are `rehearsal`, `nursery`, `starting`, `handover`, `holding`,
-`tree` and `proofs`: they import little of the standard library and nothing of ours but each other, because there is one
-keeper for each service. (This file is short because a program's own file is compiled at each start; what it imports is
-not.)
+`logwatch`, `logcap`, `tree` and `proofs`: they import little of the standard library and nothing of ours but each
+other, because there is one keeper for each service. (This file is short because a program's own file is compiled at
+each start; what it imports is not.)
 Does not belong here: deciding what runs or when; anything that must change more often than services are restarted.
 
 Three rules. A service runs only once its record is durable. A signal goes only to a process that was proved. A run is
@@ -26,7 +26,7 @@ import sys
 sys.path.append(os.path.abspath(__file__).rpartition("/reconciler/")[0])  # noqa: PTH100  pathlib costs half a megabyte
 
 from reconciler import crash, proofs
-from reconciler.local import handover, nursery, rehearsal, starting
+from reconciler.local import handover, logwatch, nursery, rehearsal, starting
 from reconciler.local.holding import Holder, Signals
 
 TYPE_CHECKING = False
@@ -38,6 +38,12 @@ else:
 REFUSED = 75
 """Exit status when somebody else holds the service: nothing was started."""
 FAILED = 1
+
+
+def prepare() -> None:
+    """Have ready what all keepers share."""
+    logwatch.prepare()
+    rehearsal.rehearse()
 
 
 def live(channel: _socket.socket, tell: int, name: nursery.Name) -> int:
@@ -73,7 +79,7 @@ def live(channel: _socket.socket, tell: int, name: nursery.Name) -> int:
         os.write(answers, (starting.problem(kept, signals) or "started").encode())
     os.close(answers)
     crash.point("after-answer")
-    Holder(kept, signals).hold()
+    Holder(kept, signals, log=2).hold()
     return 0
 
 
@@ -115,4 +121,4 @@ def answer(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(nursery.serve(live, rehearsal.rehearse, [sys.executable, "-I", "-S", __file__]))
+    sys.exit(nursery.serve(live, prepare, [sys.executable, "-I", "-S", __file__]))

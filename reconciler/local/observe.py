@@ -6,6 +6,7 @@ Does not belong here: changing anything, or deciding. Nothing is remembered here
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from reconciler import files
 from reconciler import spec as specs
 from reconciler.agents import KINDS
 from reconciler.facts import EnvFacts, KeyFacts, Phase, Probe, ProjectFacts, Service, ServiceFacts
-from reconciler.local import credentials, health, keys, processes, repo
+from reconciler.local import credentials, health, keys, ports, processes, repo
 from reconciler.local.launch import Project, digest
 from reconciler.local.probing import Subject
 
@@ -104,9 +105,10 @@ class Observer:
             return replace(facts, probe=await self._probe(project, service, facts, now))
         if self._prober is not None:
             self._prober.forget(project.name, service)
-        if facts.alive or kept is None:
+        if facts.alive or kept is None or ports.is_free(kept):
             return facts
-        return replace(facts, port_holder=processes.port_holder(kept))
+        # A walk over all processes.
+        return replace(facts, port_holder=await asyncio.to_thread(processes.port_holder, kept))
 
     async def _probe(self, project: Project, service: Service, facts: ServiceFacts, now: Now) -> Probe:
         """What this run said last."""

@@ -159,7 +159,7 @@ class Prober:
         key, run_id = (subject.name, subject.service), subject.facts.run_id
         before = self.last(*key, run_id)
         async with self._places:
-            probe = self._quiet.judge(subject.facts, await self._probe(subject, before))
+            probe = await self._quiet.judge(subject.facts, await self._probe(subject, before))
         if self._last.get(key, ("",))[0] != run_id:
             return  # meanwhile another run was proved
         self.remember(*key, run_id, probe)

@@ -26,7 +26,7 @@ from reconciler.local import causes, spawn
 from reconciler.local.exits import ExitWatch
 from reconciler.local.listeners import listens, port_holder
 from reconciler.proofs import Place
-from reconciler.threads import uninterrupted
+from reconciler.threads import to_the_end, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -227,7 +227,7 @@ async def stop(run_dir: Path, service: str, *, timeout: float) -> bool:  # noqa:
     """
     deadline = time.monotonic() + timeout
     for _ in range(_ATTEMPTS):
-        keeper = _open_keeper(run_dir, service)
+        keeper = await _open_keeper(run_dir, service)
         if keeper is not None:
             if not await _end(keeper, deadline - time.monotonic()):
                 return False
@@ -252,7 +252,7 @@ async def _end(keeper: int, limit: float) -> bool:
     return True
 
 
-def _open_keeper(run_dir: Path, service: str) -> int | None:
+async def _open_keeper(run_dir: Path, service: str) -> int | None:
     """A pidfd of the service's keeper: the recorded one, else, proved by its lock, one whose record is missing."""
     place = _place(run_dir, service)
     run = proofs.read_record(place.run)
@@ -261,10 +261,22 @@ def _open_keeper(run_dir: Path, service: str) -> int | None:
         return keeper
     if run and not proofs.lock_held(place.keeper_lock):
         return None
+    found: list[int] = []
+    try:
+        await to_the_end(_find_keeper, place, found)
+    except asyncio.CancelledError:
+        for pidfd in found:
+            os.close(pidfd)
+        raise
+    return found[0] if found else None
+
+
+def _find_keeper(place: Place, found: list[int]) -> None:
+    """Look among all processes for the one that holds a keeper's lock, and add a pidfd of it. Blocking."""
     for pid in proofs.pids():  # also one whose folder was deleted
         with contextlib.suppress(OSError):
             pidfd = os.pidfd_open(pid)
             if proofs.holds_lock(pid, place.keeper_lock) and not proofs.has_ended(pidfd):
-                return pidfd
+                found.append(pidfd)
+                return
             os.close(pidfd)
-    return None

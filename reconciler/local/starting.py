@@ -4,7 +4,7 @@ Belongs here: what a starter does until it is the service. Standard library only
 Does not belong here: what happens then (`holding`).
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH104, PTH115
+# ruff: noqa: PTH104, PTH115, PTH120
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import select
 import time
 
 from reconciler import crash, guards, proofs
+from reconciler.local import logwatch
 from reconciler.local.handover import Kept
 from reconciler.local.holding import Holder
 
@@ -74,6 +75,7 @@ def start(place: Place, job: Record, keeper: tuple[int, int], signals: Signals) 
     open_log(job["log"])
     kept = Kept(place, run_record(job, keeper), locks, ancestor=True)
     kept.guards = [keeper_guard.detach(), guard.detach()]
+    kept.hub = logwatch.find(2, os.path.dirname(job["log"]))
     kept.failure, kept.failed = os.pipe()
     crash.point("before-record")
     proofs.write_record(place.run, kept.run)  # the last that can go wrong before it is handed over
@@ -221,13 +223,14 @@ def adopt(place: Place, keeper: tuple[int, int]) -> Kept:
     crash.point("after-adoption")
     kept = Kept(place, run, locks, ancestor=False)
     kept.leader, kept.guards = leader, [guard.detach()]
+    kept.hub = logwatch.find(2, os.path.dirname(run["log"]))
     return kept
 
 
 def log_of(run: Record) -> str:
-    """A way to the adopted service's log that leads there even when it was deleted."""
+    """A way to the adopted service's log that leads there even when it was deleted, or renamed by who rotates logs."""
     theirs = f"/proc/{run['leader']['pid']}/fd/2"
     with contextlib.suppress(OSError):
-        if os.readlink(theirs) == f"{os.path.realpath(run['log'])} (deleted)":
+        if os.readlink(theirs).startswith(os.path.realpath(run["log"])):
             return theirs
     return str(run["log"])

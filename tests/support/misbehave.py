@@ -196,6 +196,35 @@ def noisy() -> None:
     live("leader")
 
 
+def flood() -> None:
+    """At SIGUSR1 print numbered lines without pause. ARGUMENT is BYTES:FILE; the file gets the most its folder held."""
+    amount, _, file = ARGUMENT.partition(":")
+    folder = os.path.dirname(os.readlink("/proc/self/fd/1"))  # noqa: PTH115, PTH120
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    tell("leader")
+    signal.sigwait({signal.SIGUSR1})
+    number, printed, most = 0, 0, 0
+    while printed < int(amount):
+        text = b"".join(b"line %09d %s\n" % (number + each, b"x" * 984) for each in range(64))
+        number += 64
+        while text:
+            done = os.write(1, text)
+            printed, text = printed + done, text[done:]
+        most = max(most, sum(_size(entry) for entry in os.scandir(folder)))
+    os.write(1, b"the last line\n")
+    with open(file, "w") as found:  # noqa: PTH123
+        found.write(str(most))
+    tell("flooded")
+    signal.pause()
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:  # renamed meanwhile
+        return 0
+
+
 def report() -> None:
     """Write what it was given into the file named by the argument: environment, descriptors, signals, umask."""
     status = open("/proc/self/status").read()  # noqa: PTH123, SIM115  nothing but the standard descriptors may be open
@@ -266,6 +295,7 @@ MODES = {
         storm,
         orphans,
         noisy,
+        flood,
         report,
         serve,
         serve_below,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LIGHT_AGENT = Path(__file__).with_name("lightagent.py")
 LIGHT_TOOL = Path(__file__).with_name("lighttool")
+SLOW = "PYTHONASYNCIODEBUG"
+"""Set by `pytest --slow-callbacks`: controllers then log each step that keeps their event loop busy for over 0.1 s."""
 PATIENCE = 90.0
 """Seconds to wait for anything on a loaded machine of two cores."""
 
@@ -48,7 +50,7 @@ class World:
         """What the product runs with."""
         agents, bridges = ports
         self.environment = {
-            **{key: value for key, value in os.environ.items() if key in {"LANG", "HOME", "TMPDIR"}},
+            **{key: value for key, value in os.environ.items() if key in {"LANG", "HOME", "TMPDIR", SLOW}},
             # Our own Python first: a shim of a version manager is slow, and more processes than the one it becomes.
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "OPENCODE_MANAGER_HOME": str(self.home.root),
@@ -200,6 +202,14 @@ class World:
                 found[process.pid] = " ".join(process.cmdline())
         return found
 
+    def slow_callbacks(self) -> list[str]:
+        """Steps that kept a controller's event loop busy for over 0.1 s, as asyncio's debug mode has logged them."""
+        if SLOW not in self.environment:
+            return []
+        logs = [*self.home.controller.glob("controller.log*"), self.root / "controller.out"]
+        lines = [line for log in logs if log.is_file() for line in log.read_text(errors="replace").splitlines()]
+        return [line for line in lines if "Executing <" in line and " took " in line]
+
     def close(self) -> None:
         """End everything."""
         self.kill()
@@ -245,9 +255,10 @@ def read_env(path: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def a_world(root: Path, ports: tuple[range, range]) -> Iterator[World]:
-    """A world that is left empty."""
+    """A world that is left empty, and in which no controller's event loop was busy for long, when that is asked for."""
     world = World(root, ports)
     try:
         yield world
+        assert not (slow := world.slow_callbacks()), "\n".join(slow)
     finally:
         world.close()
