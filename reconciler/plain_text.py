@@ -4,14 +4,14 @@ An agent, a repository and a remote choose names, titles, paths and error texts,
 terminals, logs and models. A control character may steer a terminal, a bidirectional override may show a line in
 another order than it has, an invisible character may hide words from a person that a model reads.
 
-Three sorts of text, and nothing else is shown:
+Few sorts of text, and nothing else is shown:
 
 - `plain`: a name, a path or a sentence. One line, bounded, printable characters only.
 - `visible`: an answer or the content of a file. Lines, tabs and everything printable stay as they are, a line ending
   of DOS included, so that code is not damaged; each other control character is replaced, one for one, by its picture
   (ESC by U+241B), and each invisible one by U+FFFD. It is replaced and never removed, since what is removed can join
   the halves of a secret after they were searched for it; and its length stays, so that limits hold.
-- `document`: data of any shape, each of its strings `plain`.
+- `document`: data of any shape, each of its strings `plain`, a message line by line (`paragraph`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ LIMIT: Final = 300
 """Characters of a name, a path or a clause."""
 LONGEST: Final = 4_000
 """Characters of the longest sentence of a status: a destroy that is blocked lists what would be lost."""
+MOST_LINES: Final = 100
+MESSAGE: Final = "message"
+"""The key of what a person reads: we make its sentences, and what an agent says in one of them is `plain` already."""
 DEEPEST: Final = 20
 """Levels of a document; what lies deeper is left out."""
 
@@ -59,13 +62,18 @@ def plain(text: object, limit: int = LIMIT) -> str:
     return line if len(line) <= limit else f"{line[:limit]}..."
 
 
+def paragraph(text: str, limit: int = LIMIT) -> str:
+    """The text line by line, each of them `plain`: several sentences of ours stand on lines of their own."""
+    return "\n".join(plain(line, limit) for line in text.splitlines()[:MOST_LINES])
+
+
 def visible(text: str) -> str:
     """The same text, line by line, with each character that cannot be seen replaced by one that can."""
     return text if text.isprintable() else _HIDDEN.sub(_picture, text)
 
 
 def document(value: Any, limit: int = LONGEST, depth: int = DEEPEST) -> Any:  # noqa: ANN401  whatever JSON may hold
-    """The same data with each of its strings `plain`, keys included.
+    """The same data with each of its strings `plain`, keys included; a message keeps its lines.
 
     Args:
         value: what JSON can hold, and tuples.
@@ -79,7 +87,12 @@ def document(value: Any, limit: int = LONGEST, depth: int = DEEPEST) -> Any:  # 
     if not depth:
         return None
     if isinstance(value, dict):
-        return {plain(key, limit): document(item, limit, depth - 1) for key, item in value.items()}
+        return {
+            plain(key, limit): paragraph(item, limit)
+            if key == MESSAGE and isinstance(item, str)
+            else document(item, limit, depth - 1)
+            for key, item in value.items()
+        }
     items = [document(item, limit, depth - 1) for item in value]
     return tuple(items) if isinstance(value, tuple) else items
 

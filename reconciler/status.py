@@ -95,7 +95,8 @@ class ProjectStatus:
         """
         parts = ("ready", "reconciling", "stalled", "agent", "bridge")
         data = {**vars(self), **{part: vars(getattr(self, part)) for part in parts}}
-        return {name: plain_text.document(value) for name, value in data.items()}
+        plain: dict[str, Any] = plain_text.document(data)
+        return plain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import json
 import os
@@ -100,6 +101,9 @@ def logs(settings: Settings, options: Namespace) -> int:
         log = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         raise UserError(f"cannot show the log of {options.name}: there is no {path}") from None
+    if path.is_dir():
+        os.close(log)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     follower = tailing.Follower(path, log)
     with contextlib.closing(follower):
         _print(tailing.last_lines(path, log, follower.position, options.lines))
