@@ -2,6 +2,6 @@
 
 import sys
 
-from reconciler.cli import main
+from reconciler.frontends.cli.main import main
 
 sys.exit(main())

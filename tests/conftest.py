@@ -16,9 +16,9 @@ import hypothesis
 import pytest
 
 from reconciler import settings as settings_module
-from reconciler.agents import OPENCODE
-from reconciler.files import LockFile
-from reconciler.local.toolchain import Toolchains
+from reconciler.agents.opencode.kind import OPENCODE
+from reconciler.engines.local.toolchain import Toolchains
+from reconciler.system.files import LockFile
 from tests.support.world import SLOW, World, a_world
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import logging
 import os
 import sys
 
-from reconciler.bridge import redact
 from reconciler.bridge.config import ConfigError, from_environment
 from reconciler.bridge.serve import serve
+from reconciler.mcpkit import redact
 
 
 def main() -> int:

@@ -11,29 +11,21 @@ Does not belong here: MCP; an allowed request goes on to the app that `loader` b
 from __future__ import annotations
 
 import asyncio
-import hmac
-import json
-import re
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from reconciler.mcpkit.http_guard import allowed_origins, bears, header, misdirected, reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+    from collections.abc import Callable
 
     from reconciler.bridge.config import Config
-
-    Scope = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-    App = Callable[[Scope, Receive, Send], Awaitable[None]]
+    from reconciler.mcpkit.http_guard import App, Receive, Scope, Send
 
 FRESH: Final = 5.0
 """Seconds for which an answer of OpenCode counts."""
 LIMIT: Final = 1.0
 """Seconds that OpenCode is given to answer."""
-LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
-"""The names of this machine that only its own processes reach."""
-_HOST: Final = re.compile(rf"({'|'.join(map(re.escape, LOOPBACK))})(:[0-9]{{1,5}})?", re.IGNORECASE)
 ENDPOINTS: Final = frozenset({"/", "/mcp", "/mcp/"})
 """The original tool takes any path, so clients are configured with and without `/mcp`."""
 
@@ -84,7 +76,7 @@ class Guard:
 
     def __init__(self, config: Config, mcp: App, loaded: Callable[[], bool]) -> None:
         self._project = config.project
-        self._token = f"Bearer {config.token}".encode()
+        self._token = config.token
         self._origins = allowed_origins(config.port)
         self._reach = Reach(config)
         self._mcp = mcp
@@ -100,7 +92,7 @@ class Guard:
             await self._health(scope, send)
         elif scope["path"] != "/ready" and scope["path"] not in ENDPOINTS:
             await reply(send, 404, {"error": "cannot find this path: MCP is at /mcp"})
-        elif not self._authorized(scope):
+        elif not bears(header(scope, b"authorization") or "", self._token):
             # No `resource_metadata` here: it would send clients looking for an OAuth server.
             answer = {"error": "cannot let you in: send the project's MCP_TOOL_BEARER_TOKEN as a bearer token"}
             await reply(send, 401, answer, {"www-authenticate": "Bearer"})
@@ -113,12 +105,6 @@ class Guard:
         else:
             await self._mcp({**scope, "path": "/mcp", "raw_path": b"/mcp"}, receive, send)
 
-    def _authorized(self, scope: Scope) -> bool:
-        sent = header(scope, b"authorization") or ""
-        scheme, _, token = sent.partition(" ")
-        canonical = f"{scheme.capitalize()} {token}".encode("latin-1", "replace")
-        return hmac.compare_digest(canonical, self._token)
-
     async def _health(self, scope: Scope, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:
             await reply(send, 405, {"error": "cannot do this here: use GET"}, {"allow": "GET, HEAD"})
@@ -127,36 +113,3 @@ class Guard:
         opencode = {"state": answer, "age_seconds": round(age, 1)}
         body = {"status": "ok", "project": self._project, "opencode": opencode, "mcp_loaded": self._loaded()}
         await reply(send, 200, body)
-
-
-def misdirected(scope: Scope, origins: Collection[str]) -> tuple[int, dict[str, str]] | None:
-    """The answer to a request that is not for us, by its Host and Origin; None for one that is.
-
-    Against DNS rebinding: a page on evil.example that resolves to 127.0.0.1 still sends its own Host. The port in a
-    Host says nothing about that, and at the other end of an SSH tunnel it is another one.
-    """
-    if _HOST.fullmatch(header(scope, b"host") or "") is None:
-        return 421, {"error": "cannot serve this Host: use 127.0.0.1 or localhost, with any port"}
-    if header(scope, b"origin") not in {None, *origins}:
-        return 403, {"error": "cannot serve pages of another origin"}
-    return None
-
-
-def allowed_origins(port: int) -> list[str]:
-    """Our own pages alone: agents serve pages on other ports of this very host."""
-    return [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
-
-
-async def reply(send: Send, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
-    """One small JSON answer."""
-    data = json.dumps(body).encode()
-    fields = {"content-type": "application/json", "content-length": str(len(data)), "cache-control": "no-store"}
-    listed = [(name.encode(), value.encode()) for name, value in (fields | dict(headers or {})).items()]
-    await send({"type": "http.response.start", "status": status, "headers": listed})
-    await send({"type": "http.response.body", "body": data})
-
-
-def header(scope: Scope, name: bytes) -> str | None:
-    """The header's value; None without one. One that is sent twice is no value anybody allows."""
-    values = [value for key, value in scope["headers"] if key == name]
-    return None if not values else values[0].decode("latin-1") if len(values) == 1 else "\0"

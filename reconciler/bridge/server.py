@@ -13,25 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp.server import MCPServer
 
 from reconciler import __version__
-from reconciler.bridge import tools_files, tools_human, tools_session, tools_setup, tools_talk
-from reconciler.bridge.agent import Agent
-from reconciler.bridge.binding import bound
-from reconciler.bridge.endpoint import serving, without
-from reconciler.bridge.opencode import OpenCode
+from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.toolset import TOOLS
+from reconciler.bridge.connect import connect
+from reconciler.mcpkit.binding import bound
+from reconciler.mcpkit.endpoint import serving, without
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from reconciler.bridge.config import Config
-    from reconciler.bridge.guard import App
+    from reconciler.mcpkit.http_guard import App
 
-TOOLS: Final = (
-    *tools_setup.TOOLS,
-    *tools_session.TOOLS,
-    *tools_talk.TOOLS,
-    *tools_files.TOOLS,
-    *tools_human.TOOLS,
-)
 INSTRUCTIONS: Final = (
     "A coding agent at work in one repository. Begin with opencode-session-create, talk with opencode-session-message,"
     " and look at the outcome with opencode-vcs-diff. When the answer's state is running, call again without content."
@@ -61,7 +54,7 @@ def build(agent: Agent) -> MCPServer[Any]:
 @contextlib.asynccontextmanager
 async def running(config: Config, stopping: asyncio.Event) -> AsyncIterator[App]:
     """The ASGI app, alive within."""
-    opencode = OpenCode(config)
+    opencode = connect(config)
     agent = Agent(
         project=config.project, opencode=opencode, repo=config.repo, stopping=stopping, secrets=config.secrets
     )

@@ -13,8 +13,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import actions, crash, published
-from tests.support.battery import ROLES, STEADY, Town, Wanted, Witness, census, kill, nurseries, pids, runs, settle, uid
+from reconciler.core import actions
+from reconciler.state import published
+from reconciler.system import failpoint
+from tests.support.battery import (
+    ROLES,
+    STEADY,
+    Town,
+    Wanted,
+    Witness,
+    census,
+    kill,
+    nurseries,
+    pids,
+    runs,
+    settle,
+    uid,
+)
 from tests.support.world import LIGHT_AGENT, PATIENCE, World, a_world
 
 if TYPE_CHECKING:
@@ -23,7 +38,7 @@ if TYPE_CHECKING:
     from tests.support.scoreboard import Score
 
 pytestmark = [pytest.mark.xdist_group("town"), pytest.mark.long]  # one for all rows
-PRODUCT = Path(crash.__file__).parent
+PRODUCT = Path(failpoint.__file__).parents[1]
 DICE = random.SystemRandom()
 ROUNDS = {"controller": 8, "keepers": 20, "controller and keepers": 20, "nursery": 2, "agents": 3, "bridges": 3}
 """Of each row in its short form, those that hit nobody not counted; a round is one try of each role that it hits."""
@@ -140,9 +155,9 @@ def prepare(world: World) -> None:
 
 def die_at(world: World, point: str) -> None:
     """Start a controller that dies at this point, and wait until it did."""
-    world.environment[crash.VARIABLE] = point
+    world.environment[failpoint.VARIABLE] = point
     controller = world.start()
-    del world.environment[crash.VARIABLE]
+    del world.environment[failpoint.VARIABLE]
     try:
         code = controller.wait(PATIENCE)
     except subprocess.TimeoutExpired:
@@ -242,9 +257,9 @@ def test_keepers_killed_between_all_steps(world: World, score: Score) -> None:
             for seen in witness.look():
                 score.violation(f"keepers killed at {point}: {seen}")
         kept = {"agent": pids(world, name)["agent"]}
-        world.environment[crash.VARIABLE] = GIVEN
+        world.environment[failpoint.VARIABLE] = GIVEN
         world.start()
-        del world.environment[crash.VARIABLE]
+        del world.environment[failpoint.VARIABLE]
         score.tried()
         for seen in settle(world, witness, {name: Wanted(state="running", kept=kept)}):
             score.violation(f"after keepers were killed: {seen}")
@@ -256,9 +271,9 @@ def test_keepers_killed_between_all_steps(world: World, score: Score) -> None:
 
 def die_holding(world: World, name: str, point: str) -> None:
     """Start a controller whose keepers all die at this point, and end it when it has published that."""
-    world.environment[crash.VARIABLE] = point
+    world.environment[failpoint.VARIABLE] = point
     controller = world.start()
-    del world.environment[crash.VARIABLE]
+    del world.environment[failpoint.VARIABLE]
 
     def failed() -> bool:
         index = published.read(world.home)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from reconciler import files, published, specfiles
+from reconciler.specs import spec_folder
+from reconciler.state import published
+from reconciler.system import files
 from tests.conftest import SHARE_VARIABLE
 from tests.support.battery import pids
 from tests.support.faults import SmallDisk, copies, read_only, self_made, start_impatient
@@ -271,7 +273,7 @@ def test_a_log_deleted(own: World, score: Score) -> None:
         log.unlink()
         with own.specs.joinpath("app.yaml").open("a") as file:
             file.write("# touched\n")
-        token = specfiles.token_of(specfiles.spec_path(own.specs, "app").stat()).text
+        token = spec_folder.token_of(spec_folder.spec_path(own.specs, "app").stat()).text
         seen = own.wait("app", lambda status, token=token: is_ready(status) and status["spec_version"] == token)  # type: ignore[misc]
         score.expect(seen["agent"]["pid"] == before["agent"]["pid"], "the agent was restarted")
         shown = own.run("logs", "app", code=None)

@@ -10,9 +10,9 @@ import pytest
 
 from tests.support import faults
 from tests.support.canaries import Life, begun
-from tests.support.doors import connect, said
 from tests.support.fakemodel import FakeModel, provider
 from tests.support.faults import Recorder
+from tests.support.frontends import connect, said
 from tests.support.world import a_world
 
 if TYPE_CHECKING:

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from reconciler import files, proofs, published, restarts
+from reconciler.core import restarts
+from reconciler.engines.local.keeper import identity
+from reconciler.state import published
+from reconciler.system import files
 from tests.support.battery import SERVICES, Wanted, Witness, census, kill, pids, record, runs, settle, uid
 from tests.support.world import PATIENCE, World, a_world
 
@@ -167,11 +170,11 @@ def reboot(street: Street, stranger: subprocess.Popen[bytes] | None) -> None:
     for service in SERVICES:
         for kind in ("run", "exit"):
             path = str(run / f"{service}.{kind}.json")
-            found = proofs.read_record(path) | {"boot_id": "another-boot"}
+            found = identity.read_record(path) | {"boot_id": "another-boot"}
             if kind == "run" and stranger is not None:
-                found |= dict.fromkeys(("leader", "keeper"), proofs.identify(stranger.pid))
+                found |= dict.fromkeys(("leader", "keeper"), identity.identify(stranger.pid))
             if "run_id" in found:
-                proofs.write_record(path, found)
+                identity.write_record(path, found)
     ledger = files.read_json(run / "ledger.json") or {}
     for history in ledger["restarts"].values():
         history |= {"boot_id": "another-boot", "not_before": time.clock_gettime(time.CLOCK_BOOTTIME) + 1e6}
@@ -226,7 +229,7 @@ def test_a_wrong_clock(street: Street, score: Score) -> None:
         street.come_to(f"agent killed, clock moved by {shift:.0f} s", Wanted(state="running", over=frozenset(over)))
         score.expect(count(world) == before + 1, f"{before} restarts became {count(world)}")
         streak = (files.read_json(run / "ledger.json") or {})["restarts"]["agent"]["streak"]
-        waited = record(world, "app", "agent")["started"] - proofs.read_record(f"{run}/agent.exit.json")["at"]
+        waited = record(world, "app", "agent")["started"] - identity.read_record(f"{run}/agent.exit.json")["at"]
         least = 0.8 * restarts.BASE * 2.0 ** (streak - 2) if streak > 1 else 0.0
         score.expect(least <= waited < least + PATIENCE, f"restart {streak} came after {waited:.1f} s")
         score.tried()

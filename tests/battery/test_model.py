@@ -18,20 +18,20 @@ from hypothesis import Phase as Step
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from reconciler import actions
-from reconciler.actions import Action, Blocked, Retry
-from reconciler.facts import Health, Phase, Probe, ProjectFacts, Service
-from reconciler.ledger import Ledgers
-from reconciler.plan import Plan
-from reconciler.reconcile import Project, Reconciler
+from reconciler.controller.reconciler import Project, Reconciler
+from reconciler.core import actions
+from reconciler.core.actions import Action, Blocked, Retry
+from reconciler.core.observed import Health, Phase, Probe, ProjectFacts, Service
+from reconciler.core.plan import Plan
+from reconciler.core.spec import State
 from reconciler.settings import Home, Settings
-from reconciler.spec import State
-from tests.pure.worlds import make_spec
+from reconciler.state.ledger import Ledgers
 from tests.support.fake_engine import FakeEngine, FakeTombstones, Machine
+from tests.unit.worlds import make_spec
 
 if TYPE_CHECKING:
-    from reconciler.facts import RestartRecord, ServiceFacts
-    from reconciler.spec import Spec
+    from reconciler.core.observed import RestartRecord, ServiceFacts
+    from reconciler.core.spec import Spec
     from tests.support.scoreboard import Score
 
 NAME = "app"

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from reconciler import files, proofs, published, settings
-from reconciler.ledger import Ledgers
+from reconciler import settings
+from reconciler.engines.local.keeper import identity
+from reconciler.state import published
+from reconciler.state.ledger import Ledgers
+from reconciler.system import files
 from tests.support.battery import SERVICES, Member, census, kill, pids
 from tests.support.world import PATIENCE, World, a_world
 
@@ -207,9 +210,9 @@ def test_no_part_of_a_record_is_taken_for_all_of_it(row: Row, score: Score) -> N
         for length in range(len(whole)):
             score.tried()
             path.write_bytes(whole[:length])
-            score.expect(not proofs.read_record(str(path)), f"cut at {length} {path.name} is taken for whole")
+            score.expect(not identity.read_record(str(path)), f"cut at {length} {path.name} is taken for whole")
         path.write_bytes(whole)
-        score.expect(proofs.read_record(str(path)), f"{path.name} is not read whole")
+        score.expect(identity.read_record(str(path)), f"{path.name} is not read whole")
     whole = sandbox.ledger.read_bytes().rstrip()
     for length in range(len(whole)):
         score.tried()

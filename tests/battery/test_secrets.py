@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from reconciler.files import private_folder
+from reconciler.system.files import private_folder
 from tests.support import canaries, sshd
 from tests.support.canaries import PROJECTS, SECRET_KEYS, Canaries, Life, is_ready
 from tests.support.fakemodel import FakeModel, provider

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from reconciler import published
+from reconciler.state import published
 from tests.support.battery import SERVICES, Witness
 from tests.support.world import World, a_world
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.settings import Home, Settings
-from reconciler.specfiles import Accepted, Rejected, SpecFolder
+from reconciler.specs.spec_folder import Accepted, Rejected, SpecFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from reconciler.spec import Spec
+    from reconciler.core.spec import Spec
     from tests.support.scoreboard import Score
 
 FULL = Path(__file__).parents[2] / "examples" / "full.yaml"

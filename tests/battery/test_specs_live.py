@@ -8,8 +8,10 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from reconciler import client, published, specfiles
+from reconciler.api import client
 from reconciler.settings import load
+from reconciler.specs import spec_folder
+from reconciler.state import published
 from tests.battery.test_specs import POISON
 from tests.support.faults import start_impatient
 from tests.support.world import Status, World, git
@@ -36,8 +38,8 @@ def settled(world: World, names: list[str]) -> bool:
     """Whether the controller has dealt with these files as they are now."""
     projects = published.read(world.home).projects
     for name in names:
-        path = specfiles.spec_path(world.specs, name)
-        wanted = specfiles.token_of(path.stat()).text if path.exists() else ""
+        path = spec_folder.spec_path(world.specs, name)
+        wanted = spec_folder.token_of(path.stat()).text if path.exists() else ""
         if name not in projects or projects[name]["spec_version"] != wanted:
             return False
     return True

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import watchfiles
 
-from reconciler.facts import Phase
+from reconciler.core.observed import Phase
 from tests.support.bench import PATIENCE, Bench, a_bench, kill
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import json
 import sys
 from dataclasses import replace
 
-from reconciler import run, settings
+from reconciler import app, settings
 
 if __name__ == "__main__":
-    sys.exit(run.run(replace(settings.load(), **json.loads(sys.argv[1])), quiet=True))
+    sys.exit(app.run(replace(settings.load(), **json.loads(sys.argv[1])), quiet=True))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reconciler.files import LockFile
+from reconciler.system.files import LockFile
 
 PYTHON_PACKAGES: Final = ("supervisor", "circus")
 NODE_PACKAGES: Final = ("pm2",)

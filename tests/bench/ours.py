@@ -25,8 +25,9 @@ import watchfiles
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from reconciler import client, published
 from reconciler import settings as settings_module
+from reconciler.api import client
+from reconciler.state import published
 from tests.bench import machine
 from tests.bench.contender import Asked, Contender, Managed
 from tests.bench.machine import Service

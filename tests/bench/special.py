@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import watchfiles
 
-from reconciler import published
 from reconciler import settings as settings_module
-from reconciler.agents import OPENCODE
-from reconciler.local.toolchain import Toolchains
+from reconciler.agents.opencode.kind import OPENCODE
+from reconciler.engines.local.toolchain import Toolchains
+from reconciler.state import published
 from tests.bench import machine, table
 from tests.bench.ours import NEVER, start_controller
 from tests.support.world import World, a_world, read_env

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import cli, render, results
-from reconciler.specfiles import Rejected, read_now
+from reconciler.api import results
+from reconciler.frontends.cli import main, render
+from reconciler.specs.spec_folder import Rejected, read_now
 from tests.support.fakecontroller import a_fake_controller, make_settings
 from tests.support.world import git
 
@@ -87,7 +88,7 @@ def test_each_of_several_problems_stands_on_a_line_of_its_own(
     with a_fake_controller(settings) as controller:
         controller.stalled("app", "", "SpecInvalid", message)
         for command in (["status"], ["status", "app"], ["stop", "app"]):
-            cli.main(command)
+            main.main(command)
             printed = capsys.readouterr()
             lines = [line.strip() for line in (printed.out + printed.err).splitlines()]
             assert [problem for problem in problems if problem not in lines] == []

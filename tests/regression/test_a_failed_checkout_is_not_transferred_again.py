@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.local import repo
-from reconciler.local.git import GitProblem, GitProblemKind
+from reconciler.engines.local.git import repo
+from reconciler.engines.local.git.git import GitProblem, GitProblemKind
 from tests.support.clones import refused
 from tests.support.gitfaults import Authority, HttpsServer
 from tests.support.gitrepo import Origin, git

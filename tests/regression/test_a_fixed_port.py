@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import cli
-from reconciler.local import credentials
+from reconciler.engines.local.secrets import env_file
+from reconciler.frontends.cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ def test_within_the_range_in_force_it_is_right(moved: Path, capsys: pytest.Captu
     path = moved / "app.yaml"
     path.write_text("git: {url: here}\nagent: {port: 4985}\nbridge: {port: 5989}\n")
 
-    assert cli.main(["validate", str(path)]) == 0
+    assert main.main(["validate", str(path)]) == 0
     assert capsys.readouterr().out == "app.yaml: ok\n"
 
 
@@ -38,7 +38,7 @@ def test_outside_of_the_range_in_force_it_is_wrong_with_its_line(
     path = moved / "app.yaml"
     path.write_text("git: {url: here}\nagent: {port: 4150}\nbridge: {port: 5150}\n")
 
-    assert cli.main(["validate", str(path)]) == 1
+    assert main.main(["validate", str(path)]) == 1
     assert capsys.readouterr().out == (
         "cannot use port 4150: give one from 4981 to 4989 (agent.port, app.yaml:2)\n"
         "cannot use port 5150: give one from 5981 to 5989 (bridge.port, app.yaml:3)\n"
@@ -50,7 +50,7 @@ def test_in_an_env_file_it_may_be_of_a_moved_range(tmp_path: Path) -> None:
     path.write_text("OPENCODE_PORT=4985\nMCP_TOOL_PORT=5985\n")
     path.chmod(0o600)
 
-    assert not [problem for problem in credentials.read_env(path).problems if "PORT" in problem]
+    assert not [problem for problem in env_file.read_env(path).problems if "PORT" in problem]
 
 
 def test_outside_of_the_range_the_controller_says_what_validate_says_and_stop_works(world: World) -> None:

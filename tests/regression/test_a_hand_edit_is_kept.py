@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler import files, specwrites
 from reconciler.settings import Home, Settings
-from reconciler.specfiles import SpecFolder
-from reconciler.tombstones import Tombstones
+from reconciler.specs import writer
+from reconciler.specs.spec_folder import SpecFolder
+from reconciler.specs.tombstones import Tombstones
+from reconciler.system import files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def test_a_save_between_the_last_comparison_and_the_write_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, path, vouch = Home(tmp_path / "home"), tmp_path / "blog.yaml", specwrites._vouch
+    home, path, vouch = Home(tmp_path / "home"), tmp_path / "blog.yaml", writer._vouch
     path.write_text("git: {url: here}\n")
     saves = ["git: {url: theirs}\n"]
 
@@ -29,8 +30,8 @@ def test_a_save_between_the_last_comparison_and_the_write_is_not_lost(
             path.write_text(saves.pop())
         vouch(*args)
 
-    monkeypatch.setattr(specwrites, "_vouch", save_and_vouch)
-    specwrites.edit(tmp_path, home, "blog", {("state",): "stopped"})
+    monkeypatch.setattr(writer, "_vouch", save_and_vouch)
+    writer.edit(tmp_path, home, "blog", {("state",): "stopped"})
 
     assert path.read_text() == "git: {url: theirs}\nstate: stopped\n"
 
@@ -52,8 +53,8 @@ def test_a_committed_tombstone_stays_when_git_cannot_be_started(
 def test_the_word_of_a_tool_for_its_text_is_used_once(tmp_path: Path) -> None:
     home, specs = Home(tmp_path / "home"), tmp_path / "specs"
     reader = SpecFolder(Settings(home=home, specs=specs))
-    specwrites.create(specs, home, "blog", specwrites.new_text("here"))
-    specwrites.create(specs, home, "shop", specwrites.new_text("here"))
+    writer.create(specs, home, "blog", writer.new_text("here"))
+    writer.create(specs, home, "shop", writer.new_text("here"))
 
     assert len(reader.look(0.0).changes) == 2
     assert list((home.controller / "vouched").iterdir()) == []

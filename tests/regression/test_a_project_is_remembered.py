@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler import restarts
-from reconciler.ledger import Ledgers
+from reconciler.core import restarts
 from reconciler.settings import Home
-from tests.pure.worlds import NOW, exited, make_spec
+from reconciler.state.ledger import Ledgers
+from tests.unit.worlds import NOW, exited, make_spec
 
 if TYPE_CHECKING:
     from pathlib import Path

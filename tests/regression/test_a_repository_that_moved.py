@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.local import repo
-from reconciler.plan import make_plan
-from tests.pure.worlds import URL, converged, view
+from reconciler.core.plan import make_plan
+from reconciler.engines.local.git import repo
 from tests.support.clones import cloned, head
 from tests.support.gitrepo import Origin, git
+from tests.unit.worlds import URL, converged, view
 
 if TYPE_CHECKING:
     from pathlib import Path

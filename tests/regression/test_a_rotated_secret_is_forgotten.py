@@ -6,12 +6,13 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
-from reconciler import published, router
-from reconciler import spec as specs
-from reconciler.facts import Ledger
-from reconciler.files import LockFile
-from reconciler.local.engine import LocalEngine
-from reconciler.router import Router
+from reconciler.core import spec as specs
+from reconciler.core.observed import Ledger
+from reconciler.engines.local.engine import LocalEngine
+from reconciler.frontends.mcp import router
+from reconciler.frontends.mcp.router import Router
+from reconciler.state import published
+from reconciler.system.files import LockFile
 from tests.support.fakecontroller import make_settings
 from tests.support.memory import holders
 

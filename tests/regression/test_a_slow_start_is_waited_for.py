@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from reconciler import restarts
-from reconciler.facts import RestartRecord
-from reconciler.plan import make_plan
-from tests.pure.worlds import NOW, converged, exited, ledger, view
+from reconciler.core import restarts
+from reconciler.core.observed import RestartRecord
+from reconciler.core.plan import make_plan
+from tests.unit.worlds import NOW, converged, exited, ledger, view
 
 if TYPE_CHECKING:
     from tests.support.world import Status, World

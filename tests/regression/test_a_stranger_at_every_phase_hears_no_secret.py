@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import psutil
 
-from tests.support import doors
+from tests.support import frontends
 from tests.support.strangers import a_stranger, own_bridge, secrets_of
 
 if TYPE_CHECKING:
@@ -86,19 +86,19 @@ def test_while_the_users_own_tool_does_not_listen(world: World) -> None:
 async def healthy(world: World, status: Status, port: int = 0) -> set[bool]:
     """Whether a tool call finds the agent healthy: through the bridge, and through the one address where it serves."""
     _, token = secrets_of(world, "app")
-    async with doors.reach(status["bridge"]["url"], token) as client:
+    async with frontends.reach(status["bridge"]["url"], token) as client:
         answers = [await client.call_tool("opencode-server-health", {})]
     if port:
-        async with doors.connect(world, port) as client:
+        async with frontends.connect(world, port) as client:
             answers.append(await client.call_tool("opencode-server-health", {"project": "app"}))
-    return {doors.fields(answer)["healthy"] for answer in answers}
+    return {frontends.fields(answer)["healthy"] for answer in answers}
 
 
 async def test_between_a_crash_and_the_restart(world: World) -> None:
     """The bridge goes on alone: its health page and its tools send nothing, and work again afterwards."""
     world.light("app")
     own_bridge(world, "app")
-    port, controller = doors.serving(world), world.controllers[0]
+    port, controller = frontends.serving(world), world.controllers[0]
     before = world.ready("app")
     controller.send_signal(signal.SIGSTOP)
     kill(before["agent"]["pid"])

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.agents.opencode.api import AgentError
 from reconciler.bridge import guard
 from reconciler.bridge.config import Config, from_environment
-from reconciler.bridge.opencode import AgentError, OpenCode
+from reconciler.bridge.connect import connect
 from reconciler.settings import Home
+from tests.e2e.test_router_resolve import Shelf
 from tests.support.bridge import TOKEN, Bridge
 from tests.support.opencode import PASSWORD, free_port
 from tests.support.runs import vouch
 from tests.support.strangers import ANYWHERE, a_stranger, an_agent
-from tests.test_router_resolve import Shelf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +48,7 @@ async def test_the_open_health_page_sends_no_password(tmp_path: Path, address: s
 async def test_a_tool_call_sends_a_stranger_nothing(tmp_path: Path, address: str) -> None:
     """Neither the call nor the event stream, and the caller is told why."""
     port = free_port()
-    api = OpenCode(configured(tmp_path, port))
+    api = connect(configured(tmp_path, port))
     with a_stranger(port, tmp_path, PASSWORD, address=address) as stranger:
         with pytest.raises(AgentError, match=REFUSAL):
             await api.get("/session")
@@ -62,7 +63,7 @@ async def test_a_tool_call_sends_a_stranger_nothing(tmp_path: Path, address: str
 async def test_after_a_stranger_the_agent_is_talked_to_again(tmp_path: Path) -> None:
     """By the same client, which keeps nothing that was proved of a run that is over."""
     port, run_dir = free_port(), vouch(tmp_path / "run")
-    api = OpenCode(configured(tmp_path, port))
+    api = connect(configured(tmp_path, port))
     with an_agent(port, run_dir) as agent:
         await api.get("/session")
         first = agent.heard()
@@ -97,7 +98,7 @@ async def test_a_call_through_the_one_address_sends_a_stranger_nothing(tmp_path:
 async def test_a_stranger_that_shares_the_port_with_the_agent_hears_nothing(tmp_path: Path, address: str) -> None:
     """As one user's sockets can: nobody knows whom a connection would reach, until the agent is alone again."""
     port, run_dir = free_port(), vouch(tmp_path / "run")
-    api = OpenCode(configured(tmp_path, port))
+    api = connect(configured(tmp_path, port))
     with an_agent(port, run_dir) as agent:
         with a_stranger(port, tmp_path, PASSWORD, address=address) as stranger:
             with pytest.raises(AgentError, match=REFUSAL):

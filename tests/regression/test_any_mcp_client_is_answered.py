@@ -10,7 +10,7 @@ import pytest
 
 from reconciler import __version__
 from tests.support import bridge as bridges
-from tests.support.doors import serving, token
+from tests.support.frontends import serving, token
 from tests.support.opencode import free_port
 from tests.support.world import a_world
 

@@ -10,19 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler import render, results, status
-from reconciler.facts import Attention, EnvFacts, Health, Now, RepoFacts, Service
-from reconciler.plan import make_plan
-from reconciler.results import Listing, Result
-from reconciler.status import Note, Sources
-from reconciler.tools import Answer, FullAnswer, Lines, answer, listed
-from tests.pure.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
+from reconciler.api import results
+from reconciler.api.results import Listing, Result
+from reconciler.core import status
+from reconciler.core.observed import Attention, EnvFacts, Health, Now, RepoFacts, Service
+from reconciler.core.plan import make_plan
+from reconciler.core.status import Note, Sources
+from reconciler.frontends.cli import render
+from reconciler.frontends.mcp.tools import Answer, FullAnswer, Lines, answer, listed
 from tests.support.bothforms import check_both_forms, text_of
+from tests.unit.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
 
-    from reconciler.plan import View
+    from reconciler.core.plan import View
 
 SANDBOX = "/home/me/.memory/opencode-sandboxes/app"
 STALE = f"no controller is running, and this is from 2026-01-28: {results.START_CONTROLLER}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.local import repo
+from reconciler.engines.local.git import repo
 from tests.support.clones import cloned
 from tests.support.gitrepo import Origin, git
 

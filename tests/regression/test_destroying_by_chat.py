@@ -9,9 +9,9 @@ import pytest
 from mcp import Client
 from mcp_types import ElicitResult
 
-from reconciler import client as asking
-from reconciler import specfiles
-from reconciler.tools import make_server
+from reconciler.api import client as asking
+from reconciler.frontends.mcp.tools import make_server
+from reconciler.specs import spec_folder
 from tests.support.bothforms import text_of
 from tests.support.fakecontroller import URL, make_settings
 
@@ -46,7 +46,7 @@ async def destroy(settings: Settings, mode: str, action: str, **arguments: Any) 
 
 
 def is_doomed(settings: Settings) -> bool:
-    return "state: absent" in specfiles.spec_path(settings.specs, "blog-api").read_text()
+    return "state: absent" in spec_folder.spec_path(settings.specs, "blog-api").read_text()
 
 
 @ERAS

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from reconciler.local.git import GitProblemKind as Kind
+from reconciler.engines.local.git.git import GitProblemKind as Kind
 from tests.support import gitcases as beyond
 from tests.support import gitcases_local as here
 from tests.support.gitcases import SECRET
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from reconciler.local.git import GitProblem
+    from reconciler.engines.local.git.git import GitProblem
 
 
 @pytest.fixture(name="base", scope="module")

@@ -12,19 +12,19 @@ import pytest
 from mcp import Client
 from mcp.server import MCPServer
 
-from reconciler import published
-from reconciler.bridge.agent import Agent
-from reconciler.bridge.binding import bound
+from reconciler.agents.opencode import attention
+from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
-from reconciler.bridge.opencode import OpenCode
-from reconciler.bridge.server import TOOLS
-from reconciler.cli import main
-from reconciler.local import attention
-from reconciler.local.calls import Answer
-from reconciler.local.git import plain as git_words
-from reconciler.local.health import _broken_config
-from reconciler.status import Condition, ProjectStatus, ServiceStatus
-from reconciler.tools import make_server
+from reconciler.bridge.connect import connect
+from reconciler.core.status import Condition, ProjectStatus, ServiceStatus
+from reconciler.engines.local.git.git import plain as git_words
+from reconciler.engines.local.health.checks import _broken_config
+from reconciler.engines.local.health.http1 import Answer
+from reconciler.frontends.cli.main import main
+from reconciler.frontends.mcp.tools import make_server
+from reconciler.mcpkit.binding import bound
+from reconciler.state import published
 from tests.support.bridge import Bridge, said
 from tests.support.fakecontroller import a_fake_controller, make_settings
 from tests.support.hostileagent import CALLS, HOSTILE, a_hostile_agent
@@ -59,7 +59,7 @@ def _agent(tmp_path: Path) -> Iterator[Agent]:
     (repo / "odd\x1b[31m\u202ename").write_text(f"needle {HOSTILE[:60]}\n")
     with a_hostile_agent() as url:
         config = from_environment(Bridge(agent_url=url, repo=repo, log=tmp_path / "log").environment())
-        yield Agent(project="a", opencode=OpenCode(config), repo=repo, stopping=asyncio.Event(), secrets=())
+        yield Agent(project="a", opencode=connect(config), repo=repo, stopping=asyncio.Event(), secrets=())
 
 
 @pytest.mark.parametrize("tool", CALLS)

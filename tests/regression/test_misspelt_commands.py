@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler import cli
+from reconciler.frontends.cli import main
 
 USAGE = 64
 
@@ -28,7 +28,7 @@ def test_what_is_nearly_right_is_answered_with_what_is_right(
     line: str, meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Commands, options and values, in one sentence after the usage."""
-    assert cli.main(line.split()) == USAGE
+    assert main.main(line.split()) == USAGE
 
     usage, sentence = capsys.readouterr().err.strip().rsplit("\n", 1)
     assert usage.startswith("usage: opencode-manager")
@@ -39,7 +39,7 @@ def test_what_is_nearly_right_is_answered_with_what_is_right(
 @pytest.mark.parametrize("line", ["nonsense", "status --nonsense", "list too many", "logs blog keeper"])
 def test_what_is_near_to_nothing_gets_no_suggestion(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     """And no list of everything either."""
-    assert cli.main(line.split()) == USAGE
+    assert main.main(line.split()) == USAGE
 
     assert "did you mean" not in capsys.readouterr().err
 
@@ -47,7 +47,7 @@ def test_what_is_near_to_nothing_gets_no_suggestion(line: str, capsys: pytest.Ca
 @pytest.mark.parametrize("seconds", ["nan", "soon", ""])
 def test_a_wait_that_would_never_end_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     """No number, or one that no time reaches."""
-    assert cli.main(["stop", "blog", "--wait", seconds]) == USAGE
+    assert main.main(["stop", "blog", "--wait", seconds]) == USAGE
 
     assert f"argument --wait: {seconds!r} is not a number of seconds" in capsys.readouterr().err
 
@@ -56,7 +56,7 @@ def test_help_is_a_command_with_and_without_another(capsys: pytest.CaptureFixtur
     """The same as --help."""
     shown = []
     for line in ("help", "--help", "help start", "start --help"):
-        assert cli.main(line.split()) == 0
+        assert main.main(line.split()) == 0
         shown.append(capsys.readouterr().out)
 
     assert shown[0] == shown[1]
@@ -66,9 +66,9 @@ def test_help_is_a_command_with_and_without_another(capsys: pytest.CaptureFixtur
 
 def test_no_command_at_all_shows_the_help_as_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     """On stderr, so that a script's output stays empty."""
-    assert cli.main([]) == USAGE
+    assert main.main([]) == USAGE
     nothing = capsys.readouterr()
-    cli.main(["--help"])
+    main.main(["--help"])
 
     assert nothing.out == ""
     assert nothing.err == capsys.readouterr().out
@@ -79,7 +79,7 @@ def test_help_fits_a_terminal_and_names_every_command(
 ) -> None:
     """In groups, aligned, at 80 columns and less than 50 lines."""
     monkeypatch.setenv("COLUMNS", "80")
-    cli.main(["--help"])
+    main.main(["--help"])
 
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -90,7 +90,7 @@ def test_help_fits_a_terminal_and_names_every_command(
 
 def test_the_specs_folder_can_be_named_before_and_after_the_command() -> None:
     """Nobody remembers which."""
-    parse = cli.parser().parse_args
+    parse = main.parser().parse_args
 
     assert parse(["--specs", "a", "list"]).specs == parse(["list", "--specs", "a"]).specs
     assert parse(["list"]).specs is None

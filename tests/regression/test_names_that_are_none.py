@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from mcp import Client
 
-from reconciler import cli, client, published, reader, specwrites
+from reconciler.api import client, reader
+from reconciler.frontends.cli import main
+from reconciler.frontends.mcp.tools import make_server
 from reconciler.settings import Home, Settings, UserError, load
-from reconciler.tools import make_server
+from reconciler.specs import writer
+from reconciler.state import published
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,16 +47,16 @@ def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def test_every_command_gives_the_nearest_valid_name(
     settings: Settings, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(list(command)) == 1
+    assert main.main(list(command)) == 1
     assert f"{SENTENCE}\n" in capsys.readouterr().err
     assert [path.name for path in settings.specs.iterdir()] == ["blog.yaml"]
 
 
 def test_every_writer_of_specs_gives_the_nearest_valid_name(settings: Settings) -> None:
-    text = specwrites.new_text("here")
+    text = writer.new_text("here")
     for write in (
-        lambda: specwrites.create(settings.specs, settings.home, "My_App", text),
-        lambda: specwrites.edit(settings.specs, settings.home, "My_App", {("state",): "stopped"}),
+        lambda: writer.create(settings.specs, settings.home, "My_App", text),
+        lambda: writer.edit(settings.specs, settings.home, "My_App", {("state",): "stopped"}),
         lambda: client.start(settings, "My_App", "here"),
         lambda: client.destroy(settings, "My_App", confirm="My_App"),
     ):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import clientconfig
+from reconciler.core.status import ServiceStatus
+from reconciler.frontends.mcp import client_config
 from reconciler.settings import UserError
-from reconciler.status import ServiceStatus
 from tests.support.fakecontroller import a_fake_controller, make_settings
 from tests.support.opencode import free_port
 
@@ -59,7 +59,7 @@ def test_a_port_that_another_process_has_is_not_named_before_the_first_run(
     settings = make_settings(tmp_path, OPENCODE_MANAGER_PORT=str(taken))
 
     with pytest.raises(UserError, match=f"cannot name the address: .* listens on port {taken}.*OPENCODE_MANAGER_PORT"):
-        clientconfig.snippet(client, settings)
+        client_config.snippet(client, settings)
 
     assert not settings.home.controller.exists()
 
@@ -71,7 +71,7 @@ def test_a_port_that_another_process_has_is_not_named_though_our_controller_says
         a_fake_controller(settings, taken),
         pytest.raises(UserError, match=f"cannot name the address: .* listens on port {taken}"),
     ):
-        clientconfig.snippet("opencode", settings)
+        client_config.snippet("opencode", settings)
 
 
 def test_the_port_of_a_bridge_that_another_process_has_is_not_named(tmp_path: Path, taken: int) -> None:
@@ -82,16 +82,16 @@ def test_the_port_of_a_bridge_that_another_process_has_is_not_named(tmp_path: Pa
         controller.stalled("app", "1", "PortTaken", "", bridge=bridge)
 
         with pytest.raises(UserError, match=f"cannot name the address of app: .* listens on port {taken}"):
-            clientconfig.snippet("codex", settings, "app")
+            client_config.snippet("codex", settings, "app")
 
 
 def test_a_controller_that_serves_no_mcp_has_no_address(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
 
     with a_fake_controller(settings, 0), pytest.raises(UserError, match="cannot name the address: the running"):
-        clientconfig.snippet("opencode", settings)
+        client_config.snippet("opencode", settings)
 
 
 def test_a_port_that_the_system_picks_is_not_known_before_the_first_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot name the address: OPENCODE_MANAGER_PORT=0"):
-        clientconfig.snippet("opencode", make_settings(tmp_path))
+        client_config.snippet("opencode", make_settings(tmp_path))

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import cli, ownership, published, settings, unforeseen
-from reconciler.commands import look
+from reconciler import settings
+from reconciler.frontends.cli import main, unforeseen
+from reconciler.frontends.cli.commands import show
+from reconciler.state import ownership, published
 
 if TYPE_CHECKING:
     from tests.support.world import World
@@ -93,7 +95,7 @@ def test_a_deleted_current_folder_is_no_traceback(world: World, arguments: list[
     """What needs no relative path works; what does says so."""
     gone = world.root / "gone"
     command = f"mkdir {gone} && cd {gone} && rmdir {gone} && exec {sys.executable} -m reconciler {' '.join(arguments)}"
-    environment = {**world.environment, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    environment = {**world.environment, "PYTHONPATH": str(Path(main.__file__).parents[3])}
     world.light("app")
 
     done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
@@ -143,9 +145,9 @@ def test_an_error_that_nobody_foresaw_is_one_sentence_and_a_file(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("password=hunter2hunter2")
 
-    monkeypatch.setattr(look, "list", fail)
+    monkeypatch.setattr(show, "list", fail)
 
-    assert cli.main(["list"]) == 1
+    assert main.main(["list"]) == 1
 
     path = world.home.controller / "errors.log"
     said = capsys.readouterr().err

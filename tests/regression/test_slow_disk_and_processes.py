@@ -7,13 +7,14 @@ import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from reconciler import files, proofs
-from reconciler import spec as specs
-from reconciler.actions import Done, WriteSecrets
-from reconciler.facts import Health, Phase, Probe, ServiceFacts
-from reconciler.ledger import Ledgers
-from reconciler.local import activity, processes
-from reconciler.local.act import Actor
+from reconciler.core import spec as specs
+from reconciler.core.actions import Done, WriteSecrets
+from reconciler.core.observed import Health, Phase, Probe, ServiceFacts
+from reconciler.engines.local.act import Actor
+from reconciler.engines.local.keeper import identity
+from reconciler.engines.local.processes import cpu_activity, processes
+from reconciler.state.ledger import Ledgers
+from reconciler.system import files
 from tests.support.fakecontroller import make_settings
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ async def test_a_keeper_without_a_record_is_looked_for_beside_the_loop(
 ) -> None:
     """Among all processes."""
     seen = Seen()
-    monkeypatch.setattr(proofs, "holds_lock", seen.on(proofs.holds_lock))
+    monkeypatch.setattr(identity, "holds_lock", seen.on(identity.holds_lock))
 
     assert await processes.stop(tmp_path, "agent", timeout=60.0)
     assert seen.beside_the_loop
@@ -70,9 +71,9 @@ async def test_a_keeper_without_a_record_is_looked_for_beside_the_loop(
 async def test_what_a_silent_service_works_at_is_looked_at_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its processes are found among all."""
     seen = Seen()
-    monkeypatch.setattr(activity, "processor_time", seen.on(activity.processor_time))
+    monkeypatch.setattr(cpu_activity, "processor_time", seen.on(cpu_activity.processor_time))
     facts = ServiceFacts(phase=Phase.RUNNING, run_id="r1", pid=os.getpid())
-    await activity.Quiet().judge(facts, Probe(health=Health.UNRESPONSIVE, misses=1))
+    await cpu_activity.Quiet().judge(facts, Probe(health=Health.UNRESPONSIVE, misses=1))
 
     assert seen.beside_the_loop
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp import Client
 
-from reconciler import specfiles
-from reconciler.tools import make_server
+from reconciler.frontends.mcp.tools import make_server
+from reconciler.specs import spec_folder
 from tests.support.bothforms import text_of
 from tests.support.fakecontroller import URL, make_settings
 
@@ -51,7 +51,7 @@ async def test_a_refused_start_names_no_file(settings: Settings, arguments: dict
     assert said in text_of(result)
     assert ".yaml" not in text_of(result)
     assert len(text_of(result)) < 300
-    assert not specfiles.spec_path(settings.specs, "k1").exists()
+    assert not spec_folder.spec_path(settings.specs, "k1").exists()
 
 
 @pytest.mark.parametrize("empty", ["", None])
@@ -60,7 +60,7 @@ async def test_an_empty_key_is_no_key(settings: Settings, empty: str | None) -> 
     result = await start(settings, git_url=URL, user_ssh_key=empty)
 
     assert not result.is_error
-    assert specfiles.spec_path(settings.specs, "k1").read_text() == f"git:\n  url: {URL}\n"
+    assert spec_folder.spec_path(settings.specs, "k1").read_text() == f"git:\n  url: {URL}\n"
 
 
 async def test_a_known_project_keeps_its_key_when_an_empty_one_is_sent(settings: Settings) -> None:
@@ -68,4 +68,4 @@ async def test_a_known_project_keeps_its_key_when_an_empty_one_is_sent(settings:
     await start(settings, git_url=URL, user_ssh_key="/keys/mine")
     await start(settings, git_url=URL, user_ssh_key="")
 
-    assert "ssh_key: /keys/mine" in specfiles.spec_path(settings.specs, "k1").read_text()
+    assert "ssh_key: /keys/mine" in spec_folder.spec_path(settings.specs, "k1").read_text()

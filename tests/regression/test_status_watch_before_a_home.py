@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.test_doors_cli import spawned, until_line
+from tests.e2e.test_cli import spawned, until_line
 
 if TYPE_CHECKING:
     import subprocess

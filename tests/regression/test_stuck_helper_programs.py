@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from reconciler.local import cloning, commands, repo
+from reconciler.engines.local.git import cloning, repo, subprocesses
 from tests.support.world import make_repository
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def test_a_program_that_cannot_be_reaped_holds_up_nobody(tmp_path: Path) -
     guard = threading.Timer(PATIENCE, give_up)
     guard.start()
     argv = [sys.executable, "-S", "-c", HELD, str(release)]
-    running = asyncio.create_task(commands.run(argv, env=ENV, timeout=PATIENCE, on_line=lambda _line: held.set()))
+    running = asyncio.create_task(subprocesses.run(argv, env=ENV, timeout=PATIENCE, on_line=lambda _line: held.set()))
     await held.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -80,7 +80,7 @@ async def test_a_program_that_nobody_could_end_is_not_left_running(monkeypatch: 
 
     monkeypatch.setattr(os, "pidfd_open", full)
     with pytest.raises(OSError, match="Too many open files"):
-        await commands.run(["sleep", "1000"], env=ENV, timeout=PATIENCE)
+        await subprocesses.run(["sleep", "1000"], env=ENV, timeout=PATIENCE)
     for thread in reapers():
         await asyncio.to_thread(thread.join, PATIENCE)
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.local import keys, repo, submodules
+from reconciler.engines.local.git import repo, submodules
+from reconciler.engines.local.secrets import ssh_keys
 from tests.support import sshd
 from tests.support.clones import cloned
 from tests.support.gitrepo import Origin, git
@@ -86,10 +87,10 @@ async def test_the_projects_key_fetches_them_over_ssh(origin: Origin, library: O
     """From the same server, with the same known host."""
     add(origin, library, "../library.git")
     key = tmp_path / "key"
-    await keys.generate_key(key, comment="app")
+    await ssh_keys.generate_key(key, comment="app")
     with sshd.best()(tmp_path / "ssh") as server:
         server.authorize(key.with_name("key.pub").read_text())
-        command = keys.ssh_command(key, tmp_path / "known_hosts")
+        command = ssh_keys.ssh_command(key, tmp_path / "known_hosts")
         await repo.clone(server.url(origin.path), None, tmp_path / "repo", ssh_command=command)
 
     assert (tmp_path / "repo" / "vendor" / "lib" / "l").read_text() == "one"
@@ -115,10 +116,10 @@ async def test_a_dangerous_url_of_one_is_refused_and_said(
     """The project is cloned all the same."""
     mark, key = tmp_path / "mark", tmp_path / "key"
     add(origin, library, url.replace("{mark}", str(mark)).replace("{library}", str(library.path)))
-    await keys.generate_key(key, comment="app")
+    await ssh_keys.generate_key(key, comment="app")
     with sshd.best()(tmp_path / "ssh") as server:
         server.authorize(key.with_name("key.pub").read_text())
-        command = keys.ssh_command(key, tmp_path / "known_hosts")
+        command = ssh_keys.ssh_command(key, tmp_path / "known_hosts")
         await repo.clone(server.url(origin.path), None, tmp_path / "repo", ssh_command=command)
 
     (said,) = warnings(tmp_path / "repo")

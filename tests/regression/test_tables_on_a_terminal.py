@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler import published, render, terminal
-from tests.pure.test_render import NOW, project, stalled
+from reconciler.frontends.cli import render, terminal
+from reconciler.state import published
 from tests.support.terminal import COLOUR, on_terminal
+from tests.unit.test_render import NOW, project, stalled
 
 if TYPE_CHECKING:
     from pathlib import Path

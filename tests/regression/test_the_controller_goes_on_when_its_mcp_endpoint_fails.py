@@ -18,9 +18,11 @@ import pytest
 import uvicorn
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-from reconciler import run, server, tools
-from tests.support.doors import serving, token
+from reconciler import app
+from reconciler.frontends.mcp import server, tools
+from reconciler.mcpkit.quiet_server import QuietServer
 from tests.support.fakecontroller import make_settings
+from tests.support.frontends import serving, token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -90,10 +92,10 @@ class Endpoint:
 
 @contextlib.asynccontextmanager
 async def an_endpoint(root: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[Endpoint]:
-    patch.setattr(run, "HTTP_AGAIN", 0.02)
+    patch.setattr(app, "HTTP_AGAIN", 0.02)
     endpoint, calm, stop = Endpoint(root), asyncio.Event(), asyncio.Event()
     calm.set()
-    endpoint.task = asyncio.create_task(run._http(endpoint.settings, calm, stop, endpoint.listening))
+    endpoint.task = asyncio.create_task(app._http(endpoint.settings, calm, stop, endpoint.listening))
     try:
         yield endpoint
     finally:
@@ -104,10 +106,10 @@ async def an_endpoint(root: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[En
 
 
 BEFORE_IT_LISTENS: list[tuple[Any, str, str]] = [
-    (importlib, "import_module", "reconciler.server"),
+    (importlib, "import_module", "reconciler.frontends.mcp.server"),
     (server, "token", ""),
     (server, "_listen", ""),
-    (server, "_config", ""),
+    (uvicorn.Config, "__init__", ""),
     (uvicorn.Server, "startup", ""),
 ]
 
@@ -127,7 +129,7 @@ async def test_an_endpoint_that_cannot_start_is_reported_and_tried_again(
 
 
 AT_THE_FIRST_REQUEST: list[tuple[Any, str, str]] = [
-    (importlib, "import_module", "reconciler.tools"),
+    (importlib, "import_module", "reconciler.frontends.mcp.tools"),
     (tools, "make_server", ""),
     (StreamableHTTPSessionManager, "run", ""),
 ]
@@ -166,9 +168,9 @@ async def test_an_http_server_that_ends_by_itself_is_started_again(
 ) -> None:
     async def at_once(_self: object) -> None:
         monkeypatch.undo()
-        monkeypatch.setattr(run, "HTTP_AGAIN", 0.02)
+        monkeypatch.setattr(app, "HTTP_AGAIN", 0.02)
 
-    monkeypatch.setattr(server._Server, "main_loop", at_once)
+    monkeypatch.setattr(QuietServer, "main_loop", at_once)
     async with an_endpoint(tmp_path, monkeypatch) as endpoint:
         await endpoint.until(lambda port, problem: not port and bool(problem))
         assert (await endpoint.ask()).status_code == 200

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.local import cloning, repo
-from reconciler.local.git import GitProblemKind
+from reconciler.engines.local.git import cloning, repo
+from reconciler.engines.local.git.git import GitProblemKind
 from tests.support.gitrepo import git
 from tests.support.gitscenes import Scene, Shared, shared
 

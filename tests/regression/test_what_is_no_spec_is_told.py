@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import cli, published
+from reconciler.frontends.cli import main
 from reconciler.settings import Home, Settings
-from reconciler.specfiles import Accepted, Rejected, SpecFolder, Vanished
+from reconciler.specs.spec_folder import Accepted, Rejected, SpecFolder, Vanished
+from reconciler.state import published
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +63,7 @@ def test_validate_says_all_of_them_and_is_content(
     fill(tmp_path / "specs")
     (tmp_path / "specs" / "blog.yaml").write_text(GOOD)
 
-    assert cli.main(["validate", *([str(tmp_path / "specs")] if given else [])]) == 0
+    assert main.main(["validate", *([str(tmp_path / "specs")] if given else [])]) == 0
     printed = capsys.readouterr()
     assert printed.out == "blog.yaml: ok\n"
     assert printed.err.splitlines() == [f"note: {note}" for note in NOTES]

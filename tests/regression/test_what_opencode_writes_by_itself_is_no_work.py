@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from mcp import Client
 from mcp.server import MCPServer
 
-from reconciler.bridge import clone as bridge_clone
-from reconciler.bridge.agent import Agent
-from reconciler.bridge.binding import bound
+from reconciler.agents.opencode import clone as bridge_clone
+from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
-from reconciler.bridge.opencode import OpenCode as Api
-from reconciler.bridge.server import TOOLS
-from reconciler.local import repo
+from reconciler.bridge.connect import connect
+from reconciler.engines.local.git import repo
+from reconciler.mcpkit.binding import bound
 from tests.support.bridge import Bridge, call
 from tests.support.gitrepo import Origin, git
 from tests.support.opencode import OpenCode
@@ -36,7 +36,7 @@ def cloned(folder: Path) -> Path:
 async def changes(agent: OpenCode) -> dict[str, Any]:
     """What the tool for the diff says."""
     config = from_environment(Bridge(agent_url=agent.url, repo=agent.repo, log=agent.sandbox / "log").environment())
-    one = Agent(project="a", opencode=Api(config), repo=agent.repo, stopping=asyncio.Event(), secrets=())
+    one = Agent(project="a", opencode=connect(config), repo=agent.repo, stopping=asyncio.Event(), secrets=())
 
     async def only(_: str) -> Agent:
         return one

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ruamel.yaml import YAML
 
-from reconciler import cli
+from reconciler.frontends.cli import main
 from tests.support.fakecontroller import a_fake_controller, make_settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def test_a_name_or_a_ref_that_looks_like_a_number_stays_text(
     monkeypatch.setenv("OPENCODE_MANAGER_HOME", str(settings.home.root))
     with a_fake_controller(settings) as controller:
         controller.stalled("1e3", "", "NoAccess", "0o7", git_ref="12e4567")
-        cli.main([*command, "-o", "yaml"])
+        main.main([*command, "-o", "yaml"])
 
     printed = capsys.readouterr().out
     for read in (yaml.safe_load(printed), YAML(typ="safe", pure=True).load(printed)):

@@ -13,14 +13,14 @@ from mcp import Client
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
-from reconciler.bridge.binding import bound
-from reconciler.bridge.server import TOOLS
-from reconciler.tools import make_server
+from reconciler.agents.opencode.toolset import TOOLS
+from reconciler.frontends.mcp.tools import make_server
+from reconciler.mcpkit.binding import bound
 
 if TYPE_CHECKING:
     from mcp_types import Tool
 
-    from reconciler.bridge.agent import Agent
+    from reconciler.agents.opencode.agent import Agent
     from reconciler.settings import Settings
 
 REACHED = "cannot go on: this is as far as a call gets here"

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from reconciler import files, proofs, published, specfiles
-from reconciler.local.processes import MARKER
+from reconciler.engines.local.keeper import identity
+from reconciler.engines.local.processes.processes import MARKER
+from reconciler.specs import spec_folder
+from reconciler.state import published
+from reconciler.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from reconciler.published import Index
+    from reconciler.state.published import Index
     from tests.support.world import World
 
 SERVICES = ("agent", "bridge")
@@ -84,9 +87,9 @@ def nurseries(world: World) -> list[Member]:
     return []
 
 
-def record(world: World, project: str, service: str) -> proofs.Record:
+def record(world: World, project: str, service: str) -> identity.Record:
     """The run record as it stands in its file; empty when there is none."""
-    return proofs.read_record(f"{world.home.sandbox(project).run}/{service}.run.json")
+    return identity.read_record(f"{world.home.sandbox(project).run}/{service}.run.json")
 
 
 def kill(members: Iterable[Member]) -> set[int]:
@@ -138,7 +141,7 @@ class Witness:
 
     def _over(self) -> dict[str, str]:
         """What is said to be stopped or destroyed, as its spec now wants."""
-        told, files_now = published.read(self._world.home).projects, specfiles.scan(self._world.specs).files
+        told, files_now = published.read(self._world.home).projects, spec_folder.scan(self._world.specs).files
         return {
             name: status["reason"]
             for name, status in told.items()
@@ -230,7 +233,7 @@ def _unrest_of(world: World, name: str, wanted: Wanted, members: list[Member], i
         yield from _not_gone(world, name, wanted)
     elif status is None:
         yield "nothing is published"
-    elif status["spec_version"] != specfiles.scan(world.specs).files[name].text:
+    elif status["spec_version"] != spec_folder.scan(world.specs).files[name].text:
         yield "its spec was not acted on yet"
     elif not status["ready"]["status"] and not (wanted.may_wait and status["reason"] == "CrashLoop"):
         yield f"is not ready: {status['reason']} {status['message']}"
@@ -248,7 +251,7 @@ def _unrest_of(world: World, name: str, wanted: Wanted, members: list[Member], i
 
 
 def _not_gone(world: World, name: str, wanted: Wanted) -> Iterator[str]:
-    for path in (world.home.sandbox(name).path, specfiles.spec_path(world.specs, name)):
+    for path in (world.home.sandbox(name).path, spec_folder.spec_path(world.specs, name)):
         if path.exists():
             yield f"{path} is still there"
     if wanted.uid and not list(world.home.trash.glob(f"{name}-*-{wanted.uid[:8]}/{name}/run/ledger.json")):

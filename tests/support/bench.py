@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import watchfiles
 
-from reconciler import proofs
-from reconciler.local import processes
-from reconciler.local.processes import Launch
+from reconciler.engines.local.keeper import identity
+from reconciler.engines.local.processes import processes
+from reconciler.engines.local.processes.processes import Launch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from reconciler.facts import ServiceFacts
+    from reconciler.core.observed import ServiceFacts
 
 MISBEHAVE = Path(__file__).with_name("misbehave.py")
 PATIENCE = 60.0
@@ -208,4 +208,4 @@ async def readable(handle: int) -> None:
 
 def children(pid: int) -> list[int]:
     """Of a process, zombies included."""
-    return [other for other in proofs.pids() if proofs.Stat(other).parent == pid]
+    return [other for other in identity.pids() if identity.Stat(other).parent == pid]

@@ -24,10 +24,10 @@ import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from reconciler import specfiles
-from reconciler.files import private_folder
+from reconciler.specs import spec_folder
+from reconciler.system.files import private_folder
 from tests.support import faults
-from tests.support.doors import connect, serving
+from tests.support.frontends import connect, serving
 from tests.support.world import LIGHT_AGENT, LIGHT_TOOL, Status, git
 
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ class Life:
     def told(self, name: str, how: str) -> None:
         """Touch the spec so that the controller looks at once, and keep all that is said then."""
         self.world.write(name, f"git: {{url: {self.world.origin}}}\n# {how}\n")
-        token = specfiles.token_of(specfiles.spec_path(self.world.specs, name).stat()).text
+        token = spec_folder.token_of(spec_folder.spec_path(self.world.specs, name).stat()).text
         self.world.wait(name, lambda status: status["spec_version"] == token)
         self.heard(how, json.dumps(self.world.status(name)))
         self.commands(how, ("plan", name))

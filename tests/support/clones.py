@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.local import repo
-from reconciler.local.git import GitProblem
+from reconciler.engines.local.git import repo
+from reconciler.engines.local.git.git import GitProblem
 from tests.support.gitrepo import git
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from reconciler import actions
-from reconciler.actions import Action, Done, LookAgain, Outcome, Retry
-from reconciler.engine import Events
-from reconciler.facts import (
+from reconciler.core import actions
+from reconciler.core.actions import Action, Done, LookAgain, Outcome, Retry
+from reconciler.core.observed import (
     EnvFacts,
     Exit,
     Health,
@@ -27,16 +26,17 @@ from reconciler.facts import (
     ServiceFacts,
     ToolchainFacts,
 )
-from reconciler.spec import State, Transport, transport
+from reconciler.core.spec import State, Transport, transport
+from reconciler.engines.base import Events
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from reconciler.engine import Report
-    from reconciler.facts import Ledger
-    from reconciler.ledger import Ledgers
-    from reconciler.spec import Spec
+    from reconciler.core.observed import Ledger
+    from reconciler.core.spec import Spec
+    from reconciler.engines.base import Report
+    from reconciler.state.ledger import Ledgers
 
 FIRST_BOOT: Final = "boot-0"
 PORTS: Final = {Service.AGENT: 4100, Service.BRIDGE: 5100}

@@ -11,9 +11,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from reconciler import files, published
 from reconciler import settings as settings_module
-from reconciler.status import Condition, ProjectStatus, ServiceStatus
+from reconciler.core.status import Condition, ProjectStatus, ServiceStatus
+from reconciler.state import published
+from reconciler.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

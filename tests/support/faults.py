@@ -179,9 +179,10 @@ def _resolved(schema: Schema, top: Schema) -> Schema:
 # -- controllers and strangers -----------------------------------------------------------------------------------------
 
 IMPATIENT = (
-    "import dataclasses, json, sys; from reconciler import log, run, settings; from reconciler.local import health;"
-    "limits = json.loads(sys.argv[1]); health.LIVENESS = limits.pop('probe', health.LIVENESS);"
-    "sys.exit(run.run(dataclasses.replace(settings.load(), **limits)))"
+    "import dataclasses, json, sys; from reconciler import app, settings;"
+    "from reconciler.engines.local.health import checks;"
+    "limits = json.loads(sys.argv[1]); checks.LIVENESS = limits.pop('probe', checks.LIVENESS);"
+    "sys.exit(app.run(dataclasses.replace(settings.load(), **limits)))"
 )
 
 OBEYING = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tests.support.gitfaults import Authority
 
 if TYPE_CHECKING:
-    from reconciler.local.git import GitProblem
+    from reconciler.engines.local.git.git import GitProblem
     from tests.support.gitscenes import Scene
 
 SECRET: Final = "HUSH"

@@ -15,7 +15,7 @@ from tests.support.gitscenes import LFS, LFS_PROCESS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reconciler.local.git import GitProblem
+    from reconciler.engines.local.git.git import GitProblem
     from tests.support.gitscenes import Scene
 
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler import spec as specs
-from reconciler.ledger import Ledgers
-from reconciler.local import cloning, keys, repo
-from reconciler.local import git as product_git
-from reconciler.local.act import Actor
+from reconciler.core import spec as specs
+from reconciler.engines.local.act import Actor
+from reconciler.engines.local.git import cloning, repo
+from reconciler.engines.local.git import git as product_git
+from reconciler.engines.local.secrets import ssh_keys
+from reconciler.state.ledger import Ledgers
 from tests.support.clones import refused
 from tests.support.fakecontroller import make_settings
 from tests.support.gitfaults import REAL_GIT, Authority, ForgeSshServer, HttpsServer, Programs
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from reconciler.actions import Outcome
-    from reconciler.local.git import GitProblem
+    from reconciler.core.actions import Outcome
+    from reconciler.engines.local.git.git import GitProblem
 
 BIG: Final = 200_000
 """Bytes that do not compress, so that a transfer can be cut."""
@@ -67,7 +68,7 @@ def shared(folder: Path) -> Iterator[Shared]:
     root = origin.path.parent
     with contextlib.ExitStack() as stack:
         forge = stack.enter_context(ForgeSshServer(folder / "ssh"))
-        asyncio.run(keys.generate_key(folder / "key", comment="app"))
+        asyncio.run(ssh_keys.generate_key(folder / "key", comment="app"))
         forge.authorize((folder / "key.pub").read_text())
         yield Shared(
             origin=origin,
@@ -145,7 +146,7 @@ class Scene:
     @property
     def ssh(self) -> str:
         """As for a project with this key."""
-        command = keys.ssh_command(self.key, self.folder / "known_hosts")
+        command = ssh_keys.ssh_command(self.key, self.folder / "known_hosts")
         for old, new in self.options.items():
             assert old in command
             command = command.replace(old, new)

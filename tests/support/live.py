@@ -15,11 +15,11 @@ import pytest
 from mcp import Client
 from mcp.server import MCPServer
 
-from reconciler.bridge.agent import Agent
-from reconciler.bridge.binding import bound
+from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
-from reconciler.bridge.opencode import OpenCode as Api
-from reconciler.bridge.server import TOOLS
+from reconciler.bridge.connect import connect
+from reconciler.mcpkit.binding import bound
 from tests.support import bridge as support
 from tests.support.bridge import Bridge, call
 from tests.support.fakemodel import FakeModel, provider
@@ -72,7 +72,7 @@ async def session(bridge: Bridge, mode: str = "auto") -> AsyncIterator[tuple[Cli
 async def nearby(bridge: Bridge) -> AsyncIterator[Client]:
     """A client of the same tools in this process, where a test can change their limits."""
     config = from_environment(bridge.environment())
-    agent = Agent(project="demo", opencode=Api(config), repo=bridge.repo, stopping=asyncio.Event(), secrets=())
+    agent = Agent(project="demo", opencode=connect(config), repo=bridge.repo, stopping=asyncio.Event(), secrets=())
 
     async def resolve(_: str) -> Agent:
         return agent

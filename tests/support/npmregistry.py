@@ -17,7 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from reconciler.agents import OPENCODE
+from reconciler.agents.opencode.kind import OPENCODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from reconciler import proofs
+from reconciler.engines.local.keeper import identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,8 @@ def vouch(run_dir: Path, pid: int | None = None, service: str = "agent") -> Path
     Before Linux 6.9 a process is also known by the run's marker: the variable PATH, which every process here has.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    who = proofs.identify(os.getpid() if pid is None else pid)
-    record = proofs.nobodys_run() | {
+    who = identity.identify(os.getpid() if pid is None else pid)
+    record = identity.nobodys_run() | {
         "run_id": f"run-of-{who['pid']}",
         "marker": f"PATH={os.environ['PATH']}",
         "leader": who,
@@ -31,5 +31,5 @@ def vouch(run_dir: Path, pid: int | None = None, service: str = "agent") -> Path
         "started": time.monotonic(),
         "started_wall": time.time(),
     }
-    proofs.write_record(proofs.Place(str(run_dir), service).run, record, durable=False)
+    identity.write_record(identity.Place(str(run_dir), service).run, record, durable=False)
     return run_dir

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import watchfiles
 
-from reconciler import published
 from reconciler.settings import Home
+from reconciler.state import published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,4 @@
+"""What knows one kind of agent; each kind is a package.
+
+Where an agent runs is the business of `engines`.
+"""

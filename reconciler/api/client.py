@@ -1,0 +1,298 @@
+"""Asking for something: a spec is written, then a status is awaited. The one way of every door that asks.
+
+Belongs here: what each wish means as a change of a spec, and waiting until the controller has dealt with it.
+Does not belong here: looking without asking (`reader`), acting (nobody on this side does), wording (`render`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import watchfiles
+
+from reconciler.api import reader, results
+from reconciler.api.results import START_CONTROLLER, Result
+from reconciler.core import spec
+from reconciler.core.names import refused_name, valid_name
+from reconciler.core.spec import SpecError
+from reconciler.settings import UserError
+from reconciler.specs import spec_folder, tombstones, writer
+from reconciler.specs.spec_folder import Accepted, Rejected
+from reconciler.state import published
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from reconciler.settings import Settings
+    from reconciler.specs.patch import Scalar
+    from reconciler.specs.writer import WrittenSpec
+    from reconciler.state.published import Index
+
+    Progress = Callable[[float, Result], Awaitable[None]]
+    """Called while waiting with the seconds waited and how it stands."""
+
+HEARTBEAT: Final = 5.0
+"""Seconds between two reports of progress: clients give up on a call that is silent for 60."""
+LONGEST: Final = 4096
+"""Characters of a git url, and of a path as the kernel takes it."""
+_LOOK: Final = 1000
+"""Milliseconds after which the index is looked at again, should its watch have missed something."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What was asked for, and how to recognise that it was dealt with."""
+
+    name: str
+    version: str
+    """Of the spec file as written."""
+    folder: Path
+    """The specs folder."""
+    gone: bool = False
+    """A destroy: it is dealt with when nothing is left."""
+
+
+def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: str | None = None) -> Wish:
+    """Want a project running. A new one needs its git url; of a known one the url must be the same.
+
+    Asking again for what is wanted already makes the controller look now.
+
+    Args:
+        settings: where.
+        name: which.
+        git_url: its repository; None only of a known project.
+        ssh_key: path of a private key; None or empty: not given.
+
+    Raises:
+        UserError: the name, the url or the key cannot be used, or the project is another repository's.
+    """
+    folder = _folder(settings)
+    git_url = git_url.strip() if git_url is not None else None
+    if not valid_name(name):
+        raise UserError(refused_name(name))
+    ssh_key = ssh_key or None
+    url = _checked_url(git_url, ssh_key)
+    if not spec_folder.spec_path(folder, name).exists():
+        if git_url is None:
+            index = published.read(settings.home)
+            raise UserError(f"{reader.unknown(index, settings, name, 'start')}; to make it, give its git url")
+        written = writer.create(folder, settings.home, name, writer.new_text(url, ssh_key))
+        return _wish(name, folder, written)
+    found = _read(settings, folder, name, "start")
+    if git_url is not None and url != found.spec.git.url:
+        raise UserError(
+            f"cannot start {name} with this git url: its spec says {found.spec.git.url}; "
+            "use another name, or destroy it first"
+        )
+    changes: dict[tuple[str, ...], Scalar] = {}
+    if found.spec.state != "running":
+        changes["state",] = "running"
+    if ssh_key is not None and ssh_key != found.spec.git.ssh_key:
+        changes["git", "ssh_key"] = ssh_key
+    return _edit(settings, folder, name, changes)
+
+
+def _checked_url(git_url: str | None, ssh_key: str | None) -> str:
+    """The url as a spec has it. What no spec may say is refused here: no sentence may name a file that nobody has."""
+    for what, value in (("git url", git_url), ("path of a key", ssh_key)):
+        if value is not None and len(value) > LONGEST:
+            raise UserError(f"cannot use a {what} of {len(value)} characters: give one of at most {LONGEST}")
+    given = {"url": "." if git_url is None else git_url} | ({} if ssh_key is None else {"ssh_key": ssh_key})
+    try:
+        return spec.parse({"git": given}).git.url
+    except SpecError as error:
+        raise UserError("; ".join(f"{one.message} ({'.'.join(one.where)})" for one in error.problems)) from None
+
+
+def stop(settings: Settings, name: str) -> Wish:
+    """Want a project stopped; everything is kept. Raises UserError."""
+    folder = _folder(settings)
+    _read(settings, folder, name, "stop")
+    return _edit(settings, folder, name, {("state",): "stopped"})
+
+
+def restart(settings: Settings, name: str) -> Wish:
+    """Want both services of a project started anew, once. Raises UserError."""
+    folder = _folder(settings)
+    found = _read(settings, folder, name, "restart")
+    changes: dict[tuple[str, ...], Scalar] = {("restarted_at",): datetime.now(UTC).isoformat(timespec="milliseconds")}
+    if found.spec.state != "running":
+        changes["state",] = "running"
+    return _edit(settings, folder, name, changes)
+
+
+def destroy(settings: Settings, name: str, *, confirm: str, discard_unpushed: bool = False) -> Wish:
+    """Want a project gone.
+
+    Args:
+        settings: where.
+        name: which.
+        confirm: the name once more.
+        discard_unpushed: even if work would be lost.
+
+    Raises:
+        UserError: it was not confirmed, or there is no such project.
+    """
+    if not valid_name(name):
+        raise UserError(reader.unknown(published.read(settings.home), settings, name, "destroy"))
+    if confirm != name:
+        raise UserError(f"cannot destroy {name} without being sure: give its name once more in confirm")
+    folder = _folder(settings)
+    if not spec_folder.spec_path(folder, name).exists():
+        _bring_back(settings, folder, name)
+    found = _read(settings, folder, name, "destroy")
+    changes: dict[tuple[str, ...], Scalar] = {("state",): "absent"}
+    if discard_unpushed != found.spec.discard_unpushed:
+        changes["discard_unpushed",] = discard_unpushed
+    return replace(_edit(settings, folder, name, changes), gone=True)
+
+
+def confirm_missing(settings: Settings, names: list[str]) -> list[str]:
+    """Say that spec files are missing on purpose; the projects it was said for.
+
+    Args:
+        settings: where.
+        names: which; all that are held back when empty.
+    """
+    projects = published.read(settings.home).projects
+    held = [name for name, status in projects.items() if status["stalled"]["reason"] == "SpecMissing"]
+    chosen = [name for name in names or held if name in held]
+    for name in chosen:
+        tombstones.confirm_missing(settings.home, name)
+    return chosen
+
+
+async def wait(
+    settings: Settings,
+    wish: Wish,
+    seconds: float,
+    progress: Progress | None = None,
+    stopping: asyncio.Event | None = None,
+) -> Result:
+    """Wait until the controller has dealt with a wish, at most so long; how it stands then.
+
+    A wish that is not dealt with in time is no error: the answer says how far it is.
+
+    Args:
+        settings: where.
+        wish: which.
+        seconds: at most so long.
+        progress: told when the reason changes, and at least every `HEARTBEAT` seconds.
+        stopping: ends the wait early; never set here.
+    """
+    began = reported = time.monotonic()
+    result, _ = look(settings, wish)
+    if seconds <= 0:
+        return result
+    said = (result.reason, result.message)
+    settings.home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    watch = watchfiles.awatch(
+        settings.home.root,
+        recursive=False,
+        debounce=50,
+        step=10,
+        rust_timeout=_LOOK,
+        yield_on_timeout=True,
+        stop_event=_Stop(stopping),
+    )
+    async with contextlib.aclosing(watch) as hints:
+        async for _ in hints:
+            result, dealt = look(settings, wish)
+            now = time.monotonic()
+            if dealt or now - began >= seconds:
+                return result
+            news = (result.reason, result.message) != said
+            if progress is not None and (news or now - reported >= min(HEARTBEAT, seconds / 4)):
+                reported, said = now, (result.reason, result.message)
+                await progress(now - began, result)
+    return look(settings, wish)[0]
+
+
+class _Stop(asyncio.Event):
+    """What a watch asks whether to end. A cancelled watch sets it: that must not reach the shared one."""
+
+    def __init__(self, shared: asyncio.Event | None) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def is_set(self) -> bool:
+        """Whether this watch is to end, or everything."""
+        return super().is_set() or (self._shared is not None and self._shared.is_set())
+
+
+def look(settings: Settings, wish: Wish) -> tuple[Result, bool]:
+    """How a wish stands, and whether it was dealt with or nobody is there to do it."""
+    index = published.read(settings.home)
+    status = index.projects.get(wish.name)
+    warning = "; ".join(reader.warnings(index))
+    if status is None:
+        gone = wish.gone and not spec_folder.spec_path(wish.folder, wish.name).exists()
+        return _unseen(wish, warning, _written(index), gone=gone), gone or not index.running
+    result = results.of_status(status)
+    if warning:
+        result = replace(result, warning="; ".join(filter(None, (result.warning, warning))))
+    if status["spec_version"] not in {wish.version, _version(wish)}:
+        waiting = replace(result, status="in_progress", converged=False)
+        if index.running:
+            return waiting, False
+        return replace(waiting, reason="Written", message=_written(index)), True
+    return result, results.settled(status)
+
+
+def _version(wish: Wish) -> str:
+    """Of the spec file as it is now: whoever wrote it after us took our change along."""
+    try:
+        return spec_folder.token_of(spec_folder.spec_path(wish.folder, wish.name).stat()).text
+    except OSError:
+        return wish.version
+
+
+def _written(index: Index) -> str:
+    """What has become of a wish that nobody has dealt with."""
+    later = "" if index.running else f"; it is acted on when a controller runs: {START_CONTROLLER}"
+    return f"its spec is written{later}"
+
+
+def _unseen(wish: Wish, warning: str, message: str, *, gone: bool) -> Result:
+    if gone:
+        return Result(
+            project=wish.name, status="success", message="nothing of it is left", warning=warning, converged=True
+        )
+    return Result(project=wish.name, status="in_progress", reason="Written", message=message, warning=warning)
+
+
+def _folder(settings: Settings) -> Path:
+    return reader.specs_folder(published.read(settings.home), settings)
+
+
+def _read(settings: Settings, folder: Path, name: str, verb: str) -> Accepted:
+    """The spec as it is now."""
+    if not valid_name(name) or not spec_folder.spec_path(folder, name).exists():
+        raise UserError(reader.unknown(published.read(settings.home), settings, name, verb))
+    found = spec_folder.read_now(folder, name)
+    if isinstance(found, Rejected):
+        gap = "\n" if "\n" in found.message else " "
+        raise UserError(f"cannot {verb} {name} before its spec is fixed:{gap}{found.message}")
+    return found
+
+
+def _bring_back(settings: Settings, folder: Path, name: str) -> None:
+    """A project whose spec file is missing gets one again, so that it can say what becomes of it."""
+    status: Mapping[str, object] = published.read(settings.home).projects.get(name, {})
+    if status.get("git_url"):
+        text = f"state: stopped\n{writer.new_text(str(status['git_url']))}"
+        writer.create(folder, settings.home, name, text)
+
+
+def _edit(settings: Settings, folder: Path, name: str, changes: Mapping[tuple[str, ...], Scalar]) -> Wish:
+    return _wish(name, folder, writer.edit(folder, settings.home, name, changes))
+
+
+def _wish(name: str, folder: Path, written: WrittenSpec) -> Wish:
+    return Wish(name=name, version=written.token.text, folder=folder)

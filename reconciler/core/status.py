@@ -1,0 +1,276 @@
+"""Wanted and actual, side by side, with the reason: computed, pure.
+
+Belongs here: what a person or a program is told about a project, and the three conditions.
+Does not belong here: looking, deciding, or writing it anywhere (`publish`).
+
+Ready: it is as wanted. Reconciling: something is being done, or will be by itself. Stalled: it cannot go on until
+somebody acts. A condition's `since` moves only when its status changes, so it tells how long it has been so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reconciler.core import plain_text
+from reconciler.core.observed import Health, Phase, Service
+from reconciler.core.spec import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reconciler.core.observed import Ledger, ProjectFacts, ServiceFacts
+    from reconciler.core.plan import Plan
+    from reconciler.core.spec import Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One of Ready, Reconciling, Stalled."""
+
+    status: bool
+    reason: str
+    message: str = ""
+    since: float = 0.0
+    """Wall clock, seconds since the epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceStatus:
+    """One service, for people."""
+
+    state: str
+    """running, starting, unresponsive, orphaned, ending, stopped or crashed."""
+    pid: int | None = None
+    port: int | None = None
+    url: str | None = None
+    restarts: int = 0
+    last_exit: str = ""
+    started: float | None = None
+    last_health_check: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What is going on at this moment: the action in work or the outcome that stands in the way."""
+
+    reason: str
+    message: str = ""
+    stalled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectStatus:
+    """One project. Times are wall clock seconds since the epoch."""
+
+    name: str
+    desired: str
+    actual: str
+    ready: Condition
+    reconciling: Condition
+    stalled: Condition
+    reason: str
+    message: str
+    generation: int
+    observed_generation: int
+    agent: ServiceStatus
+    bridge: ServiceStatus
+    git_url: str = ""
+    git_ref: str | None = None
+    sandbox: str = ""
+    public_key: str | None = None
+    public_key_path: str | None = None
+    warnings: tuple[str, ...] = ()
+    not_enforced: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
+    spec_digest: str = ""
+    spec_version: str = ""
+    """Names the state of the spec file that this was computed from; a tool waits until it is the one it wrote."""
+    observed: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, and text that is safe to show.
+
+        Computed at every look, hence not by `asdict`, which copies all of it (0.3 ms).
+        """
+        parts = ("ready", "reconciling", "stalled", "agent", "bridge")
+        data = {**vars(self), **{part: vars(getattr(self, part)) for part in parts}}
+        plain: dict[str, Any] = plain_text.document(data)
+        return plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Everything a status is computed from."""
+
+    name: str
+    spec: Spec | None
+    """The spec in force; None when none was ever accepted."""
+    facts: ProjectFacts
+    ledger: Ledger | None
+    plan: Plan
+    settled: bool
+    """Whether a pass over this spec and these facts came to its end."""
+    observed_generation: int
+    note: Note | None = None
+    spec_problem: Note | None = None
+    spec_version: str = ""
+    sandbox: str = ""
+    wall: float = 0.0
+    warnings: tuple[str, ...] = field(default=())
+
+
+def timeless(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The status without the times at which it was looked at: what is left is news when it differs."""
+    services = {name: {**status[name], "last_health_check": None} for name in ("agent", "bridge") if name in status}
+    return {**status, **services, "observed": None}
+
+
+def compute(sources: Sources, previous: Mapping[str, Any] | None = None) -> ProjectStatus:
+    """The status of one project; `previous` is its last one, as plain data, for the times of transition."""
+    spec, facts, ledger = sources.spec, sources.facts, sources.ledger
+    ready, reconciling, stalled = _conditions(sources, previous or {})
+    reason, message = _headline(ready, reconciling, stalled)
+    waiting_for_key = stalled.status and stalled.reason == "WaitingForKey"
+    return ProjectStatus(
+        name=sources.name,
+        desired=spec.state if spec else "unknown",
+        actual=actual(facts),
+        ready=ready,
+        reconciling=reconciling,
+        stalled=stalled,
+        reason=reason,
+        message=message,
+        generation=ledger.generation if ledger else 0,
+        observed_generation=sources.observed_generation,
+        agent=_service(sources, Service.AGENT),
+        bridge=_service(sources, Service.BRIDGE),
+        git_url=spec.git.url if spec else "",
+        git_ref=spec.git.ref if spec else None,
+        sandbox=sources.sandbox,
+        public_key=facts.key.public or None if waiting_for_key else None,
+        public_key_path=f"{facts.key.path}.pub" if waiting_for_key and facts.key.path else None,
+        warnings=(
+            facts.env.warnings
+            + facts.repo.warnings
+            + sources.warnings
+            + _interrupted(facts)
+            + facts.agent.probe.plugins
+        ),
+        not_enforced=spec.not_enforced() if spec else (),
+        planned=tuple(f"{action.text}: {action.cause}" for action in sources.plan.actions),
+        spec_digest=ledger.digest if ledger else "",
+        spec_version=sources.spec_version,
+        observed=sources.wall,
+    )
+
+
+def _interrupted(facts: ProjectFacts) -> tuple[str, ...]:
+    names = ", ".join(facts.agent.probe.interrupted or ())
+    return (f"a restart interrupted the work in {names}; say there that it shall go on",) if names else ()
+
+
+def actual(facts: ProjectFacts) -> str:
+    """One word for what there is."""
+    services = (facts.agent, facts.bridge)
+    if all(service.ready for service in services):
+        return "running"
+    if any(service.alive for service in services):
+        return "partial"
+    return "stopped" if facts.sandbox else "absent"
+
+
+def _converged(sources: Sources) -> bool:
+    spec = sources.spec
+    idle = sources.note is None and sources.settled and not sources.plan.actions and sources.plan.hold is None
+    if spec is None or not idle or sources.spec_problem is not None:
+        return False
+    return actual(sources.facts) == "running" if spec.wanted is State.RUNNING else True
+
+
+def _conditions(sources: Sources, previous: Mapping[str, Any]) -> tuple[Condition, Condition, Condition]:
+    hold = sources.plan.hold
+    trouble = sources.spec_problem or (sources.note if sources.note and sources.note.stalled else None)
+    if trouble is None and hold is not None and hold.stalled:
+        trouble = Note(reason=hold.reason, message=hold.message)
+    if trouble is None and (asked := sources.facts.agent.probe.attention):
+        trouble = Note(reason=asked[0].reason, message=asked[0].message)
+    work = sources.note if sources.note and not sources.note.stalled else None
+    if work is None and hold is not None and not hold.stalled:
+        work = Note(reason=hold.reason, message=hold.message)
+    if work is None and sources.plan.actions and trouble is None:
+        first = sources.plan.actions[0]
+        work = Note(reason=type(first).__name__, message=first.cause)
+    ready = _ready(sources, trouble, work)
+    reconciling = _condition("Reconciling", work, "Idle")
+    stalled = _condition("Stalled", trouble, "NotStalled")
+    return (
+        _dated(ready, previous.get("ready"), sources.wall),
+        _dated(reconciling, previous.get("reconciling"), sources.wall),
+        _dated(stalled, previous.get("stalled"), sources.wall),
+    )
+
+
+def _ready(sources: Sources, trouble: Note | None, work: Note | None) -> Condition:
+    if _converged(sources):
+        wanted = sources.spec.wanted if sources.spec else State.RUNNING
+        reason = {State.RUNNING: "Running", State.STOPPED: "Stopped", State.ABSENT: "Destroyed"}[wanted]
+        message = ""
+        if wanted is State.ABSENT and sources.facts.spec_stays:
+            message = "the spec file is tracked by git and stays as the tombstone: remove it there"
+        return Condition(status=True, reason=reason, message=message)
+    why = trouble or work or Note(reason="Looking")
+    return Condition(status=False, reason=why.reason, message=why.message)
+
+
+def _condition(name: str, note: Note | None, otherwise: str) -> Condition:
+    if note is None:
+        return Condition(status=False, reason=otherwise)
+    return Condition(status=True, reason=note.reason or name, message=note.message)
+
+
+def _dated(condition: Condition, previous: Mapping[str, Any] | None, wall: float) -> Condition:
+    same = previous is not None and previous.get("status") == condition.status
+    since = previous["since"] if same and previous is not None else wall
+    return Condition(status=condition.status, reason=condition.reason, message=condition.message, since=since)
+
+
+def _headline(ready: Condition, reconciling: Condition, stalled: Condition) -> tuple[str, str]:
+    """The one reason worth a column in a table: what stalls, else what goes on, else that it is ready."""
+    leading = stalled if stalled.status else reconciling if reconciling.status else ready
+    return leading.reason, leading.message
+
+
+def _service(sources: Sources, service: Service) -> ServiceStatus:
+    facts, ledger = sources.facts.service(service), sources.ledger
+    record = ledger.restart(service) if ledger else None
+    port = facts.port if facts.alive else ledger.ports.get(service.value) if ledger else None
+    return ServiceStatus(
+        state=_state(facts),
+        pid=facts.pid if facts.alive else None,
+        port=port,
+        url=_url(service, port),
+        restarts=record.count if record else 0,
+        last_exit=record.last_exit if record else "",
+        started=facts.started_wall if facts.alive else None,
+        last_health_check=facts.probe.at_wall or None,
+    )
+
+
+def _url(service: Service, port: int | None) -> str | None:
+    if port is None:
+        return None
+    return f"http://127.0.0.1:{port}" + ("/mcp" if service is Service.BRIDGE else "")
+
+
+def _state(facts: ServiceFacts) -> str:
+    match facts.phase:
+        case Phase.RUNNING:
+            states = {Health.READY: "running", Health.UNKNOWN: "starting"}
+            return states.get(facts.probe.health, "unresponsive")
+        case Phase.ORPHANED | Phase.ENDING:
+            return facts.phase.value
+        case Phase.EXITED if facts.exit is not None and facts.exit.failed:
+            return "crashed"
+        case Phase.EXITED | Phase.NEVER:
+            return "stopped"

@@ -1,0 +1,223 @@
+"""Doing one planned action on this machine.
+
+Belongs here: the order of small steps within an action, and turning what went wrong into an outcome.
+Does not belong here: deciding whether to do it (`plan`), or knowing how git, npm and processes work (their modules).
+
+Every action may be cancelled at any await, or this process killed at any instruction, and asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from reconciler.agents.opencode.kind import KINDS
+from reconciler.core import actions, git_url
+from reconciler.core import spec as specs
+from reconciler.core.actions import Blocked, Done, Retry
+from reconciler.core.observed import Service
+from reconciler.engines.local import ports
+from reconciler.engines.local.git import repo
+from reconciler.engines.local.git.repo import GitProblem, GitProblemKind
+from reconciler.engines.local.processes import processes
+from reconciler.engines.local.secrets import env_file, ssh_keys
+from reconciler.settings import UserError
+from reconciler.system import files
+from reconciler.system.aio import to_the_end
+
+if TYPE_CHECKING:
+    from reconciler.core.actions import Action, Outcome
+    from reconciler.core.spec import Spec
+    from reconciler.engines.base import Report
+    from reconciler.engines.local.launch import Project
+    from reconciler.engines.local.observe import Observer
+    from reconciler.engines.local.services import Serving
+    from reconciler.engines.local.toolchain import Toolchains
+    from reconciler.settings import Settings
+    from reconciler.state.ledger import Ledgers
+
+_GIT_OUTCOMES: Final[dict[GitProblemKind, tuple[type[Retry | Blocked], str]]] = {
+    GitProblemKind.UNREACHABLE: (Retry, "GitUnreachable"),
+    GitProblemKind.DISK_FULL: (Retry, "DiskFull"),
+    GitProblemKind.HOST_KEY_CHANGED: (Blocked, "HostKeyChanged"),
+    GitProblemKind.HOST_KEY_UNKNOWN: (Blocked, "HostKeyUnknown"),
+    GitProblemKind.CERTIFICATE: (Blocked, "CertificateRefused"),
+    GitProblemKind.SETUP: (Blocked, "GitMisconfigured"),
+    GitProblemKind.DAMAGED: (Blocked, "RepositoryDamaged"),
+    GitProblemKind.CHECKOUT: (Blocked, "CheckoutFailed"),
+    GitProblemKind.NO_SUCH_REF: (Blocked, "RefNotFound"),
+    GitProblemKind.DIRTY: (Blocked, "RefChangeBlocked"),
+    GitProblemKind.OTHER: (Retry, "GitFailed"),
+}
+_CURES: Final = {
+    GitProblemKind.NO_SUCH_REF: "set git.ref in the spec to one that is there, or to null for the default branch",
+    GitProblemKind.CHECKOUT: "let its files be written there",
+    GitProblemKind.DAMAGED: "repair that repository (git fsck shows what is wrong), or put a good copy in its place",
+    GitProblemKind.DISK_FULL: "make room, then it goes on by itself",
+}
+"""What to do, where git does not say it."""
+_NO_ACCESS: Final = {
+    specs.Transport.HTTPS: "correct git.url in the spec; "
+    "a private repository needs its ssh url (git@host:owner/name.git)",
+    specs.Transport.LOCAL: "correct git.url in the spec, or let this user read that folder: "
+    "it must hold a git repository",
+}
+
+
+class Actor:
+    """Acts on projects."""
+
+    def __init__(
+        self, settings: Settings, ledgers: Ledgers, observer: Observer, toolchains: Toolchains, serving: Serving
+    ) -> None:
+        self._settings = settings
+        self._home = settings.home
+        self._ledgers = ledgers
+        self._observer = observer
+        self._toolchains = toolchains
+        self._serving = serving
+        self._cloning = asyncio.Semaphore(settings.clones)
+        self._reserving = asyncio.Lock()
+
+    async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
+        """Do it, whatever it is."""
+        try:
+            return await self._dispatch(name, spec, action, report)
+        except GitProblem as problem:
+            return self._git_outcome(name, spec, problem)
+        except UserError as error:
+            return Blocked(reason=f"{type(action).__name__}Failed", message=str(error))
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            message = f"cannot {action.text} for {name}: {error.strerror or error}{where}"
+            return Retry(reason=f"{type(action).__name__}Failed", message=message)
+
+    async def _dispatch(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
+        match action:
+            case actions.PrepareSandbox():
+                return await to_the_end(self._prepare, name)
+            case actions.WriteSecrets():
+                return await to_the_end(self._write_secrets, name, spec)
+            case actions.GenerateKey():
+                return await self._generate_key(name)
+            case actions.CloneRepo():
+                return await self._clone(name, spec, report)
+            case actions.CheckoutRef(ref=ref):
+                return await self._checkout(name, spec, ref)
+            case actions.ProvideToolchain(version=version):
+                return await self._provide(spec, version, report)
+            case actions.ReservePort(service=service, fixed=fixed):
+                return await self._reserve(name, service, fixed)
+            case actions.MoveToTrash():
+                return await to_the_end(self._move_to_trash, name)
+            case _:
+                return await self._serving.perform(self._project(name, spec), action, report)
+
+    def _project(self, name: str, spec: Spec) -> Project:
+        ledger = self._ledgers.get(name)
+        if ledger is None:
+            raise AssertionError(f"{name} was planned without a ledger")
+        return self._observer.project(name, spec, ledger)
+
+    def _prepare(self, name: str) -> Outcome:
+        sandbox = self._home.sandbox(name)
+        for folder in (self._home.logs, self._home.keys, sandbox.path, sandbox.run, sandbox.home, sandbox.tmp):
+            files.private_folder(folder)
+        for part in ("data", "config", "state", "cache"):
+            files.private_folder(sandbox.xdg / part)
+        ignore = sandbox.path / ".gitignore"
+        if not ignore.exists():
+            files.replace_file(ignore, b"# Nothing in a sandbox belongs in git: it holds secrets.\n*\n", mode=0o644)
+        return Done()
+
+    def _write_secrets(self, name: str, spec: Spec) -> Outcome:
+        ssh = specs.transport(spec.git.url) is specs.Transport.SSH
+        key = self._home.deploy_key(name) if ssh and spec.git.ssh_key is None else None
+        env_file.write_env(self._home.sandbox(name), git_url=spec.git.url, ssh_key=key)
+        return Done()
+
+    async def _generate_key(self, name: str) -> Outcome:
+        await ssh_keys.generate_key(self._home.deploy_key(name), comment=f"opencode-manager {name}")
+        return Done()
+
+    async def _clone(self, name: str, spec: Spec, report: Report) -> Outcome:
+        project = self._project(name, spec)
+        url = repo.source_of(spec.git.url, self._settings.specs)
+        report("Cloning", f"cloning {url}")
+        async with self._cloning:
+            await repo.clone(
+                url,
+                spec.git.ref,
+                project.sandbox.repo,
+                ssh_command=project.ssh_command,
+                recorded_url=spec.git.url,
+                on_progress=lambda line: report("Cloning", line),
+            )
+        self._ledgers.update(name, ref=spec.git.ref)
+        return Done()
+
+    async def _checkout(self, name: str, spec: Spec, ref: str | None) -> Outcome:
+        project = self._project(name, spec)
+        source = repo.source_of(spec.git.url, self._settings.specs)
+        await repo.checkout(project.sandbox.repo, ref, ssh_command=project.ssh_command, source=source)
+        self._ledgers.update(name, ref=ref)
+        return Done()
+
+    def _git_outcome(self, name: str, spec: Spec, problem: GitProblem) -> Outcome:
+        advice = problem.advice or _CURES.get(problem.kind, "")
+        if problem.kind is GitProblemKind.NO_ACCESS:
+            transport, hint = specs.transport(spec.git.url), git_url.did_you_mean(spec.git.url)
+            if transport is specs.Transport.SSH and not problem.advice:
+                advice = self._where_to_add(name, spec)
+            advice = "; ".join(filter(None, (advice or _NO_ACCESS[transport], hint)))
+            reason = "WaitingForKey" if transport is specs.Transport.SSH else "NoAccess"
+            return Blocked(reason=reason, message=f"{problem}; {advice}")
+        if problem.kind is GitProblemKind.CHECKOUT:
+            advice += "; it is tried again by itself, and what is there is not transferred again"
+        outcome, reason = _GIT_OUTCOMES[problem.kind]
+        return outcome(reason=reason, message=f"{problem}; {advice}" if advice else str(problem))
+
+    def _where_to_add(self, name: str, spec: Spec) -> str:
+        key = self._observer.key_path(name, spec, env_file.read_env(self._home.sandbox(name).env_file))
+        return f"add the public key {key}.pub to the repository, with write access{repo.key_page(spec.git.url)}"
+
+    async def _provide(self, spec: Spec, version: str, report: Report) -> Outcome:
+        kind = KINDS[spec.agent.kind]
+        report("ProvidingAgent", f"providing {kind.name} {version} with npm (about 185 MB, once)")
+        await self._toolchains.provide(kind, version)
+        return Done()
+
+    async def _reserve(self, name: str, service: Service, fixed: int | None) -> Outcome:
+        low, high = self._settings.agent_ports if service is Service.AGENT else self._settings.bridge_ports
+        async with self._reserving:
+            taken = self._ledgers.taken_ports(but=name, ranges=self._settings.ports)
+            if fixed is not None and fixed in taken:
+                message = f"cannot give port {fixed} to {name}: another project keeps it; choose another {service}.port"
+                return Blocked(reason="PortTaken", message=message)
+            running = processes.observe(self._home.sandbox(name).run, service.value, processes.now()).port
+            port = fixed or running or ports.pick(low, high, taken)
+            if port is None:
+                message = (
+                    f"cannot find a free port from {low} to {high} for the {service} of {name}: end something there"
+                )
+                return Blocked(reason="NoFreePort", message=message)
+            ledger = self._ledgers.get(name)
+            kept = dict(ledger.ports) if ledger else {}
+            self._ledgers.update(name, ports=kept | {service.value: port})
+        return Done()
+
+    def _move_to_trash(self, name: str) -> Outcome:
+        ledger = self._ledgers.get(name)
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        place = files.private_folder(self._home.trash / f"{name}-{stamp}-{ledger.uid[:8] if ledger else 'unknown'}")
+        key = self._home.deploy_key(name)
+        logs = [
+            path for service in Service for path in self._home.logs.glob(f"{self._home.log_file(name, service).name}*")
+        ]
+        for path in (key, key.with_name(f"{key.name}.pub"), *logs, self._home.sandbox(name).path):
+            if path.is_symlink() or path.exists():
+                path.rename(place / path.name)
+        self._ledgers.forget(name)
+        env_file.forget(self._home.sandbox(name).env_file)
+        return Done()

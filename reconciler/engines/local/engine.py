@@ -1,0 +1,118 @@
+"""The local engine as the loop sees it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from reconciler.core.observed import Service
+from reconciler.engines.local import trash
+from reconciler.engines.local.act import Actor
+from reconciler.engines.local.health.prober import Prober
+from reconciler.engines.local.observe import Observer
+from reconciler.engines.local.processes import processes, spawn
+from reconciler.engines.local.processes.processes import ExitWatch
+from reconciler.engines.local.services import Serving
+from reconciler.engines.local.toolchain import Toolchains
+from reconciler.system import inotify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.core.actions import Action, Outcome
+    from reconciler.core.observed import Ledger, Now, Probe, ProjectFacts
+    from reconciler.core.spec import Spec
+    from reconciler.engines.base import Events, Report
+    from reconciler.settings import Settings
+    from reconciler.state.ledger import Ledgers
+
+
+class LocalEngine:
+    """Projects as processes of this machine. Must be made inside a running event loop.
+
+    A dry one only looks; since it has seen no service become ready, it proves at each look what it must know.
+    """
+
+    def __init__(self, settings: Settings, ledgers: Ledgers, events: Events, *, dry: bool = False) -> None:
+        self._settings = settings
+        self._events = events
+        toolchains = Toolchains(settings)
+        self._prober = Prober(settings.liveness, self._told)
+        self._observer = Observer(settings, toolchains, None if dry else self._prober)
+        self._serving = Serving(settings, self._prober, toolchains, self._watch)
+        self._actor = Actor(settings, ledgers, self._observer, toolchains, self._serving)
+        self._exits = ExitWatch(self._exited)
+        self._edited: dict[str, tuple[str, ...]] = {}
+        """Paths that a fingerprint is of: to build them took longer than to look."""
+        if not dry:
+            spawn.nursery.prepare()
+
+    def now(self) -> Now:
+        """The clock of this machine."""
+        return processes.now()
+
+    async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ProjectFacts:
+        """Everything there is to see of one project; its processes are watched from then on."""
+        facts = await self._observer.observe(name, spec, ledger, self.now())
+        pids = (facts.agent.pid, facts.agent.keeper_pid, facts.bridge.pid, facts.bridge.keeper_pid)
+        if (facts.agent.alive or facts.bridge.alive) and not self._exits.watches(name, *pids):
+            for service in Service:
+                self._watch(name, service)
+        return facts
+
+    async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
+        """Do one planned action."""
+        return await self._actor.perform(name, spec, action, report)
+
+    def fingerprint(self, name: str) -> object:
+        """Of the files that people edit or delete by hand."""
+        if name not in self._edited:
+            sandbox, key = self._settings.home.sandbox(name), self._settings.home.deploy_key(name)
+            self._edited[name] = tuple(map(str, (sandbox.env_file, key, sandbox.repo, sandbox.run)))
+        return tuple(map(_stamp, self._edited[name]))
+
+    async def watch(self, hint: Callable[[], None]) -> None:
+        """Changes in sandboxes, of what lies there itself, and of keys."""
+        home = self._settings.home
+        await inotify.watch_below((home.sandboxes, home.keys), hint, self._settings.poll)
+
+    def describe(self, name: str) -> str:
+        """The sandbox's folder."""
+        return str(self._settings.home.sandbox(name).path)
+
+    def tidy(self) -> None:
+        """Delete what has been in the trash long enough, and installations that were killed a day ago. Blocking."""
+        home = self._settings.home
+        trash.delete_older(home.trash, "*", self._settings.trash_days * trash.DAY)
+        trash.delete_older(home.toolchains, ".*", trash.DAY)
+
+    async def close(self) -> None:
+        """Let go of what is watched; the services go on."""
+        self._prober.close()
+        self._exits.close()
+        spawn.nursery.close()
+
+    def _watch(self, name: str, service: Service) -> None:
+        self._exits.watch(name, self._settings.home.sandbox(name).run, service.value)
+
+    def _exited(self, name: str) -> None:
+        self._serving.exited(name)
+        self._events.happened(name)
+
+    def _told(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
+        if news:
+            self._events.happened(name)
+        else:
+            self._events.probed(name, service, probe)
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    """Inode, and for a file its time, size and mode: a folder's time moves with everything in it."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  for every project every few seconds
+    except OSError:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        return (found.st_ino,)
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode

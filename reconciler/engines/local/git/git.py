@@ -1,0 +1,196 @@
+"""Running git safely.
+
+Belongs here: git's environment and options, and a view of a clone that trusts no setting.
+Does not belong here: what is done with git (`repo`, `losses`), or why it failed (`gitcauses`).
+
+A clone belongs to its agent, which may write anything into `.git/config` and `.git/hooks`, and a remote may answer
+anything: no program named by either ever runs, and no transport but ssh, https and local paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from reconciler.engines.local.git import subprocesses
+from reconciler.engines.local.git.causes import GitProblem, GitProblemKind, plain, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from reconciler.engines.local.git.subprocesses import Result
+
+__all__ = [
+    "LOCAL_TIMEOUT",
+    "GitProblem",
+    "GitProblemKind",
+    "environment",
+    "git",
+    "minimal_config",
+    "plain",
+    "problem",
+    "read",
+    "view",
+]
+
+LOCAL_TIMEOUT: Final = 120.0
+"""Seconds for a command that talks to nobody."""
+
+_VIEW: Final = "opencode-manager-view-"
+_VIEW_AGE: Final = 7200.0
+"""Seconds after which a view is nobody's: whoever made it was killed."""
+
+_PASSED_ON: Final = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+    "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+)
+_FIXED: Final = {
+    "LC_ALL": "C.UTF-8",  # failures are told apart by git's English words
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "false",
+    "SSH_ASKPASS_REQUIRE": "never",
+    "GIT_ALLOW_PROTOCOL": "ssh:https:file",
+    "GIT_SSH_VARIANT": "ssh",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_PAGER": "cat",
+    "GIT_EDITOR": "false",
+}
+_OPTIONS: Final = tuple(
+    word
+    for setting in (
+        "core.hooksPath=/dev/null",
+        "core.fsmonitor=false",
+        "submodule.recurse=false",
+        "fetch.recurseSubmodules=false",
+        "gc.auto=0",
+        "maintenance.auto=false",
+        "log.showSignature=false",
+        "merge.verifySignatures=false",
+        "advice.detachedHead=false",
+        # An https server that stalls for a minute is given up; ssh has its own keepalive.
+        "http.lowSpeedLimit=1000",
+        "http.lowSpeedTime=60",
+    )
+    for word in ("-c", setting)
+)
+
+
+def environment(ssh_command: str = "") -> dict[str, str]:
+    """All that git gets to know: no secret of the controller, nobody to ask, no helper transport."""
+    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _FIXED
+    return env | {"GIT_SSH_COMMAND": ssh_command} if ssh_command else env
+
+
+async def git(
+    *arguments: str,
+    folder: Path,
+    ssh_command: str = "",
+    timeout: float = LOCAL_TIMEOUT,  # noqa: ASYNC109  passed on
+    on_line: Callable[[str], None] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Result:
+    """Run git to its end, however it ends.
+
+    Args:
+        arguments: its command and the command's arguments.
+        folder: where it runs.
+        ssh_command: how it reaches an ssh remote.
+        timeout: seconds.
+        on_line: called with each line of its progress.
+        variables: added to its environment.
+
+    Raises:
+        GitProblem: it took too long, or is not installed.
+    """
+    known = environment(ssh_command) | dict(variables or {})
+    try:
+        return await subprocesses.run(
+            ["git", *_OPTIONS, *arguments], env=known, cwd=folder, timeout=timeout, on_line=on_line
+        )
+    except TimeoutError:
+        message = f"cannot finish git {_command(arguments)}: it did not end within {timeout:.0f} s"
+        kind = GitProblemKind.OTHER if timeout == LOCAL_TIMEOUT else GitProblemKind.UNREACHABLE
+        raise GitProblem(kind, message) from None
+    except FileNotFoundError:
+        raise GitProblem(GitProblemKind.SETUP, "cannot run git: it is not on PATH", "install git") from None
+
+
+async def read(*arguments: str, folder: Path, what: str) -> str:
+    """What git prints, when it must succeed and talks to nobody.
+
+    Args:
+        arguments: its command and the command's arguments.
+        folder: where it runs.
+        what: for the sentence of a failure: "cannot <what>: ...".
+
+    Raises:
+        GitProblem: it failed.
+    """
+    result = await git(*arguments, folder=folder)
+    if result.code != 0:
+        raise problem(what, result)
+    return result.out
+
+
+def _command(arguments: tuple[str, ...]) -> str:
+    return next((word for word in arguments if not word.startswith("-")), "")
+
+
+@contextlib.contextmanager
+def view(gitdir: Path) -> Iterator[Path]:
+    """A throw-away git folder with the objects and refs of a clone, and none of its settings, hooks or filters.
+
+    HEAD and the index are copies, the rest links: what is fetched into the view stays in the clone.
+
+    Raises:
+        OSError: what lies there is no whole git folder.
+    """
+    if (gitdir / "commondir").exists():
+        raise NotADirectoryError(f"{gitdir} borrows from another git folder")
+    for leftover in gitdir.glob(f"{_VIEW}*"):
+        if time.time() - leftover.stat().st_mtime > _VIEW_AGE:
+            shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_VIEW, dir=gitdir, ignore_cleanup_errors=True) as temporary:
+        place = Path(temporary)
+        linked = ("objects", "refs", "packed-refs", "logs", "info", "shallow", "reftable")
+        for source in (*(gitdir / name for name in linked), *gitdir.glob("sharedindex.*")):
+            if source.exists():
+                (place / source.name).symlink_to(source.resolve())
+        for name in ("HEAD", "index"):
+            if name == "HEAD" or (gitdir / name).exists():
+                shutil.copyfile(gitdir / name, place / name, follow_symlinks=False)
+        (place / "config").write_text(minimal_config(gitdir / "config"))
+        yield place
+
+
+def minimal_config(config: Path) -> str:
+    """The settings without which git cannot read the objects; their values come from short lists."""
+    text = config.read_text(errors="replace")
+    hashing = re.search(r"(?im)^\s*objectformat\s*=\s*(sha1|sha256)\s*$", text)
+    storage = re.search(r"(?im)^\s*refstorage\s*=\s*(files|reftable)\s*$", text)
+    lines = ["[core]", "\trepositoryformatversion = 1", "\tbare = false", "[extensions]"]
+    lines += [f"\tobjectformat = {hashing[1]}"] if hashing else []
+    lines += [f"\trefstorage = {storage[1]}"] if storage else []
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,184 @@
+"""The remote of a clone: what a ref is there, and fetching it.
+
+Belongs here: asking and fetching from a url that was checked, through a git folder without settings of others.
+Does not belong here: work trees (`cloning`, `repo`), or how git is run (`git`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reconciler.core import git_url
+from reconciler.engines.local.git.git import GitProblem, GitProblemKind, git, plain, problem, read, view
+from reconciler.engines.local.git.unpushed_work import KNOWN_FILE
+from reconciler.system import aio, files
+
+ACCESS_TIMEOUT: Final = 90.0
+"""Seconds to list a remote's refs: ssh gives up connecting after 15, a slow forge answers within 60."""
+CLONE_TIMEOUT: Final = 3600.0
+"""Seconds. A connection that stalls is noticed much earlier."""
+
+_SHA: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a ref turned out to be on the remote; with neither branch nor tag, a commit (or nothing at all)."""
+
+    branch: str = ""
+    tag: str = ""
+    commit: str = ""
+
+
+async def resolve(url: str, ref: str | None, ssh_command: str) -> Target:
+    """What the ref is on the remote, asked before anything is fetched.
+
+    Raises:
+        GitProblem: it is not there, or the remote cannot be asked.
+    """
+    patterns = ["HEAD"] if ref is None else [f"refs/heads/{ref}", f"refs/tags/{ref}", ref]
+    refs, default = await list_remote(url, patterns, ssh_command)
+    if ref is None:
+        check("/", default or None)
+        return Target(branch=default) if default else Target(commit=refs.get("HEAD", ""))
+    if f"refs/heads/{ref}" in refs:
+        return Target(branch=ref)
+    if f"refs/tags/{ref}" in refs:
+        return Target(tag=ref)
+    if ref.startswith("refs/heads/") and ref in refs:
+        return Target(branch=ref.removeprefix("refs/heads/"))
+    if (ref.startswith("refs/") and ref in refs) or re.fullmatch(r"[0-9a-f]{4,64}", ref):
+        return Target(commit=ref)
+    message = f"cannot find {ref} in {plain(url)}: it has no such branch or tag"
+    raise GitProblem(GitProblemKind.NO_SUCH_REF, message)
+
+
+async def list_remote(url: str, patterns: list[str], ssh_command: str) -> tuple[dict[str, str], str]:
+    """The remote's refs (name to commit) that end with one of the patterns, and the branch HEAD means.
+
+    Raises:
+        GitProblem: it does not let us in, or cannot be reached.
+    """
+    check(url, None)
+    result = await git(
+        *("ls-remote", "--symref", "--", url, *patterns),
+        folder=Path("/"),
+        ssh_command=ssh_command,
+        timeout=ACCESS_TIMEOUT,
+    )
+    if result.code != 0:
+        raise await _explained(url, problem(f"reach {plain(url)}", result))
+    pairs = [line.partition("\t")[::2] for line in result.out.splitlines()]
+    default = next(
+        (value.removeprefix("ref: ") for value, name in pairs if name == "HEAD" and value[:5] == "ref: "), ""
+    )
+    refs = {name: value for value, name in pairs if _SHA.fullmatch(value)}
+    # A remote whose HEAD means a branch that was never made answers with no commit for it.
+    return refs, default.removeprefix("refs/heads/") if "HEAD" in refs else ""
+
+
+async def _explained(url: str, found: GitProblem) -> GitProblem:
+    """The same, with what git does not say by itself: another address by its settings, a folder, a proxy."""
+    if git_url.transport(url) is git_url.Transport.LOCAL:
+        return GitProblem(found.kind, f"{found}{_about_folder(Path(url))}", found.advice)
+    real = (await git("ls-remote", "--get-url", "--", url, folder=Path("/"))).out.strip()
+    if real and real != url:
+        message = f"{found} (your git settings make {plain(real)} of it, by url.<base>.insteadOf)"
+        advice = "remove that rule from your git settings, or write the url that is meant into git.url"
+        return GitProblem(found.kind, message, found.advice or advice)
+    if found.kind is GitProblemKind.UNREACHABLE and (proxy := _proxy_in(str(found))):
+        return GitProblem(
+            found.kind, f"{found}, which is the proxy that {proxy} names", "correct it, or start the proxy"
+        )
+    return found
+
+
+def _about_folder(path: Path) -> str:
+    try:
+        with os.scandir(path):
+            return ""
+    except FileNotFoundError:
+        return " (nothing is there)"
+    except PermissionError:
+        return " (this user may not read it)"
+    except OSError:
+        return ""
+
+
+def _proxy_in(text: str) -> str:
+    """The variable that names the proxy which a message of git is about; empty when none does."""
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        address = os.environ.get(name, "").rpartition("@")[2].rpartition("//")[2].strip("/")
+        host, _, port = address.rpartition(":")
+        if host and re.search(rf"\b{re.escape(host)} port {re.escape(port)}\b", text):
+            return name
+    return ""
+
+
+async def fetch_commit(source: str, commit: str, folder: Path, gitdir: Path, ssh_command: str) -> str:
+    """The full name of a commit (or of what a `refs/...` name leads to), fetched where no branch had it.
+
+    Raises:
+        GitProblem: it is not there.
+    """
+    if not commit.startswith("refs/"):
+        for refspec in ("", "+refs/heads/*:refs/remotes/origin/*", commit):
+            if refspec and (refspec != commit or _SHA.fullmatch(commit)):
+                await fetch(source, refspec, gitdir, ssh_command)
+            if found := await find(commit, gitdir):
+                return found
+        hint = "" if _SHA.fullmatch(commit) else " (give a commit that is on no branch in full)"
+        message = f"cannot find {commit} in {plain(source)}: it is no branch, no tag and no commit{hint}"
+        raise GitProblem(GitProblemKind.NO_SUCH_REF, message)
+    await fetch(source, commit, gitdir, ssh_command)
+    return (await read(f"--git-dir={gitdir}", "rev-parse", "FETCH_HEAD", folder=folder, what=f"find {commit}")).strip()
+
+
+async def fetch(source: str, refspec: str, gitdir: Path, ssh_command: str) -> None:
+    """Fetch what this refspec names. Raises GitProblem."""
+    result = await git(
+        *(f"--git-dir={gitdir}", "fetch", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"),
+        *("--update-head-ok", "--", source, refspec),
+        folder=gitdir,
+        ssh_command=ssh_command,
+        timeout=CLONE_TIMEOUT,
+    )
+    if result.code != 0:
+        raise problem(f"fetch {plain(refspec.partition(':')[0].lstrip('+'))} from {plain(source)}", result)
+
+
+async def find(commit: str, gitdir: Path) -> str:
+    """The full name of a commit that is there; else empty."""
+    arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}")
+    result = await git(f"--git-dir={gitdir}", *arguments, folder=gitdir)
+    return result.out.strip() if result.code == 0 else ""
+
+
+async def write_known(gitdir: Path) -> None:
+    """Remember what came from the remote besides branches: tags, and a commit that is on no branch."""
+    with view(gitdir) as place:
+        git_dir = f"--git-dir={place}"
+        tags = await read(
+            git_dir, "for-each-ref", "--format=%(objectname)", "refs/tags", folder=place, what="list tags"
+        )
+        head = await find("HEAD", place)
+    known = dict.fromkeys([*tags.split(), head])
+    text = "".join(f"{name}\n" for name in known if name).encode()
+    await aio.to_the_end(files.replace_file, gitdir / KNOWN_FILE, text)
+
+
+def check(url: str, ref: str | None) -> None:
+    """Git must never take a url or a ref for an option or a command, whoever validated it before."""
+    try:
+        if not url.startswith("/") or "\0" in url:
+            git_url.check_git_url(url)
+        if ref is not None:
+            git_url.check_ref(ref)
+    except ValueError as error:
+        raise GitProblem(GitProblemKind.OTHER, str(error)) from None
+    if not url.startswith("/") and git_url.transport(url) is git_url.Transport.LOCAL:
+        raise GitProblem(GitProblemKind.OTHER, "cannot use a relative path as a git url: give an absolute one")

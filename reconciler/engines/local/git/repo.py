@@ -1,0 +1,207 @@
+"""The git clone of a project.
+
+Belongs here: testing access, changing the ref or the url of a clone that is there, and what others need of it.
+Does not belong here: making it (`cloning`), how git is run (`git`), what would be lost (`losses`), keys (`keys`).
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+from reconciler.core import git_url
+from reconciler.engines.local.git.cloning import MARK, clone, repo_facts, write_mark
+from reconciler.engines.local.git.git import (
+    LOCAL_TIMEOUT,
+    GitProblem,
+    GitProblemKind,
+    environment,
+    git,
+    read,
+    view,
+)
+from reconciler.engines.local.git.remotes import (
+    Target,
+    check,
+    fetch,
+    fetch_commit,
+    list_remote,
+    resolve,
+    write_known,
+)
+from reconciler.engines.local.git.submodules import missing
+from reconciler.engines.local.git.unpushed_work import losses, unpushed
+from reconciler.system import aio, files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "GitProblem",
+    "GitProblemKind",
+    "checkout",
+    "clone",
+    "copy_identity",
+    "key_page",
+    "losses",
+    "moved_to",
+    "repo_facts",
+    "source_of",
+    "test_access",
+]
+
+_KEY_PAGES: Final = {
+    "github.com": "https://github.com/{path}/settings/keys/new",
+    "gitlab.com": "https://gitlab.com/{path}/-/settings/repository#js-deploy-keys-settings",
+    "bitbucket.org": "https://bitbucket.org/{path}/admin/access-keys/",
+    "codeberg.org": "https://codeberg.org/{path}/settings/keys",
+}
+_SSH_HOSTS: Final = {
+    "ssh.github.com": "github.com",
+    "altssh.gitlab.com": "gitlab.com",
+    "altssh.bitbucket.org": "bitbucket.org",
+}
+"""The same forges, for networks that let only port 443 through."""
+
+
+async def test_access(url: str, *, ssh_command: str) -> None:
+    """Whether this remote lets us in; silent when it does.
+
+    Raises:
+        GitProblem: it does not, or cannot be reached.
+    """
+    await list_remote(url, ["HEAD"], ssh_command)
+
+
+async def checkout(clone: Path, ref: str | None, *, ssh_command: str, source: str = "") -> None:
+    """Bring a clone to another ref of its remote. Work is carried over or left alone, never overwritten.
+
+    A branch that exists here already is checked out as it is, and moved on to the remote's when that loses nothing.
+
+    Args:
+        clone: the work tree.
+        ref: as for `clone`.
+        ssh_command: the value of GIT_SSH_COMMAND.
+        source: what git is given now, where that is not what the clone was made from.
+
+    Raises:
+        GitProblem: with kind DIRTY where work is in the way.
+    """
+    gitdir = clone / ".git"
+    source = source or str((files.read_json(gitdir / MARK) or {}).get("source", ""))
+    check(source, ref)
+    what = f"check out {ref or 'the default branch'} in {clone}"
+    target = await resolve(source, ref, ssh_command)
+    if target == Target():
+        return  # an empty remote has nothing to check out
+    with view(gitdir) as place:
+        commit = await _fetch_target(source, target, place, ssh_command)
+        await _guard_head(place, gitdir, what)
+        await _switch(clone, target, commit, what)
+    await write_known(gitdir)
+    await _note_missing(clone)
+
+
+async def _note_missing(clone: Path) -> None:
+    """Say which submodules of what is checked out now are not there: in an agent's clone, git fetches none for us."""
+    with view(clone / ".git") as place:
+        lacks = await missing(clone, place)
+    mark = files.read_json(clone / ".git" / MARK) or {}
+    await aio.to_the_end(write_mark, clone, str(mark.get("url", "")), str(mark.get("source", "")), lacks)
+
+
+async def _fetch_target(source: str, target: Target, place: Path, ssh_command: str) -> str:
+    """Fetch through the view, so that no setting of the clone has a say; the commit to detach at, if any."""
+    if target.branch:
+        await fetch(source, f"+refs/heads/{target.branch}:refs/remotes/origin/{target.branch}", place, ssh_command)
+        return ""
+    if target.tag:
+        await fetch(source, f"+refs/tags/{target.tag}:refs/tags/{target.tag}", place, ssh_command)
+        return f"refs/tags/{target.tag}"
+    return await fetch_commit(source, target.commit, place, place, ssh_command)
+
+
+async def _guard_head(place: Path, gitdir: Path, what: str) -> None:
+    """Leaving a detached HEAD strands the commits that nothing else leads to."""
+    if (place / "HEAD").read_text().startswith("ref:"):
+        return
+    if stranded := await unpushed(place, gitdir, stranded=True):
+        message = f"cannot {what}: {stranded[0]} and is on no branch; push it or make a branch of it first"
+        raise GitProblem(GitProblemKind.DIRTY, message)
+
+
+async def _switch(clone: Path, target: Target, commit: str, what: str) -> None:
+    safe = [f"--git-dir={clone / '.git'}", f"--work-tree={clone}", *await _without_filters(clone)]
+    if not target.branch:
+        await read(*safe, "switch", "--detach", commit, folder=clone, what=what)
+        return
+    local = await git(*safe, "show-ref", "--verify", "--quiet", f"refs/heads/{target.branch}", folder=clone)
+    if local.code != 0:
+        arguments = ("--create", target.branch, "--track", f"origin/{target.branch}")
+        await read(*safe, "switch", *arguments, folder=clone, what=what)
+        return
+    await read(*safe, "switch", "--no-guess", target.branch, folder=clone, what=what)
+    # Not possible where the branch has work of its own: then that stays, and the agent or a person merges.
+    await git(*safe, "merge", "--ff-only", "--quiet", f"refs/remotes/origin/{target.branch}", folder=clone)
+
+
+async def _without_filters(clone: Path) -> list[str]:
+    """Options that switch off every filter program which the clone's own settings name."""
+    out = await read("config", "--list", "--show-scope", "--name-only", "-z", folder=clone, what="read its settings")
+    words = out.split("\0")
+    keys = [key for scope, key in zip(words[::2], words[1::2], strict=False) if scope in {"local", "worktree"}]
+    drivers = dict.fromkeys(key.rpartition(".")[0] for key in keys if key.startswith("filter."))
+    settings = [f"{d}.{k}" for d in drivers for k in ("clean=", "smudge=", "process=", "required=false")]
+    merges = [f"{key}=false" for key in dict.fromkeys(keys) if re.fullmatch(r"merge\..*\.driver", key)]
+    return [word for setting in (*settings, *merges) for word in ("-c", setting)]
+
+
+def source_of(url: str, folder: Path) -> str:
+    """What git is given for a `git.url`: a local path is meant relative to the folder of the spec."""
+    if git_url.transport(url) is not git_url.Transport.LOCAL:
+        return url
+    return str((folder / files.expanded(url)).resolve())
+
+
+def moved_to(dest: Path, source: str) -> bool:
+    """Whether somebody set the clone's own remote `origin` to this url: to the same repository at another place."""
+    try:
+        text = (dest / ".git" / "config").read_text(errors="replace")
+    except OSError:
+        return False
+    found = re.search(r'(?m)^\[remote "origin"\]\n(?:[ \t].*\n)*?[ \t]+url = (.+)$', text)
+    return found is not None and found[1].strip().strip('"') == source
+
+
+def key_page(url: str) -> str:
+    """Where a deploy key is added, as the end of a sentence; empty for a forge we do not know."""
+    found = git_url.remote(url)
+    if found is None or not (path := found.path.strip("/").removesuffix(".git")):
+        return ""
+    host = found.host.lower()
+    page = _KEY_PAGES.get(_SSH_HOSTS.get(host, host))
+    return f": {page.format(path=path)}" if page else ""
+
+
+def copy_identity(source: Path, dest: Path) -> None:
+    """Give the agent the user's name and address to commit with, and nothing else of the user's git settings.
+
+    Args:
+        source: the user's git settings.
+        dest: a file to make; it is left out when the user has no name either.
+    """
+    lines = []
+    for key in ("name", "email"):
+        argv = ["git", "config", "--file", str(source), "--includes", "--get", f"user.{key}"]
+        try:
+            result = subprocess.run(  # called off the loop
+                argv, env=environment(), capture_output=True, text=True, timeout=LOCAL_TIMEOUT, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return  # a name is a courtesy
+        if value := result.stdout.strip():
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            lines.append(f'\t{key} = "{escaped}"\n')
+    if lines:
+        files.replace_file(dest, f"[user]\n{''.join(lines)}".encode())

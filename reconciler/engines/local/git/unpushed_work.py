@@ -1,0 +1,214 @@
+"""What destroying a clone would lose.
+
+Belongs here: finding work that exists nowhere else. Does not belong here: deciding what to do about it (`plan`).
+
+Looking changes nothing and runs nothing that the clone names (see `git.view`). What it cannot tell counts as a loss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Final
+
+from reconciler.agents.opencode import own_writes
+from reconciler.engines.local.git.git import GitProblem, plain, read, view
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KNOWN_FILE: Final = "opencode-manager.known"
+"""In `.git`: objects that came from the remote although no remote-tracking branch leads to them, one a line."""
+SHOWN: Final = 5
+"""Of each kind; the rest is counted."""
+MAX_DEPTH: Final = 4
+"""Of submodules within submodules."""
+
+_DEEPEST: Final = 60
+"""Folders within folders in which submodules are looked for."""
+_UNFINISHED: Final = {
+    "MERGE_HEAD": "merge",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "BISECT_LOG": "bisect",
+}
+_MAX_KNOWN: Final = 20_000
+"""Object names that fit on a command line; with more, too much is reported rather than too little."""
+
+
+async def losses(clone: Path) -> tuple[str, ...]:
+    """What of this clone exists nowhere else, for people; empty when nothing does.
+
+    Args:
+        clone: the work tree, with its `.git`.
+    """
+    seen: set[Path] = set()
+    found = await _losses(clone, MAX_DEPTH, clone, seen)
+    return (*found, *await _left_behind(clone, seen))
+
+
+async def _losses(tree: Path, depth: int, top: Path, seen: set[Path]) -> tuple[str, ...]:
+    try:
+        gitdir = _gitdir(tree, top)
+        seen.add(gitdir.resolve())
+        with view(gitdir) as place:
+            return (
+                *await _in_repository(place, gitdir),
+                *await _files(place, tree),
+                *_worktrees(gitdir),
+                *await _index(place, tree, depth, (top, seen)),
+            )
+    except (GitProblem, OSError) as error:
+        return (f"cannot tell what would be lost: {plain(str(error))}",)
+
+
+async def _in_repository(place: Path, gitdir: Path) -> tuple[str, ...]:
+    """What is in a git folder alone, and in no file beside it."""
+    return (*_unfinished(gitdir), *await _stashes(place), *_some(await unpushed(place, gitdir), "commits"))
+
+
+async def _left_behind(clone: Path, seen: set[Path]) -> tuple[str, ...]:
+    """The same for submodules that no file leads to any more: git keeps their folder when another branch has none."""
+    found: list[str] = []
+    modules = clone / ".git" / "modules"
+    for gitdir in _module_folders(modules):
+        if gitdir.resolve() in seen:
+            continue
+        name = plain(str(gitdir.relative_to(modules)))
+        try:
+            with view(gitdir) as place:
+                inside = await _in_repository(place, gitdir)
+        except (GitProblem, OSError) as error:
+            inside = (f"cannot tell what would be lost: {plain(str(error))}",)
+        found += (f"in submodule {name}, which is not checked out: {loss}" for loss in inside)
+    return tuple(found)
+
+
+def _module_folders(folder: Path, deep: int = 0) -> Iterator[Path]:
+    """The git folders of submodules, which are named like their paths, and of those within them."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    parts = ("HEAD", "config", "refs", "packed-refs")
+    if deep > _DEEPEST or ((folder / "objects").is_dir() and any((folder / part).exists() for part in parts)):
+        yield folder  # or something that cannot be read as one, which is said
+        yield from _module_folders(folder / "modules", deep + 1) if deep <= _DEEPEST else ()
+        return
+    for inner in sorted(folder.iterdir()):
+        yield from _module_folders(inner, deep + 1)
+
+
+async def unpushed(place: Path, gitdir: Path, *, stranded: bool = False) -> list[str]:
+    """Commits that no remote-tracking branch and nothing else we fetched leads to, newest first.
+
+    Args:
+        place: a view of the clone.
+        gitdir: its git folder.
+        stranded: only those that no local branch or tag leads to either, so only what a detached HEAD holds.
+    """
+    tips = ("HEAD", "--not", "--branches", "--tags") if stranded else ("--all", "--not")
+    out = await read(
+        *(f"--git-dir={place}", "log", "-z", "--max-count=1000", "--ignore-missing", "--format=%h on %S: %s"),
+        *("--exclude=refs/remotes/*", "--exclude=refs/stash", *tips, "--remotes", *_known(gitdir), "--"),
+        folder=place,
+        what="list its commits",
+    )
+    return [f"commit {plain(entry).replace('refs/heads/', '', 1)} is not pushed" for entry in out.split("\0") if entry]
+
+
+def _known(gitdir: Path) -> list[str]:
+    try:
+        lines = (gitdir / KNOWN_FILE).read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    names = [line for line in lines if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", line)]
+    return names if len(names) <= _MAX_KNOWN else []
+
+
+def _gitdir(tree: Path, top: Path) -> Path:
+    """The git folder of a work tree; of a submodule it is named in a file, and lies in that of the whole clone."""
+    dot = tree / ".git"
+    if dot.is_symlink():
+        raise NotADirectoryError(f"{dot} is a link")
+    if tree != top and not tree.resolve().is_relative_to(top.resolve()):
+        raise NotADirectoryError(f"{tree} leads out of the clone")
+    if not dot.is_file():
+        return dot
+    text = dot.read_text(errors="replace").strip()
+    gitdir = (tree / text.removeprefix("gitdir: ")).resolve()
+    if not gitdir.is_relative_to((top / ".git").resolve()):
+        raise NotADirectoryError(f"{dot} leads out of the clone")
+    return gitdir
+
+
+def _unfinished(gitdir: Path) -> Iterator[str]:
+    for name in dict.fromkeys(word for file, word in _UNFINISHED.items() if (gitdir / file).exists()):
+        yield f"a {name} is in progress"
+
+
+async def _stashes(place: Path) -> tuple[str, ...]:
+    git_dir = f"--git-dir={place}"
+    what = "list its stashes"
+    if not await read(git_dir, "for-each-ref", "refs/stash", folder=place, what=what):
+        return ()
+    out = await read(git_dir, "log", "-z", "-g", "--format=%gd: %gs", "refs/stash", "--", folder=place, what=what)
+    entries = [f"stash {plain(entry)}" for entry in out.split("\0") if entry]
+    return _some(entries or ["stash without a log"], "stashes")
+
+
+async def _files(place: Path, tree: Path) -> tuple[str, ...]:
+    out = await read(
+        *(f"--git-dir={place}", f"--work-tree={tree}", "status", "--porcelain=v1", "-z", "--no-renames"),
+        *("--untracked-files=normal", "--ignore-submodules=dirty"),
+        folder=tree,
+        what="compare its files",
+    )
+    found = [entry for entry in out.split("\0") if len(entry) > 3]
+    entries = [entry for entry in found if not await _is_opencodes(place, tree, entry[:2], entry[3:])]
+    changed = [f"changed file {plain(entry[3:])}" for entry in entries if not entry.startswith("??")]
+    untracked = [f"untracked {plain(entry[3:])}" for entry in entries if entry.startswith("??")]
+    return (*_some(changed, "changed files"), *_some(untracked, "untracked files"))
+
+
+async def _is_opencodes(place: Path, tree: Path, status: str, name: str) -> bool:
+    """Whether OpenCode alone made this difference, which is nobody's work; `status` is git's two letters for it."""
+    if status not in {" M", "M ", "??"} or not own_writes.known(name.rstrip("/")):
+        return False
+    committed = None
+    if status != "??":
+        committed = await read(f"--git-dir={place}", "cat-file", "blob", f"HEAD:{name}", folder=place, what="read it")
+    return await asyncio.to_thread(own_writes.is_own, tree, name, committed)
+
+
+def _worktrees(gitdir: Path) -> tuple[str, ...]:
+    places = [file.read_text(errors="replace") for file in sorted(gitdir.glob("worktrees/*/gitdir"))]
+    return _some([f"another worktree {plain(place).removesuffix('/.git')} needs it" for place in places], "worktrees")
+
+
+async def _index(place: Path, tree: Path, depth: int, within: tuple[Path, set[Path]]) -> tuple[str, ...]:
+    """Files that `git status` was told to pass over, and what submodules would lose."""
+    out = await read(
+        *(f"--git-dir={place}", f"--work-tree={tree}", "ls-files", "-z", "-v", "--stage"),
+        folder=tree,
+        what="list its files",
+    )
+    hidden: list[str] = []
+    found: list[str] = []
+    for entry in out.split("\0"):
+        tag, _, rest = entry.partition(" ")
+        about, _, name = rest.partition("\t")
+        if about.startswith("160000 ") and (tree / name / ".git").exists():
+            deep = ("cannot tell: it is nested too deeply",)
+            inside = await _losses(tree / name, depth - 1, *within) if depth else deep
+            found += (f"in submodule {plain(name)}: {loss}" for loss in inside)
+        elif (tag.islower() or tag == "S") and (tree / name).is_file():
+            hidden.append(f"file {plain(name)} is hidden from git status")
+    return (*_some(hidden, "hidden files"), *found)
+
+
+def _some(entries: list[str], noun: str) -> tuple[str, ...]:
+    if len(entries) <= SHOWN:
+        return tuple(entries)
+    return (*entries[:SHOWN], f"and {len(entries) - SHOWN} more {noun}")

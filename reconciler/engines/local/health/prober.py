@@ -1,0 +1,207 @@
+"""Asking each service that is ready, again and again, whether it still is.
+
+Belongs here: when a service is asked, and what it said last. Does not belong here: how it is asked and what an answer
+means (`health`), or what is done about it (`plan`).
+
+As in a kubelet, probes have timers of their own, and only news makes anybody look at a project: to look at everything
+costs three times as much as to ask, and a service that hangs holds up nobody else. A service is asked only after the
+first proof that it is ready, which is waited for where it is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from reconciler.core.observed import Health, Probe
+from reconciler.engines.local.health import checks
+from reconciler.engines.local.processes import listener, processes, sockets
+from reconciler.engines.local.processes.cpu_activity import Quiet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reconciler.core.observed import Service, ServiceFacts
+    from reconciler.engines.local.health.checks import Target
+    from reconciler.engines.local.processes.listener import Listener
+
+MISSED: Final = 1.0
+"""Seconds until one that missed a probe is asked again, unless all are asked more often."""
+
+BEAT: Final = 1.0
+"""Probes are due at whole ones of these seconds, so that many are asked at once: one by itself finds the processor's
+caches cold and costs three times as much (measured). At most a tenth of the time between two probes."""
+
+FRESH: Final = 0.01
+"""Seconds for which the kernel's list of listening sockets serves all that are asked at once."""
+
+MOST: Final = 50
+"""Asked at once: each is a connection, and a process may have few."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Told(Protocol):
+    """Who wants to know."""
+
+    def __call__(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
+        """A service was asked; news: it says something else than before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A run that is probed."""
+
+    name: str
+    service: Service
+    facts: ServiceFacts
+    target: Target
+    run_dir: Path
+    journal: Path | None = None
+    """What an agent writes while it works."""
+
+
+class Prober:
+    """Probes services. Must be made inside a running event loop.
+
+    Args:
+        liveness: seconds between two probes of a service.
+        told: called after each.
+    """
+
+    def __init__(self, liveness: float, told: Told) -> None:
+        self._liveness = liveness
+        self._told = told
+        self._beat = min(BEAT, liveness / 10)
+        self._loop = asyncio.get_running_loop()
+        self._last: dict[tuple[str, Service], tuple[str, Probe]] = {}
+        """The last probe of each service, with the run that it is of."""
+        self._subjects: dict[tuple[str, Service], Subject] = {}
+        self._timers: dict[tuple[str, Service], asyncio.TimerHandle] = {}
+        self._asking: dict[tuple[str, Service], asyncio.Task[None]] = {}
+        self._listeners: dict[tuple[str, Service], Listener | None] = {}
+        self._listening: tuple[float, dict[int, set[int]]] = (0.0, {})
+        """The sockets that listen, and until when that is fresh."""
+        self._quiet = Quiet()
+        self._places = asyncio.Semaphore(MOST)
+
+    def last(self, name: str, service: Service, run_id: str) -> Probe:
+        """What a run said last; an empty probe when it was never asked."""
+        of, probe = self._last.get((name, service), ("", Probe()))
+        return probe if of == run_id else Probe()
+
+    def remember(self, name: str, service: Service, run_id: str, probe: Probe) -> None:
+        """Keep what somebody else asked."""
+        self._last[name, service] = (run_id, probe)
+
+    def keep(self, subject: Subject) -> None:
+        """From now on this run is probed, once there is a first proof of it."""
+        key = (subject.name, subject.service)
+        if (known := self._subjects.get(key)) and known.facts.run_id != subject.facts.run_id:
+            self.pause(*key)
+        self._subjects[key] = subject
+        if key not in self._asking and key not in self._timers:
+            self._again(key)
+
+    def forget(self, name: str, service: Service) -> None:
+        """It does not run, or not as it should: what it said is of no use."""
+        key = (name, service)
+        self._last.pop(key, None)
+        self.pause(name, service)
+
+    def pause(self, name: str, service: Service) -> None:
+        """Do not ask it now."""
+        key = (name, service)
+        self._subjects.pop(key, None)
+        self._listeners.pop(key, None)
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
+        if task := self._asking.pop(key, None):
+            task.cancel()
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        for name, service in list(self._subjects):
+            self.pause(name, service)
+
+    # -- asking --------------------------------------------------------------------------------------------------------
+
+    def _again(self, key: tuple[str, Service]) -> None:
+        """Set the timer, if it is known to be ready or not."""
+        subject = self._subjects[key]
+        probe = self.last(*key, subject.facts.run_id)
+        if probe.health is Health.UNKNOWN:
+            return
+        period = self._liveness if probe.misses == 0 else min(MISSED, self._liveness)
+        at = self._loop.time() + max(0.0, probe.at + period - processes.now().boot)
+        self._timers[key] = self._loop.call_at(round(at / self._beat) * self._beat, self._due, key)
+
+    def _due(self, key: tuple[str, Service]) -> None:
+        del self._timers[key]
+        task = self._asking[key] = self._loop.create_task(self._ask(self._subjects[key]), name=f"probe {key[0]}")
+        task.add_done_callback(lambda done: self._asked(key, done))
+
+    def _asked(self, key: tuple[str, Service], task: asyncio.Task[None]) -> None:
+        if self._asking.get(key) is not task:
+            return  # it was told not to ask
+        del self._asking[key]
+        if error := task.exception():
+            log.error("probe failed", project=key[0], service=key[1].value, exc_info=error)
+            self._timers[key] = self._loop.call_later(self._liveness, self._due, key)
+        else:
+            self._again(key)
+
+    async def _ask(self, subject: Subject) -> None:
+        key, run_id = (subject.name, subject.service), subject.facts.run_id
+        before = self.last(*key, run_id)
+        async with self._places:
+            probe = await self._quiet.judge(subject.facts, await self._probe(subject, before))
+        if self._last.get(key, ("",))[0] != run_id:
+            return  # meanwhile another run was proved
+        self.remember(*key, run_id, probe)
+        self._told(*key, probe, news=_timeless(probe) != _timeless(before))
+
+    async def _probe(self, subject: Subject, before: Probe) -> Probe:
+        """One probe of a run that was proved before, counted on top of the last one."""
+        now, proof = processes.now(), self._proof(subject)
+        if proof is None:
+            return checks.missed(before, now, "it does not listen")  # and whoever does is never asked
+        target = replace(subject.target, proof=proof)
+        if before.health is Health.READY or (before.health is Health.UNRESPONSIVE and before.proved):
+            started = subject.facts.started_wall or 0.0
+            return await checks.live(target, before, now, written=_written(subject.journal), started=started)
+        found = await checks.prove(target, now)
+        silent = found.health is Health.UNKNOWN and before.health is Health.UNRESPONSIVE
+        return checks.missed(before, now, found.detail) if silent else found
+
+    def _proof(self, subject: Subject) -> Listener | None:
+        """That whoever answers is a process of this run."""
+        key, port = (subject.name, subject.service), subject.target.port
+        known = self._listeners.get(key)
+        if known is None or known.port != port or not known.still(self._sockets()):
+            known = self._listeners[key] = listener.find(subject.run_dir, subject.service.value, port)
+        return known if known is not None and known.run_id == subject.facts.run_id else None
+
+    def _sockets(self) -> dict[int, set[int]]:
+        until, found = self._listening
+        if (now := self._loop.time()) >= until:
+            found = sockets.listening()
+            self._listening = (now + FRESH, found)
+        return found
+
+
+def _timeless(probe: Probe) -> Probe:
+    """What of it is news when it changes: that nothing was interrupted is none."""
+    return replace(probe, at=0.0, at_wall=0.0, written=0, interrupted=probe.interrupted or ())
+
+
+def _written(journal: Path | None) -> int:
+    """When it was written last; 0 where there is none."""
+    try:
+        return os.stat(journal).st_mtime_ns if journal else 0  # noqa: PTH116  at each probe
+    except OSError:
+        return 0

@@ -1,0 +1,122 @@
+"""The nursery: a small process that has imported all a keeper needs, and has one forked for the next request.
+
+A fork costs 1 ms and shares its memory; a fresh interpreter for each service costs 20 ms and 5 MB (measured). It is
+forked ahead of the request, since whoever waits for a restart waits for that millisecond too.
+
+Belongs here: requests, forking, and giving a fork its own name. Standard library only, imports nothing of ours but
+`crash`: it is what every keeper's memory begins as. Does not belong here: what a keeper does (`keeper`).
+
+A request on stdin, a sequenced-packet socket, is a number, the crash point of tests, and the keeper's arguments,
+separated by NUL, with the keeper's stdin and stdout. The answer is the number, with a pidfd of the keeper.
+"""
+
+from __future__ import annotations
+
+import _socket
+import array
+import contextlib
+import ctypes
+import gc
+import os
+import select
+import signal
+
+from reconciler.system import failpoint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOM = 1024
+"""Bytes of spare arguments a nursery is started with, so that its keepers can write their own over them."""
+_PACKET = 8192
+_STDERR = 2
+_PR_SET_NAME = 15
+_prctl = ctypes.CDLL(None).prctl
+
+
+class Name:
+    """The command line of this process and of its forks, to be written over.
+
+    People, `ps` and old kernels' proofs of identity read it in /proc.
+
+    Args:
+        command: the beginning of a keeper's command line.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        with open("/proc/self/stat", "rb", buffering=0) as file:  # noqa: PTH123  pathlib costs half a megabyte
+            fields = file.readall().rpartition(b")")[2].split()
+        self._start, self._room = int(fields[45]), int(fields[46]) - int(fields[45])
+
+    def write(self, *arguments: str) -> None:
+        """Be a keeper with these arguments, for whoever lists processes."""
+        text = "\0".join([*self._command, *arguments]).encode()[: self._room - 1]
+        ctypes.memmove(self._start, text + bytes(self._room - len(text)), self._room)
+        _prctl(_PR_SET_NAME, b"ocm-keeper", 0, 0, 0)
+
+
+def serve(live: Callable[[_socket.socket, int, Name], int], rehearse: Callable[[], None], command: list[str]) -> int:
+    """Fork keepers until the controller is gone; they go on.
+
+    Args:
+        live: what a fork does with the channel of requests and a pipe that is closed when it has served one.
+        rehearse: what is done once before there is any.
+        command: the beginning of a keeper's command line, for whoever lists processes.
+    """
+    for handle in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  pathlib costs half a megabyte
+        if handle > _STDERR:  # what the controller was started with, like a shell's lock, is no service's
+            with contextlib.suppress(OSError):
+                os.close(handle)
+    channel, name = _socket.socket(fileno=0), Name(command)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    rehearse()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: nobody waits for a keeper
+    gc.collect()
+    gc.freeze()  # a collection in a keeper must not touch, and so copy, what it shares with us
+    while not _is_over(channel):
+        busy, tell = os.pipe()
+        if os.fork() == 0:
+            os.close(busy)
+            os._exit(live(channel, tell, name))
+        os.close(tell)
+        os.read(busy, 1)  # the one in waiting has got its request, or was killed
+        poll = select.poll()
+        poll.register(busy, select.POLLIN)
+        poll.register(channel, select.POLLIN)
+        poll.poll()  # it is done, or there is another request: before that a fork would only be in its way
+        os.close(busy)
+    return 0
+
+
+def _is_over(channel: _socket.socket) -> bool:
+    """Whether the controller is gone."""
+    try:
+        return not channel.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+
+
+def take_request(channel: _socket.socket, tell: int, keeper: int) -> list[str]:
+    """Wait for a request, answer it, and make its descriptors our own; its arguments, none when there will be none.
+
+    Args:
+        channel: it comes from there.
+        tell: a pipe to the nursery.
+        keeper: a pidfd.
+    """
+    text, controls, _, _ = channel.recvmsg(_PACKET, _socket.CMSG_SPACE(2 * 4))
+    os.write(tell, b"!")
+    if not text:
+        return []
+    number, point, *arguments = text.decode().split("\0")
+    with contextlib.suppress(BrokenPipeError):
+        answer = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [keeper]))]
+        channel.sendmsg([number.encode()], answer)
+    for target, handle in enumerate(array.array("i", controls[0][2])):
+        os.dup2(handle, target)
+        os.close(handle)
+    if point:
+        os.environ[failpoint.VARIABLE] = point
+    return arguments

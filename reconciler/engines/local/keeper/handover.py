@@ -1,0 +1,113 @@
+"""What a starter leaves to its keeper: one message, and with it every descriptor that holds something.
+
+Belongs here: packing and unpacking. Standard library only, imports only `proofs`. Does not belong here: how a service
+is started (`starting`) or held (`holding`).
+"""
+
+from __future__ import annotations
+
+import _socket
+import array
+import marshal  # as small as can be: it is for one moment between two forks of the same program
+
+from reconciler.engines.local.keeper.identity import MemoryKills, Place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from reconciler.engines.local.keeper.identity import Record
+
+_MOST = 16
+"""Descriptors."""
+_PACKET = 1 << 16
+
+
+class Kept:
+    """A run, and what holds it.
+
+    Args:
+        place: the service's files.
+        run: its record.
+        locks: descriptors by path: to be taken again should somebody delete them.
+        ancestor: the run's processes are descendants of the keeper; else they were adopted.
+        kills: those for want of memory until now; counted now when not given.
+    """
+
+    __slots__ = (
+        "ancestor",
+        "failed",
+        "failure",
+        "guards",
+        "hub",
+        "kills",
+        "leader",
+        "locks",
+        "place",
+        "point",
+        "run",
+        "told",
+    )
+
+    def __init__(
+        self, place: Place, run: Record, locks: dict[str, int], *, ancestor: bool, kills: MemoryKills | None = None
+    ) -> None:
+        self.place = place
+        self.run = run
+        self.locks = locks
+        self.ancestor = ancestor
+        self.kills = kills or MemoryKills.of(run["leader"]["pid"])
+        self.guards: list[int] = []
+        """Held besides, for as long as the keeper lives."""
+        self.leader: int | None = None
+        """A pidfd, of an adopted leader that lives."""
+        self.hub = -1
+        """A connection to the keeper that watches the log, where there is one."""
+        self.told = False
+        """Somebody wanted it to end already."""
+        self.failure: int | None = None
+        """A pipe that brings why the starter cannot become the service, or is closed when it did."""
+        self.failed = -1
+        """Its other end, which stays with the starter."""
+        self.point = ""
+        """At which the keeper dies, in tests."""
+
+
+def give(outbox: _socket.socket, kept: Kept) -> None:
+    """Leave it to the keeper, with our descriptors 1 and 2, which are the answer's pipe and the log.
+
+    Raises:
+        OSError: there is no keeper any more.
+    """
+    single = [handle for handle in (kept.leader, kept.failure) if handle is not None]  # never both
+    handles = array.array("i", [1, 2, *kept.locks.values(), *single, *kept.guards])
+    if kept.hub >= 0:
+        handles.append(kept.hub)
+    place = (kept.place.folder, kept.place.service)
+    small = (kept.ancestor, kept.kills.packed(), bool(single), kept.hub >= 0, kept.told, kept.point)
+    text = marshal.dumps((place, kept.run, list(kept.locks), small))
+    outbox.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, handles)])
+
+
+def take(inbox: _socket.socket) -> tuple[Kept, int, int] | None:
+    """Wait for it; with the descriptors of the answer's pipe and of the log. None when the starter ended without it."""
+    text, controls, _, _ = inbox.recvmsg(_PACKET, _socket.CMSG_SPACE(_MOST * 4))
+    if not text:
+        return None
+    handles = array.array("i", controls[0][2]).tolist()
+    place, run, paths, (ancestor, kills, single, hub, told, point) = marshal.loads(text)  # noqa: S302  from our own starter
+    kept = Kept(
+        Place(*place),
+        run,
+        dict(zip(paths, handles[2:], strict=False)),
+        ancestor=ancestor,
+        kills=MemoryKills(*kills),
+    )
+    rest = handles[2 + len(paths) :]
+    if single:
+        if ancestor:
+            kept.failure = rest.pop(0)
+        else:
+            kept.leader = rest.pop(0)
+    if hub:
+        kept.hub = rest.pop()
+    kept.guards, kept.told, kept.point = rest, told, point
+    return kept, handles[0], handles[1]

@@ -1,0 +1,139 @@
+"""All living processes of one run, each proved to belong to it, however it tried to get away.
+
+Belongs here: evidence of membership, and signals to members. Standard library only, imports only `proofs`.
+Does not belong here: when to signal (`holding`).
+
+A process is proved after its pidfd was opened, so the evidence and the later signal mean the same process. Evidence is:
+its parent is a member; and for a keeper that is not an ancestor of the run also: it is in a session with a member, its
+environment has the run's marker, or it holds the service's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+from reconciler.engines.local.keeper.identity import (
+    Stat,
+    has_ended,
+    has_variable,
+    holds_lock,
+    newest_pid,
+    pids,
+)
+
+MOST = 200
+"""Members handled at a time: each costs a descriptor."""
+PASSES = 50
+"""Walks over all processes in one look: it ends even if others fork faster than we read."""
+
+
+CHASE = 0.05
+"""Seconds for which those are chased who fork and end faster than a walk over all processes takes."""
+NEWEST = 8
+"""Pids that are tried at a time in a chase."""
+STILL = 50
+"""Looks in a row at which nobody on this machine has forked, and a chase is over: about a millisecond."""
+
+
+class Tree:
+    """The members that are known now; `look` finds more."""
+
+    def __init__(self, marker: str, lock: str, *, ancestor: bool) -> None:
+        self._marker = marker
+        self._lock = lock
+        self._ancestor = ancestor
+        self._me = os.getpid()
+        self._freeze = False
+        self._known: dict[int, int] = {}
+
+    def pidfds(self) -> list[int]:
+        """Of the known members that live."""
+        for pid, pidfd in list(self._known.items()):
+            if has_ended(pidfd):
+                os.close(pidfd)
+                del self._known[pid]
+        return list(self._known.values())
+
+    def look(self) -> bool:
+        """Find members that are not known yet; says whether there were any."""
+        self.pidfds()
+        grown = False
+        for _ in range(PASSES):
+            if not self._pass():
+                break
+            grown = True
+        return grown
+
+    def ask_to_end(self) -> None:
+        """TERM to every member; CONT, or a stopped one would never notice."""
+        self.look()
+        self._send(signal.SIGTERM)
+        self._send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Stop everybody, whoever turns up at once, so that nobody can fork any more; then kill all."""
+        self._freeze = True
+        self._send(signal.SIGSTOP)
+        self.look()
+        self._chase()
+        self._send(signal.SIGKILL)
+
+    def _chase(self) -> None:
+        """Stop who forks and ends before it is read of in a walk: the newest process of all is one that still lives."""
+        end, still, last = time.monotonic() + CHASE, 0, newest_pid() - NEWEST
+        while still < STILL and time.monotonic() < end:
+            newest = newest_pid()
+            still = 0 if newest != last else still + 1
+            for pid in range(newest, max(last, newest - NEWEST, 1), -1):
+                if pid not in self._known and pid != self._me:
+                    self._admit(pid)
+            last = newest
+
+    def _send(self, number: signal.Signals, *only: int) -> None:
+        for pidfd in only or self._known.values():
+            # Gone, or now another user's: what cannot be ended is looked at again, never forgotten.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(pidfd, number)
+
+    def _pass(self) -> bool:
+        """Admit whoever can be proved in one walk over all processes; says whether there was anybody."""
+        grown = False
+        for pid in reversed(pids()):  # the newest first: in a storm of forks the others are gone already
+            if pid in self._known or pid == self._me or len(self._known) >= MOST:
+                continue
+            if self._belongs(pid) and self._admit(pid):
+                grown = True
+        return grown
+
+    def _admit(self, pid: int) -> bool:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return False
+        if self._belongs(pid) and not has_ended(pidfd):
+            self._known[pid] = pidfd
+            if self._freeze:
+                self._send(signal.SIGSTOP, pidfd)
+            return True
+        os.close(pidfd)
+        return False
+
+    def _belongs(self, pid: int) -> bool:
+        stat = Stat(pid)
+        if stat.ended:
+            return False
+        if self._ancestor:
+            return stat.parent == self._me or self._is_member(stat.parent)
+        return (
+            self._is_member(stat.parent)
+            or any(Stat(member).session == stat.session and self._is_member(member) for member in self._known)
+            or (bool(self._marker) and has_variable(pid, self._marker))
+            or holds_lock(pid, self._lock)
+        )
+
+    def _is_member(self, pid: int) -> bool:
+        """Asked after something was read that names this pid: if the member lives still, it was meant."""
+        return pid in self._known and not has_ended(self._known[pid])

@@ -1,0 +1,40 @@
+"""A keeper's life in small, before there is any keeper.
+
+What Python writes down when something runs for the first time (types, caches, specialised code) lies on pages that a
+fork shares until it writes to them. Here the nursery does so once for all: each keeper then costs a tenth less memory
+(0.12 of 1.17 MB, measured).
+
+Belongs here: running through what every keeper runs, without leaving anything behind. Standard library only, imports
+only the keeper's own parts. Does not belong here: any real service.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from reconciler.engines.local.keeper import handover, identity
+from reconciler.engines.local.keeper.handover import Kept
+from reconciler.engines.local.keeper.supervising import Holder, Signals
+
+NOWHERE = "/dev/null"
+"""As a folder: nothing can be written below it."""
+
+
+def rehearse() -> None:
+    """Hand over and hold a service that ends at once and is recorded nowhere. It takes about a millisecond."""
+    inbox, outbox = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    signals = Signals()
+    service = os.fork()
+    if service == 0:
+        os._exit(0)
+    run = {**identity.nobodys_run(), "leader": {"pid": service, "start": 0, "inode": 0}}
+    handover.give(outbox, Kept(identity.Place(NOWHERE, "agent"), run, {}, ancestor=True))
+    if taken := handover.take(inbox):
+        kept, *handles = taken
+        Holder(kept, signals).hold()
+        for handle in handles:
+            os.close(handle)
+    inbox.close()
+    outbox.close()
+    signals.close()

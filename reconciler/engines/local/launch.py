@@ -1,0 +1,210 @@
+"""How a service is started: its arguments, its environment, and the digest of what it depends on.
+
+Belongs here: turning a spec, the secrets and the paths into a `Launch`. Does not belong here: starting it.
+
+The digest names the inputs a person can change, not the environment made from them: an upgrade of the manager that
+makes it differently restarts nobody, unless a bridge of before would be a danger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from reconciler.agents.opencode.kind import KINDS
+from reconciler.core.observed import Service
+from reconciler.engines.local.health.checks import Target
+from reconciler.engines.local.processes.processes import Launch
+from reconciler.engines.local.secrets import ssh_keys
+from reconciler.settings import UserError
+from reconciler.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reconciler.core.spec import Spec
+    from reconciler.engines.local.secrets.env_file import Env
+    from reconciler.settings import Sandbox, Settings
+
+_PASSED_ON: Final = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TERM",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "NODE_EXTRA_CA_CERTS",
+)
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+_BRIDGE_GRACE: Final = 3.0
+_BRIDGE: Final = 2
+"""Raised only when a bridge of an older version must not go on: 2 proves who listens before it sends the password."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """What a launch is made from."""
+
+    name: str
+    settings: Settings
+    spec: Spec
+    env: Env
+    ports: Mapping[str, int]
+    key: Path | None
+    """The private key, of a project that is reached by SSH."""
+
+    @property
+    def ssh_command(self) -> str:
+        """How git, ours and the agent's, runs ssh."""
+        return ssh_keys.ssh_command(self.key, self.sandbox.known_hosts)
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The project's folder."""
+        return self.settings.home.sandbox(self.name)
+
+    def target(self, service: Service) -> Target:
+        """Where and how the service is spoken to."""
+        if service is Service.AGENT:
+            kind = KINDS[self.spec.agent.kind]
+            return Target(
+                port=self.ports["agent"], secret=self.env.server_password, run_dir=self.sandbox.run, kind=kind
+            )
+        foreign = bool(self.env.mcp_tool_dir)
+        return Target(
+            port=self.ports["bridge"], secret=self.env.bearer_token, run_dir=self.sandbox.run, foreign=foreign
+        )
+
+
+def digest(project: Project, service: Service) -> str:
+    """Names the inputs of the service; it is restarted when they change."""
+    spec, env = project.spec, project.env
+    shared = [spec.restarted_at, spec.agent.kind, project.ports.get("agent"), env.server_password]
+    if service is Service.AGENT:
+        own: list[object] = [spec.agent.version, sorted(spec.agent.env.items()), env.opencode_bin, str(project.key)]
+    else:
+        own = [project.ports.get("bridge"), env.bearer_token, env.mcp_tool_dir]
+        own += [] if env.mcp_tool_dir else [_BRIDGE]
+    return hashlib.sha256(json.dumps([service.value, shared, own]).encode()).hexdigest()[:32]
+
+
+def launch(project: Project, service: Service, program: str) -> Launch:
+    """Everything the keeper needs.
+
+    Args:
+        project: where it belongs.
+        service: which of its services.
+        program: path of the agent's program; not used for a bridge.
+
+    Raises:
+        UserError: MCP_TOOL_DIR names something that cannot be run.
+    """
+    if service is Service.AGENT:
+        argv, env, cwd, grace = _agent(project, program)
+    else:
+        argv, env, cwd, grace = _bridge(project)
+    return Launch(
+        argv=argv,
+        env=env,
+        cwd=cwd,
+        log=project.settings.home.log_file(project.name, service.value),
+        pid_file=project.sandbox.pid_file(service.value),
+        digest=digest(project, service),
+        port=project.ports[service.value],
+        grace=grace,
+        project=project.name,
+    )
+
+
+def _agent(project: Project, program: str) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
+    kind, sandbox = KINDS[project.spec.agent.kind], project.sandbox
+    argv = (program, *(part.format(port=project.ports["agent"]) for part in kind.arguments))
+    env = _inherited(project.settings, (*_PASSED_ON, *_PROXIES))
+    env |= project.spec.agent.env
+    env |= dict(kind.variables)
+    env |= {
+        "HOME": str(sandbox.home),
+        "XDG_DATA_HOME": str(sandbox.xdg / "data"),
+        "XDG_CONFIG_HOME": str(sandbox.xdg / "config"),
+        "XDG_STATE_HOME": str(sandbox.xdg / "state"),
+        "XDG_CACHE_HOME": str(sandbox.xdg / "cache"),
+        "TMPDIR": str(sandbox.tmp),
+        "GIT_SSH_COMMAND": project.ssh_command,
+        kind.config_variable: _policy(kind.config, project.settings.environment.get(kind.config_variable)),
+        kind.password_variable: project.env.server_password,
+    }
+    return argv, env, sandbox.repo, kind.grace
+
+
+def _policy(default: str, operators: str | None) -> str:
+    """The operator's own configuration on top of ours; it wins over what the repository says."""
+    if not operators:
+        return default
+    try:
+        return json.dumps(json.loads(default) | json.loads(operators))
+    except (ValueError, TypeError):
+        raise UserError("cannot use OPENCODE_CONFIG_CONTENT of the controller: it is not a JSON object") from None
+
+
+def _bridge(project: Project) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
+    env = _inherited(project.settings, _PASSED_ON) | {"HOME": str(project.sandbox.run)}
+    if project.env.mcp_tool_dir:
+        argv = _node_tool(project)
+        return argv, env | {"MCP_BEARER_TOKEN": project.env.bearer_token}, project.sandbox.run, _BRIDGE_GRACE
+    kind = KINDS[project.spec.agent.kind]
+    _node_config(project).unlink(missing_ok=True)  # of the user's tool, which ran before
+    env |= {
+        "MCP_TOOL_BEARER_TOKEN": project.env.bearer_token,
+        "MCP_TOOL_PORT": str(project.ports["bridge"]),
+        "OPENCODE_URL": f"http://127.0.0.1:{project.ports['agent']}",
+        "OPENCODE_SERVER_USERNAME": kind.user,
+        "OPENCODE_SERVER_PASSWORD": project.env.server_password,
+        "OCM_PROJECT": project.name,
+        "OCM_REPO": str(project.sandbox.repo),
+        "OCM_RUN": str(project.sandbox.run),
+    }
+    # -P: a folder named `reconciler` in the working directory must never be what runs.
+    return (sys.executable, "-P", "-m", "reconciler.bridge"), env, project.sandbox.run, _BRIDGE_GRACE
+
+
+def _node_tool(project: Project) -> tuple[str, ...]:
+    """The user's opencode-mcp-tool. Its password option would be public in argv, so it gets a file instead."""
+    script = Path(project.env.mcp_tool_dir) / "dist" / "index-http.js"
+    node = shutil.which("node", path=project.settings.environment.get("PATH"))
+    if node is None or not script.is_file():
+        missing = "node on PATH" if node is None else str(script)
+        raise UserError(
+            f"cannot run the tool in MCP_TOOL_DIR: there is no {missing}; build it with npm ci, or unset it"
+        )
+    server = {
+        "id": project.name,
+        "title": project.name,
+        "description": f"OpenCode of {project.name}",
+        "url": f"http://127.0.0.1:{project.ports['agent']}",
+        "password": project.env.server_password,
+        "status": "active",
+        "added_at": "1970-01-01T00:00:00Z",
+    }
+    config = _node_config(project)
+    document = {"version": "1.0", "default_server": project.name, "servers": [server]}
+    files.keep_file(config, json.dumps(document).encode())
+    port = str(project.ports["bridge"])
+    options = ("-m", "default", "--host", "127.0.0.1", "--port", port, "--servers-config", str(config))
+    return (node, str(script), *options)
+
+
+def _node_config(project: Project) -> Path:
+    """Where the user's tool finds the agent and its password, 0600."""
+    return project.sandbox.run / "mcp-tool-servers.json"
+
+
+def _inherited(settings: Settings, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: settings.environment[name] for name in names if name in settings.environment}

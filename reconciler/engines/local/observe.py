@@ -1,0 +1,152 @@
+"""Looking at one project on this machine: facts, and nothing but facts.
+
+Belongs here: asking the modules that each know one outside thing, and putting their answers together.
+Does not belong here: changing anything, or deciding. Nothing is remembered here; what services said is (`probing`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from reconciler.agents.opencode.kind import KINDS
+from reconciler.core import spec as specs
+from reconciler.core.observed import EnvFacts, KeyFacts, Phase, Probe, ProjectFacts, Service, ServiceFacts
+from reconciler.engines.local import ports
+from reconciler.engines.local.git import repo
+from reconciler.engines.local.health import checks
+from reconciler.engines.local.health.prober import Subject
+from reconciler.engines.local.launch import Project, digest
+from reconciler.engines.local.processes import processes
+from reconciler.engines.local.secrets import env_file, ssh_keys
+from reconciler.system import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reconciler.core.observed import Ledger, Now
+    from reconciler.core.spec import Spec
+    from reconciler.engines.local.health.prober import Prober
+    from reconciler.engines.local.secrets.env_file import Env
+    from reconciler.engines.local.toolchain import Toolchains
+    from reconciler.settings import Settings
+
+
+class Observer:
+    """Sees projects.
+
+    Args:
+        settings: where they are.
+        toolchains: programs of agents.
+        prober: knows what each service said last; without one, each is asked to prove itself at each look.
+    """
+
+    def __init__(self, settings: Settings, toolchains: Toolchains, prober: Prober | None) -> None:
+        self._settings = settings
+        self._toolchains = toolchains
+        self._prober = prober
+
+    def project(self, name: str, spec: Spec, ledger: Ledger) -> Project:
+        """What a launch of this project would be made from now; reads the secrets."""
+        env = env_file.read_env(self._settings.home.sandbox(name).env_file)
+        key = self.key_path(name, spec, env) if specs.transport(spec.git.url) is specs.Transport.SSH else None
+        return Project(
+            name=name,
+            settings=self._settings,
+            spec=spec,
+            env=env,
+            ports=ledger.ports,
+            key=key,
+        )
+
+    def key_path(self, name: str, spec: Spec, env: Env) -> Path:
+        """The private key: named in the spec, else in `.env`, else the generated one."""
+        named = spec.git.ssh_key or env.ssh_key_path
+        if not named:
+            return self._settings.home.deploy_key(name)
+        return (self._settings.specs / files.expanded(named)).absolute()
+
+    async def observe(self, name: str, spec: Spec, ledger: Ledger, now: Now) -> ProjectFacts:
+        """Everything there is to see of one project."""
+        sandbox = self._settings.home.sandbox(name)
+        project = self.project(name, spec, ledger)
+        destroying = spec.wanted is specs.State.ABSENT
+        clone = repo.repo_facts(sandbox.repo)
+        if clone.cloned and clone.url != spec.git.url:
+            source = repo.source_of(spec.git.url, self._settings.specs)
+            clone = replace(clone, moved=repo.moved_to(sandbox.repo, source))
+        if destroying and (clone.cloned or clone.problem):
+            clone = replace(clone, losses=await repo.losses(sandbox.repo))
+        kind = KINDS[spec.agent.kind]
+        return ProjectFacts(
+            name=name,
+            sandbox=sandbox.path.exists(),
+            prepared=all(path.is_dir() for path in (sandbox.run, sandbox.home, sandbox.xdg, sandbox.tmp)),
+            env=_env_facts(project),
+            key=await self._key(project),
+            repo=clone,
+            toolchain=self._toolchains.find(kind, named=project.env.opencode_bin, version=spec.agent.version),
+            agent=await self._service(project, Service.AGENT, now),
+            bridge=await self._service(project, Service.BRIDGE, now),
+            leftover_keys=destroying and self._settings.home.deploy_key(name).exists(),
+        )
+
+    async def _key(self, project: Project) -> KeyFacts:
+        if specs.transport(project.spec.git.url) is not specs.Transport.SSH:
+            return KeyFacts()
+        path = self.key_path(project.name, project.spec, project.env)
+        generated = path == self._settings.home.deploy_key(project.name)
+        return await ssh_keys.key_facts(path, generated=generated)
+
+    async def _service(self, project: Project, service: Service, now: Now) -> ServiceFacts:
+        facts = processes.observe(project.sandbox.run, service.value, now)
+        fixed = _fixed_port(project, service)
+        kept = project.ports.get(service.value)
+        usable = kept is not None and not project.env.problems and project.env.exists
+        facts = replace(facts, fixed_port=fixed, wanted_digest=digest(project, service) if usable else "")
+        if facts.phase is Phase.RUNNING:
+            return replace(facts, probe=await self._probe(project, service, facts, now))
+        if self._prober is not None:
+            self._prober.forget(project.name, service)
+        if facts.alive or kept is None or ports.is_free(kept):
+            return facts
+        # A walk over all processes.
+        return replace(facts, port_holder=await asyncio.to_thread(processes.port_holder, kept))
+
+    async def _probe(self, project: Project, service: Service, facts: ServiceFacts, now: Now) -> Probe:
+        """What this run said last."""
+        if self._prober is None:
+            outdated = facts.digest != facts.wanted_digest
+            return Probe() if outdated else await checks.prove(project.target(service), now)
+        if facts.digest == facts.wanted_digest:
+            self._prober.keep(_subject(project, service, facts))
+        else:
+            self._prober.pause(project.name, service)
+        return self._prober.last(project.name, service, facts.run_id)
+
+
+def _subject(project: Project, service: Service, facts: ServiceFacts) -> Subject:
+    sandbox, kind = project.sandbox, KINDS[project.spec.agent.kind]
+    return Subject(
+        name=project.name,
+        service=service,
+        facts=facts,
+        target=project.target(service),
+        run_dir=sandbox.run,
+        journal=sandbox.xdg / kind.journal if service is Service.AGENT else None,
+    )
+
+
+def _fixed_port(project: Project, service: Service) -> int | None:
+    if service is Service.AGENT:
+        return project.spec.agent.port or project.env.opencode_port
+    return project.spec.bridge.port or project.env.mcp_tool_port
+
+
+def _env_facts(project: Project) -> EnvFacts:
+    env = project.env
+    warnings = env.warnings
+    if env.git_url and env.git_url != project.spec.git.url:
+        warnings += (f"{project.sandbox.env_file}: GIT_URL differs from git.url of the spec; the spec counts",)
+    return EnvFacts(path=str(project.sandbox.env_file), exists=env.exists, problems=env.problems, warnings=warnings)

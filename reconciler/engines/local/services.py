@@ -1,0 +1,309 @@
+"""Starting, proving, adopting and ending services on this machine.
+
+Belongs here: what is done to processes, in the order that keeps the promises: ready is proved, stopped means empty.
+Does not belong here: how a process is held (`processes`, `keeper`) or probed (`health`), or what it gets (`launch`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from reconciler.agents.opencode.kind import KINDS
+from reconciler.core import actions
+from reconciler.core.actions import Done, LookAgain, Retry
+from reconciler.core.observed import Health, Phase, Probe, Service
+from reconciler.engines.local import launch, plugins, ports
+from reconciler.engines.local.git import repo
+from reconciler.engines.local.health import checks
+from reconciler.engines.local.health.http1 import CallError
+from reconciler.engines.local.processes import processes
+from reconciler.engines.local.start_progress import Progress
+from reconciler.settings import UserError
+from reconciler.system import files
+from reconciler.system.aio import to_the_end
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from reconciler.core.actions import Action, Outcome
+    from reconciler.core.observed import Now, ServiceFacts
+    from reconciler.engines.base import Report
+    from reconciler.engines.local.health.prober import Prober
+    from reconciler.engines.local.launch import Project
+    from reconciler.engines.local.toolchain import Toolchains
+    from reconciler.settings import Settings
+
+PAUSES: Final = (0.002, 0.1)
+"""Seconds before the second attempt to prove a starting service ready, and the longest between two: each is longer."""
+SLOT_TIME: Final = 20.0
+"""Seconds for which a start keeps others waiting: eight at once take 15 on two cores (measured), so what takes longer
+is stuck, and must not hold up those that are not."""
+ATTEMPTS: Final = (0.1, 1.0)
+"""Seconds for a cheap call of the first attempt at a proof, and at most: each attempt gives more time. What OpenCode is
+asked between its listen and its first answer is never answered (measured), so to wait long would be in vain; so would
+be to wait shortly on a busy machine."""
+STOP_TIMEOUT: Final = 30.0
+"""Seconds after which an unfinished stop is looked at again; the keeper goes on meanwhile."""
+
+
+class Serving:
+    """Acts on services."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        prober: Prober,
+        toolchains: Toolchains,
+        watch: Callable[[str, Service], None],
+    ) -> None:
+        self._settings = settings
+        self._prober = prober
+        self._toolchains = toolchains
+        self._watch = watch
+        self._starting = asyncio.Semaphore(settings.agent_starts)
+        self._exits: dict[str, asyncio.Event] = {}
+
+    async def perform(self, project: Project, action: Action, report: Report) -> Outcome:
+        """Do one action on one service."""
+        match action:
+            case actions.StartService(service=service):
+                return await self._start(project, service, report)
+            case actions.AwaitReady(service=service):
+                return await self._look_after(project, service, report)
+            case actions.AdoptService(service=service):
+                return await self._adopt(project, service)
+            case actions.StopService(service=service):
+                return await self._stop(project, service, report)
+            case _:
+                raise AssertionError(f"no engine knows how to {action.text}")
+
+    def exited(self, name: str) -> None:
+        """A process of this project ended: nobody shall wait for it in vain."""
+        if event := self._exits.get(name):
+            event.set()
+
+    async def _start(self, project: Project, service: Service, report: Report) -> Outcome:
+        slots = self._slot() if service is Service.AGENT else contextlib.nullcontext()
+        if service is Service.AGENT and self._starting.locked():
+            report("WaitingToStart", f"{self._settings.agent_starts} other agents are starting")
+        async with slots:
+            if not ports.is_free(project.ports[service.value]):
+                return LookAgain(after=0.0, reason="PortTaken", message="its port was taken meanwhile")
+            report("Starting", f"starting the {service}")
+            if not self._settings.home.logs.is_dir():
+                files.private_folder(self._settings.home.logs)
+            program = ""
+            if service is Service.AGENT:
+                program = self._program(project)
+                if not _is_prepared(project):
+                    await to_the_end(_prepare_agent, project)
+            job = launch.launch(project, service, program)
+            run_id = await processes.start(project.sandbox.run, service.value, job)
+            self._watch(project.name, service)
+            seen = processes.observe(project.sandbox.run, service.value, processes.now())
+            report("Starting", f"the {service} was started", (service, seen))
+            outcome = await self._await_ready(project, service, report, seen)
+            if not isinstance(outcome, Retry):
+                return outcome
+            # It never got ready since we started it: end it, so that the next try begins from nothing.
+            await self._stop_run(project, service, run_id)
+            return replace(outcome, run_id=run_id)
+
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of the few agents that start at a time, for as long as that takes, but no longer than it should."""
+        await self._starting.acquire()
+        held = [True]
+
+        def let_go() -> None:
+            if held:
+                held.clear()
+                self._starting.release()
+
+        timer = asyncio.get_running_loop().call_later(SLOT_TIME, let_go)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            let_go()
+
+    def _program(self, project: Project) -> str:
+        kind = KINDS[project.spec.agent.kind]
+        found = self._toolchains.find(kind, named=project.env.opencode_bin, version=project.spec.agent.version)
+        if not found.path:
+            raise UserError(f"cannot find the program of {kind.name} {found.version}; it will be provided again")
+        return found.path
+
+    async def _look_after(self, project: Project, service: Service, report: Report) -> Outcome:
+        """Wait for one that another controller started: silent all the time, it is judged as one that fell silent."""
+        outcome = await self._await_ready(project, service, report)
+        if not isinstance(outcome, Retry):
+            return outcome
+        now = processes.now()
+        facts = processes.observe(project.sandbox.run, service.value, now)
+        probe = Probe(health=Health.UNRESPONSIVE, at=now.boot, misses=checks.MISSES, proved=False)
+        probe = replace(probe, detail=outcome.message)
+        self._prober.remember(project.name, service, facts.run_id, probe)
+        return Done()
+
+    async def _await_ready(
+        self, project: Project, service: Service, report: Report, seen: ServiceFacts | None = None
+    ) -> Outcome:
+        """Attempts until it is proved ready, ended, or silent for too long; `seen`: what was seen of it a moment ago.
+
+        Slow is no reason to end it (`start_progress`).
+        """
+        agent, limit = service is Service.AGENT, self._settings.start_timeout
+        log = plugins.log(project) if agent else None
+        progress = Progress(project.sandbox.run, service.value, limit, log, fresh=seen is not None)
+
+        def tell() -> None:
+            known = plugins.doing(project, progress.begin or 0) if agent else ""
+            doing = known or f"waiting for the {service} ({progress.detail})"
+            progress.told = True
+            report("Starting", f"{doing}, {progress.waited:.0f} s")
+
+        try:
+            async with progress.followed(tell):
+                return await self._attempts(project, service, report, seen, progress)
+        except TimeoutError:
+            cause = plugins.stuck(project, progress.begin or 0) if agent else ""
+        printed = self._settings.home.log_file(project.name, service.value)
+        how = f"the {service} was not ready after {progress.waited:.0f} s, and did nothing for {progress.silent:.0f} s"
+        message = f"{how} ({progress.detail}); {f'{cause}; ' if cause else ''}see {printed}"
+        return Retry(reason="NotReady", message=message, cause=cause)
+
+    async def _attempts(
+        self, project: Project, service: Service, report: Report, seen: ServiceFacts | None, progress: Progress
+    ) -> Outcome:
+        ended = self._exits.setdefault(project.name, asyncio.Event())
+        pause, quick = PAUSES[0], ATTEMPTS[0]
+        while True:
+            ended.clear()
+            now = processes.now()
+            facts, seen = seen or processes.observe(project.sandbox.run, service.value, now), None
+            if facts.phase is not Phase.RUNNING:
+                return LookAgain(after=0.0, reason="Ended", message=f"the {service} ended while it started")
+            if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
+                if not progress.told:  # else what it does meanwhile is told
+                    report("ProvingReady", f"the {service} listens; proving that it is ready", (service, facts))
+                probe = await self._prove(project, service, (now, quick), facts.run_id, progress.begin)
+                progress.detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])
+                if probe.health is not Health.UNKNOWN:
+                    self._prober.remember(project.name, service, facts.run_id, probe)
+                    return Done()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await ended.wait()
+            pause = min(1.5 * pause, PAUSES[1])
+
+    async def _prove(
+        self, project: Project, service: Service, when: tuple[Now, float], run_id: str, begin: int | None
+    ) -> Probe:
+        """One attempt at the proof; of an agent with plugins, with those that it could not load."""
+        target, (now, quick) = project.target(service), when
+        if service is Service.BRIDGE or not plugins.used_by(project):
+            return await checks.prove(target, now, quick)
+        if begin is None:  # it was told long ago
+            return replace(await checks.prove(target, now, quick), plugins=plugins.noted(project, run_id))
+        try:
+            target = target.proved()
+            async with plugins.Ear.open(target, quick) as ear:
+                probe = await checks.prove(target, now, quick)
+                if probe.health is not Health.READY:
+                    return probe
+                failed = (*await ear.told(), *await plugins.thrown(project, begin))
+                plugins.note(project, run_id, failed)
+                return replace(probe, plugins=failed)
+        except CallError as error:
+            return Probe(at=now.boot, at_wall=now.wall, detail=str(error))
+
+    async def _adopt(self, project: Project, service: Service) -> Outcome:
+        await processes.adopt(project.sandbox.run, service.value)
+        self._watch(project.name, service)
+        return Done()
+
+    async def _stop(self, project: Project, service: Service, report: Report) -> Outcome:
+        report("Stopping", f"stopping the {service}")
+        self._prober.pause(project.name, service)  # its place may soon be the next run's
+        facts = processes.observe(project.sandbox.run, service.value, processes.now())
+        if facts.phase is Phase.RUNNING and service is Service.AGENT and facts.port == project.ports.get("agent"):
+            await checks.dispose(project.target(service))
+        return await self._stop_run(project, service, facts.run_id)
+
+    async def _stop_run(self, project: Project, service: Service, run_id: str) -> Outcome:
+        if await processes.stop(project.sandbox.run, service.value, timeout=STOP_TIMEOUT):
+            return Done()
+        message = f"the {service} (run {run_id}) still has processes; its keeper goes on ending them"
+        return LookAgain(after=1.0, reason="Stopping", message=message)
+
+
+def _is_prepared(project: Project) -> bool:
+    """Whether nothing is to be prepared, as for most restarts: a thread would cost them half a millisecond."""
+    sandbox, theirs = project.sandbox, _credentials(project)
+    link, identity = sandbox.xdg / "data" / "opencode" / "auth.json", sandbox.home / ".gitconfig"
+    with contextlib.suppress(OSError):
+        locks = _locks(project)
+        empty = sandbox.tmp.is_symlink() or not any(sandbox.tmp.iterdir())
+        empty = empty and not (locks.is_dir() and any(locks.iterdir()))
+        return empty and (link.exists() or not theirs.is_file()) and identity.exists()
+    return False
+
+
+def _empty(folder: Path) -> None:
+    """Of what earlier runs left. Best effort.
+
+    By descriptors, never through a link: a person who moved the folder elsewhere, or the agent itself, may have put one
+    there that leads to what is nobody's to delete.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        for name in os.listdir(handle):  # noqa: PTH208  a descriptor
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode):
+                    shutil.rmtree(name, ignore_errors=True, dir_fd=handle)  # a Go module cache is read-only
+                else:
+                    os.unlink(name, dir_fd=handle)
+    finally:
+        os.close(handle)
+
+
+def _credentials(project: Project) -> Path:
+    """Where the user's own OpenCode keeps what it logs in to model providers with."""
+    environment = project.settings.environment
+    data = environment.get("XDG_DATA_HOME") or Path(environment.get("HOME", "/")) / ".local" / "share"
+    return Path(data) / "opencode" / "auth.json"
+
+
+def _locks(project: Project) -> Path:
+    return project.sandbox.xdg / KINDS[project.spec.agent.kind].locks
+
+
+def _prepare_agent(project: Project) -> None:
+    """What an agent must find: no leftovers, the user's provider credentials, a name to commit with.
+
+    Each process that ran a prompt leaves a 5.4 MB library in TMPDIR for ever, and one that was killed while it
+    installed plugins leaves a lock for which the next one waits 60 s (both measured).
+    """
+    sandbox = project.sandbox
+    _empty(sandbox.tmp)
+    _empty(_locks(project))
+    theirs = _credentials(project)
+    link = files.private_folder(sandbox.xdg / "data" / "opencode") / "auth.json"
+    if theirs.is_file() and not link.exists():
+        link.unlink(missing_ok=True)
+        link.symlink_to(theirs)
+    identity = Path(project.settings.environment.get("HOME", "/")) / ".gitconfig"
+    own = sandbox.home / ".gitconfig"
+    if identity.is_file() and not own.exists():
+        repo.copy_identity(identity, own)

@@ -1,0 +1,134 @@
+"""Commands that ask for something and wait for it, as the MCP tools do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from reconciler.api import client, reader
+from reconciler.frontends.cli import render, terminal
+from reconciler.settings import UserError
+from reconciler.state import published
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from reconciler.api.client import Wish
+    from reconciler.api.results import Result
+    from reconciler.settings import Settings
+
+
+def start(settings: Settings, options: Namespace) -> int:
+    """Want it running."""
+    return _await(settings, client.start(settings, options.name, options.git_url, options.ssh_key), options)
+
+
+def stop(settings: Settings, options: Namespace) -> int:
+    """Want it stopped."""
+    return _await(settings, client.stop(settings, options.name), options)
+
+
+def restart(settings: Settings, options: Namespace) -> int:
+    """Want both services restarted."""
+    return _await(settings, client.restart(settings, options.name), options)
+
+
+def destroy(settings: Settings, options: Namespace) -> int:
+    """Want it gone, after asking whoever is at the terminal."""
+    confirm = options.name if options.yes else ""
+    if not confirm:
+        if not sys.stdin.isatty():
+            raise UserError(f"cannot ask whether to destroy {options.name} without a terminal: add --yes")
+        confirm = input(f"This moves {options.name} to the trash. Its name once more, to go on: ")
+    wish = client.destroy(settings, options.name, confirm=confirm, discard_unpushed=options.discard_unpushed)
+    return _await(settings, wish, options)
+
+
+def confirm_missing(settings: Settings, options: Namespace) -> int:
+    """They are missing on purpose."""
+    index = published.read(settings.home)
+    for name in options.names:
+        if name not in index.projects:
+            raise UserError(reader.unknown(index, settings, name, "confirm"))
+    chosen = client.confirm_missing(settings, options.names)
+    if chosen:
+        print(f"confirmed: {', '.join(chosen)}")
+    if idle := [name for name in options.names if name not in chosen]:
+        print(f"there is nothing to confirm for {', '.join(idle)}: see opencode-manager status")
+    elif not chosen:
+        print("there is nothing to confirm")
+    return 0
+
+
+def _await(settings: Settings, wish: Wish, options: Namespace) -> int:
+    result = asyncio.run(_wait(settings, wish, options.wait))
+    print(render.render_result(result))
+    # A script reads the status; a person at a terminal wants to know what comes next.
+    if terminal.is_terminal(sys.stdout) and (hint := _hint(settings, options.function, result)):
+        print(f"\n{hint}")
+    return {"success": 0, "error": 1}.get(result.status, 2)
+
+
+def _hint(settings: Settings, command: str, result: Result) -> str:
+    """What comes next, where the answer itself does not say it."""
+    name = result.project
+    if result.status == "in_progress" and published.read(settings.home).running:
+        return f"It goes on by itself. Follow it with: opencode-manager status {name} --watch"
+    if result.status != "success":
+        return ""
+    return {
+        "start": (
+            "Next: opencode-manager mcp-config --client CLIENT   connects your MCP client\n"
+            f"      opencode-manager logs {name} -f   follows what the agent prints"
+        ),
+        "stop": f"Everything is kept. Start it again with: opencode-manager start {name}",
+        "destroy": f"What it had is kept for {settings.trash_days:.0f} days in {settings.home.trash}",
+    }.get(command, "")
+
+
+async def _wait(settings: Settings, wish: Wish, seconds: float) -> Result:
+    steps = _Steps(wish.name, sys.stderr)
+
+    async def progress(waited: float, result: Result) -> None:
+        steps.show(f"{result.reason}: {result.message}".rstrip(": "), waited)
+
+    try:
+        return await client.wait(settings, wish, seconds, progress)
+    finally:
+        steps.end()
+
+
+class _Steps:
+    """Progress, a line for each step; on a terminal the last one says how long it has been waited."""
+
+    def __init__(self, name: str, out: TextIO) -> None:
+        self._name = name
+        self._out = out
+        self._width = terminal.width(out) if terminal.redraws(out, os.environ) else None
+        self._said = ""
+        self._open = False
+        """Whether the last line has no end yet."""
+
+    def show(self, step: str, waited: float) -> None:
+        """It stands like this after so many seconds."""
+        if not step or (step == self._said and self._width is None):
+            return
+        line = f"{self._name}: {step}"
+        if self._width is None:
+            print(line, file=self._out, flush=True)
+        else:
+            if step != self._said:
+                self.end()
+            clock = f" ({render.age(waited)})"
+            shown = f"{render.cut(line, self._width - len(clock) - 1)}{clock}"
+            print(f"\r\033[K{shown}", end="", file=self._out, flush=True)
+            self._open = True
+        self._said = step
+
+    def end(self) -> None:
+        """Nothing more is written into this line."""
+        if self._open:
+            print(file=self._out, flush=True)
+            self._open = False

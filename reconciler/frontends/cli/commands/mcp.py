@@ -1,0 +1,78 @@
+"""MCP over stdin and stdout, and what clients are told to find us."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from typing import IO, TYPE_CHECKING, Final
+
+import watchfiles
+
+from reconciler.frontends.mcp import client_config, stdio
+from reconciler.state import published
+from reconciler.system import files
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from pathlib import Path
+
+    from reconciler.settings import Settings
+
+_PATIENCE: Final = 10.0
+"""Seconds that a new controller gets before the front end goes on without it."""
+_LOG_LIMIT: Final = 1_000_000
+"""Bytes."""
+_LOOK: Final = 50
+"""Milliseconds between two looks whether it leads: a lock that is taken is no event."""
+
+
+def mcp(settings: Settings, _options: Namespace) -> int:
+    """A front end on stdin and stdout; the controller it needs is started when none runs."""
+    stdio.end_with_client()
+    if not published.read(settings.home).running:
+        start_controller(settings)
+        _until_led(settings)
+    stdio.serve(settings)
+    return 0
+
+
+def mcp_config(settings: Settings, options: Namespace) -> int:
+    """The snippet for one client alone on stdout, so that it can be sent to a file; the hints on stderr."""
+    found = client_config.snippet(options.client, settings, options.project)
+    print(found.text)
+    for hint in found.hints:
+        print(hint, file=sys.stderr)
+    return 0
+
+
+def start_controller(settings: Settings) -> None:
+    """A controller in a session of its own, which outlives this process. Of two started at once, one leads."""
+    files.private_folder(settings.home.controller)
+    with open_detached_log(settings.home.controller) as out:
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "reconciler", "--specs", str(settings.specs), "run", "--quiet"],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+
+
+def open_detached_log(folder: Path) -> IO[bytes]:
+    """Open what controllers without a terminal print into, which is little; a log that has grown makes room first."""
+    path = folder / "detached.log"
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > _LOG_LIMIT:
+            path.replace(path.with_name("detached.log.1"))
+    return path.open("ab")
+
+
+def _until_led(settings: Settings) -> None:
+    """Else the first call would be told that no controller is running."""
+    deadline = time.monotonic() + _PATIENCE
+    folder = settings.home.controller
+    for _ in watchfiles.watch(folder, rust_timeout=_LOOK, debounce=_LOOK, step=10, yield_on_timeout=True):
+        if published.read(settings.home).running or time.monotonic() > deadline:
+            return

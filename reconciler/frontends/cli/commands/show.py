@@ -1,0 +1,120 @@
+"""Commands that only look: what was published, and what services printed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from reconciler.api import reader
+from reconciler.core.names import valid_name
+from reconciler.frontends.cli import log_tail, render, terminal
+from reconciler.settings import UserError
+from reconciler.state import published
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from reconciler.settings import Settings
+
+WATCH_DEBOUNCE = 100
+"""Milliseconds in which changes are gathered."""
+LOOK_AGAIN = 1000
+"""Milliseconds after which one looks without having been told of a change."""
+
+
+def list(settings: Settings, options: Namespace) -> int:  # noqa: A001  the name of the command
+    """All projects."""
+    return _show(settings, None, options.output)
+
+
+def status(settings: Settings, options: Namespace) -> int:
+    """All projects, or one in full; again at each change when watching."""
+    shown = published.read(settings.home).written
+    code = _show(settings, options.name, options.output)
+    if not options.watch:
+        return code
+    sys.stdout.flush()  # into a pipe, nothing would be seen for a long time
+    there = next(folder for folder in (settings.home.root, *settings.home.root.parents) if folder.is_dir())
+    for _ in _changes(there):  # a home that is not there yet is looked for every `LOOK_AGAIN`
+        written = published.read(settings.home).written
+        if written != shown:
+            shown = written
+            sys.stdout.write("\033[H\033[2J" if sys.stdout.isatty() else "\n")
+            code = _show(settings, options.name, options.output)
+            sys.stdout.flush()
+    return code
+
+
+def _changes(path: Path) -> Iterator[object]:
+    """Whenever something may have changed: what changes before the watch stands would else be seen far too late."""
+    watchfiles = importlib.import_module("watchfiles")  # 17 ms, which those who look once need not wait for
+    changes: Iterator[object] = watchfiles.watch(
+        path, recursive=False, debounce=WATCH_DEBOUNCE, rust_timeout=LOOK_AGAIN, yield_on_timeout=True
+    )
+    return changes
+
+
+def _show(settings: Settings, name: str | None, output: str) -> int:
+    """Print it; 0 when everything shown is as wanted, else 2."""
+    index = published.read(settings.home)
+    for warning in reader.warnings(index):
+        print(render.note(warning, terminal.width(sys.stderr)), file=sys.stderr)
+    shown = (
+        [index.projects[each] for each in sorted(index.projects)]
+        if name is None
+        else [reader.raw_status(settings, name)]
+    )
+    if output == "json":
+        print(json.dumps(shown if name is None else shown[0], indent=2))
+    elif output == "yaml":
+        print(
+            importlib.import_module("reconciler.specs.yaml_writer").dump(
+                [dict(each) for each in shown] if name is None else dict(shown[0])
+            ),
+            end="",
+        )
+    elif name is None:
+        print(render.render_table(shown, width=terminal.width(sys.stdout), paint=terminal.painter(sys.stdout)))
+    else:
+        width, paint = terminal.width(sys.stdout), terminal.painter(sys.stdout)
+        print(render.render_status(shown[0], width=width, paint=paint))
+    return 0 if all(_as_wanted(each) for each in shown) else 2
+
+
+def _as_wanted(project: Mapping[str, Any]) -> bool:
+    return bool(project["ready"]["status"])
+
+
+def logs(settings: Settings, options: Namespace) -> int:
+    """The end of a log, and what is added to it."""
+    if not valid_name(options.name):
+        index = published.read(settings.home)
+        raise UserError(reader.unknown(index, settings, options.name, "show the log of"))
+    path = settings.home.log_file(options.name, options.service)
+    try:
+        log = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise UserError(f"cannot show the log of {options.name}: there is no {path}") from None
+    if path.is_dir():
+        os.close(log)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    follower = log_tail.Follower(path, log)
+    with contextlib.closing(follower):
+        _print(log_tail.last_lines(path, log, follower.position, options.lines))
+        if options.follow:
+            for _ in _changes(path.parent):
+                _print(follower.news())
+    return 0
+
+
+def _print(pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.flush()

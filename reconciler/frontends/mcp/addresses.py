@@ -1,0 +1,110 @@
+"""Which address an MCP client may be given beside a token of ours.
+
+Belongs here: the proof that an address is ours, or nobody's yet. Does not belong here: how a client writes it down
+(`clientconfig`).
+
+A client sends the token to whoever listens there. So where a process of ours listens, that is proved first; a port that
+somebody else holds is never named.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
+
+from reconciler.api import reader
+from reconciler.engines.local.processes import port_holders
+from reconciler.settings import PORT_VARIABLE, UserError
+from reconciler.state import published
+
+if TYPE_CHECKING:
+    from reconciler.settings import Settings
+
+
+class Address(NamedTuple):
+    """A port of 127.0.0.1 that serves MCP, and what to do before it does."""
+
+    port: int
+    hint: str = ""
+
+    @property
+    def url(self) -> str:
+        """As clients have it."""
+        return f"http://127.0.0.1:{self.port}/mcp"
+
+
+def of_controller(settings: Settings) -> Address:
+    """The controller's endpoint: of the running one, else where one would listen.
+
+    Raises:
+        UserError: another process has the port, the controller serves no MCP, or the port is not known yet.
+    """
+    index = published.read(settings.home)
+    if index.running:
+        return _running(index.controller, settings)
+    if not settings.http_port:
+        raise UserError(
+            f"cannot name the address: {PORT_VARIABLE}=0 lets the system pick a port, and no controller runs; "
+            "start it with: opencode-manager run"
+        )
+    if holder := port_holders.port_holder(settings.http_port):
+        raise UserError(
+            f"cannot name the address: {holder} listens on port {settings.http_port}, not a controller of yours; "
+            f"set {PORT_VARIABLE} to a free port, also for opencode-manager run"
+        )
+    return Address(settings.http_port, "No controller runs yet. Start it before the client: opencode-manager run")
+
+
+def _running(controller: published.Controller | None, settings: Settings) -> Address:
+    if controller is None or not controller.http_port:
+        why = "; ".join(controller.warnings) if controller else ""
+        raise UserError(
+            f"cannot name the address: the running controller serves no MCP yet{why and f' ({why})'}; "
+            "see opencode-manager status, then try again"
+        )
+    if not _listens(controller.pid, controller.http_port):
+        holder = port_holders.port_holder(controller.http_port) or "nobody"
+        raise UserError(
+            f"cannot name the address: {holder} listens on port {controller.http_port}, not the controller of "
+            f"{settings.home.root} (pid {controller.pid}); set {PORT_VARIABLE} to a free port and start it again"
+        )
+    return Address(controller.http_port)
+
+
+def of_bridge(settings: Settings, project: str) -> Address:
+    """The endpoint of one project's bridge.
+
+    Raises:
+        UserError: there is no such project, it has no bridge yet, or another process has the port.
+    """
+    index = published.read(settings.home)
+    if project not in index.projects:
+        raise UserError(reader.unknown(index, settings, project, "name the address of"))
+    port = index.projects[project]["bridge"]["port"]
+    if not port:
+        raise UserError(
+            f"cannot name the address of {project}: it has no bridge yet; start it with: opencode-manager start "
+            f"{project}"
+        )
+    if port_holders.listens(settings.home.sandbox(project).run, "bridge", port):
+        return Address(port)
+    if holder := port_holders.port_holder(port):
+        raise UserError(
+            f"cannot name the address of {project}: {holder} listens on port {port}, not its bridge; "
+            f"see opencode-manager status {project}"
+        )
+    return Address(port, f"Its bridge is not running. Start it before the client: opencode-manager start {project}")
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether this process is ours and listens there."""
+    try:
+        process = psutil.Process(pid)
+        return process.uids().real == os.getuid() and any(
+            one.status == psutil.CONN_LISTEN and one.laddr == ("127.0.0.1", port)
+            for one in process.net_connections("tcp4")
+        )
+    except psutil.Error:
+        return False

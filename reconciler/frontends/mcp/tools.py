@@ -1,0 +1,365 @@
+"""The MCP tools: what a chat can ask for and look at, and beside them the tools of each project's agent.
+
+Belongs here: names, parameters, texts and schemas on the wire. Does not belong here: what a wish means (`client`), how
+it is served (`server`), or the agents' own tools (`bridge`, and `router` for which agent is meant). The six tools here
+write specs and read statuses; they never act.
+
+Each tool writes first and waits then, with a heartbeat, because clients give up on a silent call after 60 s; a client
+that goes away in the middle loses nothing but the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import (
+    AcceptedElicitation,
+    Context,
+    DeclinedElicitation,
+    Elicit,
+    ElicitationResult,
+    Resolve,
+)
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import BaseModel, Field
+
+from reconciler import __version__
+from reconciler.agents.opencode.toolset import TOOLS
+from reconciler.api import client, reader, results
+from reconciler.core.names import valid_name
+from reconciler.frontends.cli import render
+from reconciler.frontends.mcp.router import Router
+from reconciler.mcpkit.binding import bound, offered
+from reconciler.mcpkit.endpoint import without
+from reconciler.settings import UserError
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver.tools import Tool
+
+    from reconciler.api.client import Wish
+    from reconciler.api.results import Listing, Result
+    from reconciler.settings import Settings
+
+DEFAULT_WAIT: Final = 20.0
+LONGEST_WAIT: Final = 300.0
+
+INSTRUCTIONS: Final = (
+    "Keeps an OpenCode coding agent ready in each of the user's repositories. opencode_start brings a project up; when"
+    " it answers waiting_for_key, show the user the public key; it goes on by itself once the key is added. Secrets"
+    " never go through this chat: they are in the sandbox's .env. The opencode-... tools work inside one project, named"
+    " by project, once it runs: begin with opencode-session-create, talk with opencode-session-message, and look at the"
+    " outcome with opencode-vcs-diff. When the answer's state is running, call again without content."
+)
+
+Name = Annotated[str, Field(description="Name of the project: 1 to 63 of a-z, 0-9 and inner hyphens")]
+Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait for that")]
+
+
+class Answer(BaseModel):
+    """How a project stands. What is not known or empty is left out."""
+
+    project: str
+    status: Literal["success", "waiting_for_key", "waiting_for_secrets", "in_progress", "error"]
+    message: str
+    reason: str = ""
+    desired: str = ""
+    actual: str = ""
+    opencode_state: str = ""
+    opencode_url: str = ""
+    opencode_port: int = 0
+    opencode_pid: int = 0
+    mcp_tool_state: str = ""
+    mcp_tool_url: str = ""
+    mcp_tool_port: int = 0
+    mcp_tool_pid: int = 0
+    sandbox: str = ""
+    token_file: str = ""
+    git_url: str = ""
+    last_health_check: str = ""
+    public_key: str = ""
+    public_key_path: str = ""
+    warning: str = ""
+    generation: int = 0
+    observed_generation: int = 0
+    converged: bool = False
+
+
+class FullAnswer(Answer):
+    """How a project stands, in full."""
+
+    git_ref: str = ""
+    ready: str = ""
+    reconciling: str = ""
+    stalled: str = ""
+    opencode_restarts: int = 0
+    opencode_last_exit: str = ""
+    mcp_tool_restarts: int = 0
+    mcp_tool_last_exit: str = ""
+    planned: list[str] = []
+    observed: str = ""
+
+
+class Line(BaseModel):
+    """One project in a list."""
+
+    project: str
+    desired: str
+    actual: str
+    reason: str
+    message: str = ""
+    opencode_url: str = ""
+    opencode_pid: int = 0
+    mcp_tool_url: str = ""
+    mcp_tool_pid: int = 0
+
+
+class Lines(BaseModel):
+    """All projects."""
+
+    message: str
+    projects: list[Line]
+    controller_running: bool
+    warning: str = ""
+
+
+class Sure(BaseModel):
+    """The answer to the question before a destroy."""
+
+    project_name: str = Field(description="The project's name once more, to go on")
+
+
+async def ask_before_destroy(project_name: str, confirm: str, ctx: Context[Any, Any]) -> Sure | Elicit[Sure]:
+    """Ask the person where the client offers it; else the model's own `confirm` has to do."""
+    offered = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
+    # A capability that names neither kind means forms; one that names only urls cannot ask this.
+    if offered is None or (offered.form is None and offered.url is not None):
+        return Sure(project_name=confirm)
+    return Elicit(f"Destroy {_shown(project_name)}? Its sandbox is moved to the trash. Give its name to go on.", Sure)
+
+
+def _confirmed(project_name: str, sure: ElicitationResult[Sure], confirm: str) -> str:
+    """The name that confirms a destroy, as the person or, where nobody could be asked, the model gives it.
+
+    A client without a person at it may offer to ask and then cancel: that is no answer, a `decline` is one.
+
+    Raises:
+        ToolError: the person said no, or there was nobody to ask and `confirm` is not the name.
+    """
+    if isinstance(sure, AcceptedElicitation):
+        return sure.data.project_name
+    name = _shown(project_name)
+    theirs = f"opencode-manager destroy {name}"
+    if isinstance(sure, DeclinedElicitation):
+        raise ToolError(
+            f"cannot destroy {name}: the user was asked and said no; the user alone still can, with: {theirs}"
+        )
+    if confirm != project_name:
+        raise ToolError(
+            f"cannot destroy {name}: nobody could be asked; give its name in confirm, or let the user run: {theirs}"
+        )
+    return confirm
+
+
+def _shown(project_name: str) -> str:
+    return project_name if valid_name(project_name) else "this"
+
+
+class Tools:
+    """The six tools on one home."""
+
+    def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
+        self._settings = settings
+        self._stopping = stopping
+
+    async def start(
+        self,
+        project_name: Name,
+        git_url: Annotated[str, Field(description="SSH git URL, like git@github.com:user/repo.git")],
+        ctx: Context[Any, Any],
+        user_ssh_key: Annotated[str, Field(description="Path of a private key; never its text")] = "",
+        wait_seconds: Wait = DEFAULT_WAIT,
+    ) -> Annotated[CallToolResult, Answer]:
+        """Start (create, run) a project: clone its git repository, run its OpenCode agent and its MCP bridge.
+
+        Safe to call again. Once it runs, go on with opencode-session-create.
+        """
+        return await self._ask(
+            lambda: client.start(self._settings, project_name, git_url, user_ssh_key), wait_seconds, ctx
+        )
+
+    async def status(self, project_name: Name) -> Annotated[CallToolResult, FullAnswer]:
+        """Status of a project: desired and actual state, processes, ports, what it waits for, and what to do next."""
+        try:
+            result, raw, stale = reader.look(self._settings, project_name)
+        except UserError as error:
+            raise ToolError(str(error)) from None
+        text = render.render_status(raw) if raw else render.render_result(result)
+        return answer(result, f"{text}\n\nWarning: {stale}" if raw and stale else text)
+
+    async def stop(
+        self, project_name: Name, ctx: Context[Any, Any], wait_seconds: Wait = DEFAULT_WAIT
+    ) -> Annotated[CallToolResult, Answer]:
+        """Stop a project: end its agent and bridge processes. The sandbox is kept; opencode_start starts it again."""
+        return await self._ask(lambda: client.stop(self._settings, project_name), wait_seconds, ctx)
+
+    async def restart(
+        self, project_name: Name, ctx: Context[Any, Any], wait_seconds: Wait = DEFAULT_WAIT
+    ) -> Annotated[CallToolResult, Answer]:
+        """Restart a project: its agent and its bridge, once."""
+        return await self._ask(lambda: client.restart(self._settings, project_name), wait_seconds, ctx)
+
+    async def destroy(
+        self,
+        project_name: Name,
+        ctx: Context[Any, Any],
+        sure: Annotated[ElicitationResult[Sure], Resolve(ask_before_destroy)],
+        confirm: Annotated[str, Field(description="The project's name once more")] = "",
+        discard_unpushed: Annotated[bool, Field(description="Even if unpushed work would be lost")] = False,
+        wait_seconds: Wait = DEFAULT_WAIT,
+    ) -> Annotated[CallToolResult, Answer]:
+        """DESTRUCTIVE: destroy (delete) a project and move its sandbox to the trash. Unpushed work blocks it."""
+        confirmed = _confirmed(project_name, sure, confirm)
+        return await self._ask(
+            lambda: client.destroy(self._settings, project_name, confirm=confirmed, discard_unpushed=discard_unpushed),
+            wait_seconds,
+            ctx,
+        )
+
+    async def list(self) -> Annotated[CallToolResult, Lines]:
+        """List all projects with their states and addresses: the place to begin."""
+        try:
+            return listed(reader.list_projects(self._settings))
+        except UserError as error:
+            raise ToolError(str(error)) from None
+
+    async def _ask(self, wish: Any, seconds: float, ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ANN401
+        """Write the wish, then wait for it."""
+
+        async def progress(waited: float, result: Result) -> None:
+            await ctx.report_progress(waited, seconds, f"{result.reason}: {result.message}".rstrip(": "))
+
+        try:
+            # In a thread: it may wait for a lock. Whoever is cancelled meanwhile, the file is written whole.
+            written: Wish = await asyncio.to_thread(wish)
+            result = await client.wait(self._settings, written, seconds, progress, self._stopping)
+        except UserError as error:
+            raise ToolError(str(error)) from None
+        return answer(result, render.render_result(result))
+
+
+def answer(result: Result, text: str) -> CallToolResult:
+    """An answer in both forms: half of the clients show their model the text, half the object, so each says it all.
+
+    Args:
+        result: how it stands.
+        text: the same for people; what comes next is added.
+    """
+    said = " ".join(text.split()).casefold()
+    missing = "; ".join(one for one in results.sentences(result) if " ".join(one.split()).casefold() not in said)
+    if missing:
+        text += "\n\n" + textwrap.fill(f"Next: {missing}", render.WIDTH, break_on_hyphens=False, break_long_words=False)
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)],
+        structured_content=fields(result),
+        is_error=result.status == "error",
+    )
+
+
+def fields(result: Result) -> dict[str, Any]:
+    """The answer as an object, with its whole message and without what is empty."""
+    return _plain(asdict(result) | {"message": "; ".join(results.sentences(result))})
+
+
+def listed(listing: Listing) -> CallToolResult:
+    """All projects in both forms."""
+    lines = [
+        f"{one.project}: desired {one.desired}, actual {one.actual} ({one.reason})"
+        + (f", OpenCode {one.opencode_url} (PID {one.opencode_pid})" if one.opencode_pid else "")
+        + (f", MCP {one.mcp_tool_url}" if one.mcp_tool_pid else "")
+        + (f"\n  {one.message}" if one.message else "")
+        for one in listing.projects
+    ]
+    found = lines_of(listing)
+    text = "\n".join(filter(None, (*lines, found["message"], listing.warning)))
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=found)
+
+
+def lines_of(listing: Listing) -> dict[str, Any]:
+    """All projects as an object, with what comes next."""
+    message = "opencode_status tells more of one; opencode-session-create begins work in one that runs"
+    if not listing.projects:
+        message = "there are no projects yet; opencode_start makes one from its git url"
+    found = {"message": message, **asdict(listing)}
+    return _plain(found) | {"projects": [_plain(one) for one in found["projects"]]}
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has it, without what is empty."""
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+    return {key: value for key, value in plain.items() if value is not None and value not in ("", [])}
+
+
+def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
+    """The MCP server of one home.
+
+    Args:
+        settings: where specs are written, and statuses and the agents' secrets read.
+        stopping: set when the process is about to end: whoever waits gets an answer then.
+    """
+    # Without `subscriptions/listen`: a stream that never ends would hold up the end of the process, and no client at
+    # hand listens to a status.
+    router = Router(settings, stopping)
+    tools = Tools(settings, stopping)
+    six = [
+        _tool(tools.start, "opencode_start", "Start a project", idempotent=True, open_world=True),
+        _tool(tools.status, "opencode_status", "Status of a project", read_only=True, idempotent=True),
+        _tool(tools.stop, "opencode_stop", "Stop a project", idempotent=True),
+        _tool(tools.restart, "opencode_restart", "Restart a project"),
+        _tool(tools.destroy, "opencode_destroy", "Destroy a project", destructive=True, idempotent=True),
+        _tool(tools.list, "opencode_list", "List all projects", read_only=True, idempotent=True),
+    ]
+    every = [*six, *bound(TOOLS, router.resolve, routed=True)]
+    mcp: MCPServer[Any] = MCPServer(
+        "ocm",
+        instructions=INSTRUCTIONS,
+        log_level="WARNING",
+        version=__version__,
+        middleware=[without("prompts")],
+        subscriptions=False,
+        lifespan=router.open,
+        tools=every,
+    )
+
+    @mcp.resource("opencode://projects", mime_type="application/json")
+    def projects() -> dict[str, Any]:
+        """All projects, a line each."""
+        try:
+            return lines_of(reader.list_projects(settings))
+        except UserError as error:
+            raise ResourceNotFoundError(str(error)) from None
+
+    @mcp.resource("opencode://projects/{name}/status", mime_type="application/json")
+    def status(name: str) -> dict[str, Any]:
+        """One project in full."""
+        try:
+            return fields(results.in_full(reader.raw_status(settings, name)))
+        except UserError as error:
+            raise ResourceNotFoundError(str(error)) from None
+
+    return mcp
+
+
+def _tool(function: Any, name: str, title: str, **hints: bool) -> Tool:  # noqa: ANN401
+    annotations = ToolAnnotations(
+        title=title,
+        read_only_hint=hints.get("read_only", False),
+        destructive_hint=hints.get("destructive", False),
+        idempotent_hint=hints.get("idempotent", False),
+        open_world_hint=hints.get("open_world", False),
+    )
+    return offered(function, name=name, annotations=annotations)

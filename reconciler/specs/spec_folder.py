@@ -1,0 +1,375 @@
+"""The folder of spec files: when a file may be believed, and what it says then.
+
+Belongs here: the settling reader that turns looks into accepted, rejected and vanished specs. Does not belong here:
+what lies there at one moment (`specscan`), what the text says (`specyaml`), writing (`specwrites`), what a missing spec
+means for a project (`plan`), or when to look (`loop`).
+
+A file is believed only when nothing about it has changed for a while, because half of a spec is often a spec too. The
+exception is a text that one of our own tools vouched for: its hash was put down before the file was renamed into place.
+Nothing here waits: each look is told the time and says when the next one is due.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from reconciler.specs import ignored, yaml_reader
+from reconciler.specs.scan import (
+    NEVER_SEEN,
+    SUFFIX,
+    FirstLook,
+    Scan,
+    Token,
+    reason,
+    scan,
+    spec_path,
+    token_of,
+)
+from reconciler.specs.yaml_reader import MAX_BYTES, SpecFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+    from reconciler.core.spec import Spec
+    from reconciler.settings import Home, Settings
+
+__all__ = [
+    "NEVER_SEEN",
+    "SUFFIX",
+    "Accepted",
+    "Change",
+    "Look",
+    "Poked",
+    "Rejected",
+    "Scan",
+    "SpecFolder",
+    "Token",
+    "Vanished",
+    "forget_voucher",
+    "held_back",
+    "mass_vanish",
+    "read_now",
+    "scan",
+    "spec_path",
+    "token_of",
+    "vouched_path",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Something about one project's spec file that the loop has to know."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted(Change):
+    """The file says this, and it has said so for long enough."""
+
+    spec: Spec
+    sha: str
+    """SHA-256 of the bytes."""
+    token: Token
+    lines: Mapping[tuple[str, ...], int]
+    """Where each key stands, for messages."""
+    vouched: bool = False
+    """Whether one of our own tools wrote it: somebody waits for what comes of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected(Change):
+    """The file cannot be accepted: the last accepted spec stays in force."""
+
+    message: str
+    sha: str = ""
+    """Empty when the file could not even be read."""
+    foreign: bool = False
+    """Whether it plainly is a file of another tool: nobody meant it as a project."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vanished(Change):
+    """There is no such file any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poked(Change):
+    """The file was touched or written again with the same text: somebody asks to look at the project now."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The result of looking at the folder."""
+
+    scan: Scan
+    changes: tuple[Change, ...]
+    again: float | None
+    """Monotonic time at which something pending is due; None: nothing is pending."""
+    unreadable: bool = False
+    """Whether a file could not be read: what is in the way may lie elsewhere."""
+
+    @property
+    def watchable(self) -> bool:
+        """Whether a watch of the folder would tell of all that can change."""
+        return self.scan.watchable and not self.unreadable
+
+
+def vouched_path(home: Home, name: str) -> Path:
+    """Where our tools put the hash of a text before they rename it into place."""
+    return home.controller / "vouched" / name
+
+
+def forget_voucher(home: Home, name: str) -> None:
+    """The text was taken up, or was never written. One that is forgotten too early costs the time to settle."""
+    with contextlib.suppress(OSError):  # there is none
+        vouched_path(home, name).unlink()
+
+
+def mass_vanish(present: int, newly_missing: int) -> bool:
+    """Whether so many specs vanished at once that a mistake is likelier than a wish.
+
+    Args:
+        present: how many there were before, the missing ones included.
+        newly_missing: how many of them are gone.
+    """
+    return newly_missing > 0 and (newly_missing >= present or newly_missing * 2 > present)
+
+
+def held_back(present: int, missing: Collection[str], held: Collection[str]) -> set[str]:
+    """Of the missing specs that nobody confirmed, those on which nothing is done until somebody does.
+
+    Args:
+        present: how many there were before.
+        missing: the names of those that are gone.
+        held: which were held back before: they stay so, though the others may be back.
+    """
+    return set(missing) if mass_vanish(present, len(missing)) else set(missing).intersection(held)
+
+
+def read_now(folder: Path, name: str) -> Accepted | Rejected:
+    """What the file says at this moment, settled or not: for people who ask, not for acting on it."""
+    found = _read(folder, name)
+    if isinstance(found, tuple):
+        return _judge(name, *found)
+    return Rejected(name=name, message=found or f"cannot read {spec_path(folder, name)}: it does not exist")
+
+
+SLICE: Final = 40
+"""Changes that are reported at once: a wish made while a thousand specs change must not wait for all of them."""
+
+
+class SpecFolder:
+    """The settling reader.
+
+    Args:
+        settings: the folder, the home with the vouchers, and the two settle times.
+        known: projects that had a spec before this process began, so that a file removed meanwhile is seen as vanished.
+        first: what was seen before there was a reader: a file settles from then on.
+    """
+
+    def __init__(self, settings: Settings, known: Iterable[str] = (), first: FirstLook | None = None) -> None:
+        self._folder = settings.specs
+        self._home = settings.home
+        self._settle = settings.settle
+        self._settle_open = settings.settle_open
+        self._files: dict[str, _File] = {name: _File(accepted=True) for name in known}
+        self._reported: Mapping[str, Token] = {}
+        """All files there are, when each was reported as it is and none is awaited: while they stay the same, there is
+        nothing to do."""
+        if first is not None:
+            for name, token in first.scan.files.items():
+                file = self._files.setdefault(name, _File())
+                file.version, file.since = token, first.at
+
+    def expect(self, names: Iterable[str]) -> bool:
+        """These had a spec: of each without a file, the next looks say so. Whether any of them is news."""
+        new = set(names) - self._files.keys()
+        self._files |= {name: _File(accepted=True) for name in new}
+        return bool(new)
+
+    def look(self, now: float) -> Look:
+        """Look at the folder and say what has changed since the last look.
+
+        Args:
+            now: monotonic time, seconds.
+        """
+        seen = scan(self._folder)
+        if not seen.readable:
+            for file in self._files.values():
+                file.missing_since = None
+            return Look(seen, (), None)
+        if seen.files == self._reported and len(self._files) == len(seen.files) and not seen.unusable:
+            return Look(self._without_foreign(seen), (), None)
+        changes: list[Change] = []
+        due: list[float] = []
+        names = self._files.keys() | seen.files.keys() | seen.unusable.keys()
+        vouched = names & _vouched(self._home)  # somebody waits for these
+        for name in (*vouched, *(names - vouched)):
+            if len(changes) >= SLICE:
+                due.append(now)
+                break
+            result = self._step(name, seen, now)
+            if isinstance(result, float):
+                due.append(result)
+            elif result is not None:
+                changes.append(result)
+        self._reported = {} if due else {name: file.reported for name, file in self._files.items() if file.reported}
+        unreadable = any(file.problem for file in self._files.values())
+        ordered = tuple(sorted(changes, key=lambda each: each.name))
+        return Look(self._without_foreign(seen), ordered, min(due, default=None), unreadable)
+
+    def _without_foreign(self, seen: Scan) -> Scan:
+        """The same without the files of other tools: of those there are notes, and no projects."""
+        notes = {name: file.foreign for name, file in self._files.items() if file.foreign and name in seen.files}
+        if not notes:
+            return seen
+        files = {name: token for name, token in seen.files.items() if name not in notes}
+        return replace(seen, files=files, warnings=tuple(sorted({*seen.warnings, *notes.values()})))
+
+    def _step(self, name: str, seen: Scan, now: float) -> Change | float | None:
+        """One file: what there is to report, or when it is due, or None where nothing is new."""
+        file = self._files.setdefault(name, _File())
+        version = seen.files.get(name) or seen.unusable.get(name)
+        if version is None:
+            return self._missing(name, file, now)
+        file.missing_since = None
+        if version == file.reported:
+            return None
+        if version != file.version:
+            file.version, file.since = version, now
+        if isinstance(version, Token):
+            return self._changed(name, file, version, now)
+        return self._unreadable(name, file, version) if now >= file.since + self._settle else file.since + self._settle
+
+    def _missing(self, name: str, file: _File, now: float) -> Change | float:
+        # Editors and git replace a file by removing it first.
+        file.missing_since = now if file.missing_since is None else file.missing_since
+        if now < file.missing_since + self._settle_open:
+            return file.missing_since + self._settle_open
+        del self._files[name]
+        forget_voucher(self._home, name)
+        return Vanished(name=name)
+
+    @staticmethod
+    def _unreadable(name: str, file: _File, why: str) -> Change | None:
+        # Said once, but tried again at every look: the cause may lie outside the file.
+        if why == file.problem:
+            return None
+        file.problem, file.sha, file.reported = why, "", None
+        file.foreign, file.project = "", True
+        return Rejected(name=name, message=why)
+
+    def _changed(self, name: str, file: _File, version: Token, now: float) -> Change | float | None:
+        settled = now >= file.since + self._settle
+        voucher = _voucher(self._home, name)
+        if not settled and not voucher:
+            return file.since + self._settle
+        found = _read(self._folder, name)
+        if found is None:
+            return now + self._settle
+        if isinstance(found, str):
+            return self._unreadable(name, file, found)
+        data, token = found
+        if token != version:
+            file.version, file.since = token, now
+            return now + self._settle
+        vouched = hashlib.sha256(data).hexdigest() == voucher
+        if not vouched:
+            wait = self._settle if data.endswith(b"\n") else self._settle_open
+            if now < file.since + wait:
+                return file.since + wait
+        if voucher and voucher == _voucher(self._home, name):  # else a tool has vouched for its next text by now
+            forget_voucher(self._home, name)
+        return self._report(name, file, data, token, vouched=vouched)
+
+    @staticmethod
+    def _report(name: str, file: _File, data: bytes, token: Token, *, vouched: bool) -> Change | None:
+        before, file.reported, file.problem = file.sha, token, ""
+        result = _judge(name, data, token)
+        file.sha = result.sha
+        if isinstance(result, Rejected) and result.foreign and not file.accepted:
+            was_project, file.foreign = file.project, result.message
+            file.project = False
+            return Vanished(name=name) if was_project else None
+        file.foreign, file.project = "", True
+        if result.sha == before:
+            return Poked(name=name)
+        if isinstance(result, Rejected):
+            return result
+        file.accepted = True
+        return replace(result, vouched=vouched)
+
+
+@dataclass
+class _File:
+    """What the reader remembers of one file. A version is a token, or a sentence where there is nothing to read."""
+
+    version: Token | str = ""
+    since: float = 0.0
+    """Monotonic time since which it has this version."""
+    reported: Token | None = None
+    sha: str = ""
+    """Of the text reported last."""
+    problem: str = ""
+    """Why the file could not be read, as reported last; empty since it was read."""
+    missing_since: float | None = None
+    accepted: bool = False
+    """Whether it ever was a spec: then what is in it now is a broken one."""
+    project: bool = False
+    """Whether anything was reported of it."""
+    foreign: str = ""
+    """The note about it, when it is another tool's file."""
+
+
+def _judge(name: str, data: bytes, token: Token) -> Accepted | Rejected:
+    sha = hashlib.sha256(data).hexdigest()
+    label = f"{name}{SUFFIX}"
+    try:
+        document = yaml_reader.parse_document(yaml_reader.decode(data, label), label)
+    except SpecFileError as error:
+        note = ignored.foreign(name, data)
+        return Rejected(name=name, message=note or str(error), sha=sha, foreign=bool(note))
+    return Accepted(name=name, spec=document.spec, sha=sha, token=token, lines=document.lines)
+
+
+def _read(folder: Path, name: str) -> tuple[bytes, Token] | str | None:
+    """The bytes and the version they belong to, or why there are none; None when there is no file.
+
+    Of a file that is too long only the beginning is read, enough to see that it is.
+    """
+    path = spec_path(folder, name)
+    try:
+        # Non-blocking: a pipe put in place of the file must not hold us.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123  a handle
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                return f"cannot read {path.name}: it is not a regular file"
+            data = file.read(MAX_BYTES + 1)
+            after = os.fstat(file.fileno())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"cannot read {path.name}: {reason(error)}"
+    # A file written to while it was read gets no version that anybody has seen.
+    return data, token_of(after) if token_of(before) == token_of(after) else NEVER_SEEN
+
+
+def _vouched(home: Home) -> set[str]:
+    try:
+        return set(os.listdir(vouched_path(home, "any").parent))  # noqa: PTH208  the names are all that is wanted
+    except OSError:
+        return set()
+
+
+def _voucher(home: Home, name: str) -> str:
+    try:
+        return vouched_path(home, name).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""

@@ -1,0 +1,264 @@
+"""What must be remembered of each project, on disk: one small file in its sandbox.
+
+Belongs here: reading and replacing ledgers. Does not belong here: deciding what to remember (`reconcile`, `restarts`).
+One file a project, so that a broken one harms nobody else. A broken one is set aside, never overwritten; what can be
+read in it is kept (`ledgerdata`), the rest is taken from what was published, and the loss is reported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from reconciler import settings
+from reconciler.core.observed import Ledger
+from reconciler.state import ledger_data, published
+from reconciler.system import exchange_file, files
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+    from pathlib import Path
+
+    from reconciler.core.spec import Spec
+    from reconciler.settings import Home
+    from reconciler.state.ledger_data import Reading
+
+
+class Ledgers:
+    """All ledgers, cached: this process is the only writer while it holds the controller's lock.
+
+    What is remembered is in its file once it was flushed: a pass does that before each action and at its end. A dry one
+    (a plan without a controller) remembers without writing.
+    """
+
+    def __init__(self, home: Home, *, dry: bool = False) -> None:
+        self._home = home
+        self._dry = dry
+        self._cache: dict[str, Ledger] = {}
+        self._unsaved: set[str] = set()
+        self._unsynced: set[str] = set()
+        self._failed: dict[str, str] = {}
+        self._losses: dict[str, str] = {}
+        self._unread: set[str] = set()
+        """Whose file is there and could not be read: it is not replaced before it was."""
+
+    def names(self, but: Container[str] = ()) -> set[str]:
+        """Every project that has one on disk, but these."""
+        try:
+            names = os.listdir(self._home.sandboxes)
+        except OSError:  # not there yet, or unreadable for now
+            return set()
+        others = [name for name in names if name not in but]
+        return {name for name in others if os.path.isfile(f"{self._home.sandboxes}/{name}/run/ledger.json")}
+
+    def get(self, name: str) -> Ledger | None:
+        """The ledger of one project, None when it has none, or none that can be read for now."""
+        if name not in self._cache:
+            path = self._home.sandbox(name).ledger
+            try:
+                reading = ledger_data.read(_content(path))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError:
+                self._unread.add(name)
+                return None
+            if reading.whole and not reading.lost:
+                self._cache[name] = reading.ledger
+            else:
+                self._repair(name, path, reading)
+        return self._cache[name]
+
+    def _repair(self, name: str, path: Path, reading: Reading) -> None:
+        aside = path.with_name(f"ledger.broken-{time.time_ns()}.json")
+        if not self._dry:
+            with contextlib.suppress(OSError):
+                path.replace(aside)
+        what = f"its {', '.join(reading.lost)} cannot be used" if reading.whole else "was broken"
+        verb = "is" if reading.whole else "and is"
+        found = replace(reading.ledger, uid=reading.ledger.uid or uuid.uuid4().hex)
+        self._salvage(name, f"{path} {what}: it {verb} set aside as {aside.name}", found, reading.lost)
+
+    def loss(self, name: str) -> str:
+        """A sentence about what of a ledger was lost since this process began; empty when nothing was."""
+        return self._losses.get(name, "")
+
+    def _salvage(self, name: str, what: str, found: Ledger | None = None, lost: Container[str] = ()) -> Ledger:
+        """The ledger from here on: what could be read of it, and for the rest what was published last."""
+        said = _published(self._home, name)
+        ledger = found or Ledger(uid=uuid.uuid4().hex)
+        if found is None or "generation" in lost:
+            ledger = replace(ledger, generation=said.generation)
+        ledger = replace(
+            ledger,
+            digest=ledger.digest or said.digest,
+            ports={**said.ports, **ledger.ports},
+            restarts={**said.restarts, **ledger.restarts},
+        )
+        if said.ports or said.restarts:
+            kept = "its ports and restart counts are those published last"
+        else:
+            kept = "restarts are counted from zero" if not ledger.restarts else "the rest is kept"
+        self._losses[name] = f"{what}: {kept}"
+        self.put(name, ledger)
+        return ledger
+
+    def put(self, name: str, ledger: Ledger) -> None:
+        """Remember. The same again costs nothing."""
+        if self._cache.get(name) != ledger:
+            self._cache[name] = ledger
+            self._unsaved.add(name)
+
+    def unsaved(self, name: str) -> bool:
+        """Whether something was remembered that is in no file, and there is a place for it."""
+        return name in self._unsaved and os.path.isdir(self._home.sandbox(name).run)
+
+    def flush(self, name: str) -> None:
+        """Write what is remembered, where the sandbox exists: from then on it survives us. 0.2 ms."""
+        ledger, path = self._cache.get(name), self._home.sandbox(name).ledger
+        if ledger is None or self._dry or not os.path.isdir(path.parent):
+            return
+        self._unsaved.discard(name)
+        self._failed.pop(name, None)
+        self._unsynced.add(name)
+        try:
+            if name in self._unread:
+                ledger = self._merged(name, path, ledger)
+            exchange_file.swap_in(str(path), ledger_data.encode(ledger), durable=False)
+        except OSError as error:
+            # On a full disk the controller goes on by what it knows, says so, and tries again.
+            self._failed[name] = f"cannot write {path}: {(error.strerror or str(error)).lower()}; it is tried again"
+
+    def _merged(self, name: str, path: Path, ledger: Ledger) -> Ledger:
+        """This ledger, made while the file could not be read, with what the file says after all.
+
+        Raises:
+            OSError: it still cannot be read.
+        """
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            there = ledger_data.read(_content(path)).ledger
+            changed = ledger.digest != there.digest
+            ledger = replace(
+                ledger,
+                uid=there.uid or ledger.uid,
+                generation=max(ledger.generation, there.generation + changed),
+                ports={**ledger.ports, **there.ports},
+                ref=there.ref if ledger.ref is None else ledger.ref,
+                restarts={**there.restarts, **ledger.restarts},
+            )
+            self._cache[name] = ledger
+        self._unread.discard(name)
+        return ledger
+
+    def take_unsynced(self) -> list[Path]:
+        """Hand over the files that are to be synced, for `sync_files`. On the event loop, where they are added."""
+        names, self._unsynced = self._unsynced, set()
+        return [self._home.sandbox(name).ledger for name in names]
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut too. Blocking; as good as can be."""
+        sync_files(self.take_unsynced())
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether some could not be written when they should."""
+        return bool(self._failed)
+
+    def save_again(self) -> tuple[str, ...]:
+        """Write what could not be written; sentences about what still cannot."""
+        for name in list(self._failed):
+            self.flush(name)
+        return tuple(self._failed.values())
+
+    def close(self) -> None:
+        """Write all that is in no file yet."""
+        for name in [*self._unsaved, *self._failed]:
+            self.flush(name)
+        self.sync()
+
+    def update(self, name: str, **changes: Any) -> Ledger:  # noqa: ANN401  the fields of Ledger
+        """Remember some fields anew."""
+        ledger = replace(self.get(name) or Ledger(uid=uuid.uuid4().hex), **changes)
+        self.put(name, ledger)
+        return ledger
+
+    def accept(self, name: str, spec: Spec) -> Ledger:
+        """Remember this spec as the one in force; a changed one gets the next generation."""
+        ledger, sandbox = self.get(name), self._home.sandbox(name)
+        lost = ledger is None and name not in self._unread and os.path.isdir(sandbox.run)
+        said = _published(self._home, name) if lost else None
+        if said and (said.ports or said.restarts):
+            ledger = self._salvage(name, f"{sandbox.ledger} was missing")
+        digest, data = spec.digest(), spec.model_dump(mode="json")
+        if ledger is not None and (ledger.digest, ledger.spec, ledger.vanished) == (digest, data, False):
+            return ledger
+        generation = ledger.generation if ledger else 0
+        if ledger is None or ledger.digest != digest:
+            generation += 1
+        return self.update(name, generation=generation, digest=digest, spec=data, vanished=False)
+
+    def forget(self, name: str) -> None:
+        """The project was destroyed."""
+        self._cache.pop(name, None)
+        self._unsaved.discard(name)
+        self._unsynced.discard(name)
+        self._failed.pop(name, None)
+        self._losses.pop(name, None)
+        self._unread.discard(name)
+
+    def taken_ports(self, *, but: str, ranges: Mapping[str, tuple[int, int]] | None = None) -> set[int]:
+        """Every port that another project keeps and is not about to give up for another.
+
+        Args:
+            but: whose are left out.
+            ranges: in force, by service: nobody gets the port that it asks for outside of them.
+        """
+        taken = set()
+        for name in self.names() | set(self._cache):
+            ledger = self.get(name) if name != but else None
+            for service, port in ledger.ports.items() if ledger else ():
+                asked = ledger_data.fixed_port(ledger, service) if ledger else None
+                low, high = (ranges or {}).get(service, (1, 65535))
+                if asked == port or not isinstance(asked, int) or not low <= asked <= high:
+                    taken.add(port)
+        return taken
+
+
+def sync_files(paths: list[Path]) -> None:
+    """Make these survive a power cut. Blocking; as good as can be."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            files.sync(path)
+
+
+def _published(home: Home, name: str) -> Ledger:
+    """What was published of a project last, as far as a ledger has it; its uid is empty."""
+    try:
+        status = published.read(home).projects.get(name)
+    except settings.UserError:  # by a newer version
+        status = None
+    told = status if isinstance(status, dict) else {}
+    services = {service: told[service] for service in ("agent", "bridge") if isinstance(told.get(service), dict)}
+    data = {
+        "generation": told.get("generation"),
+        "digest": told.get("spec_digest"),
+        "ports": {service: each["port"] for service, each in services.items() if each.get("port")},
+        "restarts": {
+            service: {"count": each.get("restarts"), "last_exit": each.get("last_exit")}
+            for service, each in services.items()
+            if each.get("restarts")
+        },
+    }
+    return ledger_data.read(json.dumps(data).encode()).ledger
+
+
+def _content(path: Path) -> bytes:
+    """What the file holds; of one that is far too long, what shows that it is."""
+    if path.stat().st_size > ledger_data.MAX_BYTES:
+        with path.open("rb") as file:
+            return file.read(ledger_data.MAX_BYTES + 1)
+    return exchange_file.read(str(path))

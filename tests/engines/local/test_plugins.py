@@ -1,0 +1,93 @@
+"""What is read from an OpenCode about its plugins, and told to people."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reconciler.core import spec as specs
+from reconciler.engines.local import plugins
+from reconciler.engines.local.launch import Project
+from reconciler.engines.local.secrets.env_file import Env
+from tests.support.fakecontroller import make_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOADING = "level=INFO run=r1 message=bootstrapping directory=/repo\nlevel=ERROR run=r1 message=other\n"
+HOSTILE = "Failed to load plugin file:///p.js: \x1b[31mred\x1b[0m\n" + "x" * 5000
+
+
+@pytest.fixture(name="project")
+def _project(tmp_path: Path) -> Project:
+    """One whose repository has a plugin, and whose registry is named with a password."""
+    variables = {"NPM_CONFIG_REGISTRY": "https://joe:hush@registry.example/npm?token=hush"}
+    spec = specs.parse({"git": {"url": "/srv/x"}, "agent": {"env": variables}})
+    project = Project(name="app", settings=make_settings(tmp_path), spec=spec, env=Env(), ports={}, key=None)
+    (project.sandbox.repo / ".opencode" / "plugin").mkdir(parents=True)
+    (project.sandbox.repo / ".opencode" / "plugin" / "p.ts").touch()
+    plugins.log(project).parent.mkdir(parents=True)
+    return project
+
+
+def event(message: str, kind: str = "session.error") -> str:
+    error: dict[str, Any] = {"name": "UnknownError", "data": {"message": message}}
+    return "data: " + json.dumps({"payload": {"type": kind, "properties": {"error": error}}}) + "\n\n"
+
+
+def test_an_install_is_named_from_its_begin_to_its_end(project: Project) -> None:
+    """Of this run, not of the one before, and only where there are plugins."""
+    log = plugins.log(project)
+    assert plugins.doing(project, 0) == ""
+    log.write_text(LOADING)
+    assert plugins.doing(project, 0) == "installing plugins (npm)"
+    assert plugins.doing(project, len(LOADING)) == ""
+    log.write_text(LOADING + "level=INFO run=r1 message=init\n")
+    assert plugins.doing(project, 0) == plugins.stuck(project, 0) == ""
+    log.write_text(LOADING)
+    (project.sandbox.repo / ".opencode" / "plugin" / "p.ts").unlink()
+    assert plugins.doing(project, 0) == ""
+    (project.sandbox.repo / "opencode.json").write_text('{"plugin": ["x"]}')
+    assert plugins.doing(project, 0) == "installing plugins (npm)"
+
+
+def test_a_registry_is_named_without_its_password(project: Project) -> None:
+    """And with the way out."""
+    plugins.log(project).write_text(LOADING)
+
+    told = plugins.stuck(project, 0)
+
+    assert "the registry https://registry.example does not answer" in told
+    assert 'agent.env: {npm_config_offline: "true"}' in told
+    assert "hush" not in told
+
+
+async def test_what_plugins_say_is_one_short_plain_line(project: Project) -> None:
+    """Whatever an agent makes of its events and its log; other errors are not told."""
+    text = event(HOSTILE) + event("Failed to install plugin x@1: no") + event("key sk-1") + event("Plugin", "other")
+    line = f'level=ERROR run=r1 message="failed to load plugin" path=file:///q.js error={json.dumps(HOSTILE)}\n'
+    plugins.log(project).write_text(f"{LOADING}{line}level=INFO run=r1 message=init\n")
+
+    found = (*plugins._failures(text), *await plugins.thrown(project, 0))
+
+    assert [one[:45] for one in found] == [
+        "Failed to load plugin file:///p.js: red xxxxx",
+        "Failed to install plugin x@1: no",
+        "Failed to load plugin file:///q.js: Failed to",
+    ]
+    assert all(one.isprintable() and len(one) < 310 for one in found)
+
+
+def test_what_was_told_is_kept_for_this_run_only(project: Project) -> None:
+    """And is plain, whoever wrote it there."""
+    project.sandbox.run.mkdir(parents=True)
+    plugins.note(project, "run-1", ("a\x1b[2Jb",))
+
+    assert plugins.noted(project, "run-1") == ("a b",)
+    assert plugins.noted(project, "run-2") == ()
+    plugins.note(project, "run-2", ())
+    assert plugins.noted(project, "run-2") == ()
+    (project.sandbox.run / "agent.plugins").write_text("[nonsense")
+    assert plugins.noted(project, "run-2") == ()

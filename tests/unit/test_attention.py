@@ -1,0 +1,74 @@
+"""What within an agent waits for a person, from what OpenCode lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.agents.opencode import attention
+
+PERMISSION = {"id": "per_1", "sessionID": "ses_1", "permission": "bash", "patterns": ["rm -rf build"]}
+QUESTION = {"id": "que_1", "sessionID": "ses_1", "questions": [{"question": "Which\ncolour?", "options": []}]}
+
+
+def reasons(permissions: list[Any], questions: list[Any], sessions: dict[str, Any]) -> list[str]:
+    return [one.reason for one in attention.of(permissions, questions, sessions)]
+
+
+def test_nothing_waits() -> None:
+    """An idle or a busy agent needs nobody."""
+    assert reasons([], [], {"ses_1": {"type": "busy"}}) == []
+
+
+def test_a_permission_is_told_with_what_it_is_for_and_how_to_answer() -> None:
+    """One line, however it was written."""
+    (told,) = attention.of([PERMISSION, PERMISSION], [], {})
+
+    assert told.reason == "WaitingForPermission"
+    assert "bash rm -rf build (and 1 more)" in told.message
+    assert "opencode-permission-reply" in told.message
+
+
+def test_a_question_is_told_in_one_line() -> None:
+    """Line breaks of a model do not break a table."""
+    (told,) = attention.of([], [QUESTION], {})
+
+    assert "Which colour?" in told.message
+
+
+def test_a_provider_counts_as_unreachable_after_three_attempts() -> None:
+    """One or two are an ordinary day."""
+    retry = {"type": "retry", "attempt": 2, "message": "Cannot connect to API", "next": 1}
+
+    assert reasons([], [], {"ses_1": retry}) == []
+    assert reasons([], [], {"ses_1": retry | {"attempt": 3}}) == ["ProviderUnreachable"]
+
+
+def test_a_prompt_and_an_answer_without_an_end_are_broken_off() -> None:
+    """A finished, failed or missing one is not."""
+    unfinished, finished = {"time": {"created": 1}}, {"time": {"created": 1, "completed": 2}}
+
+    assert attention.broke_off([{"info": {"role": "user", **unfinished}}])
+    assert attention.broke_off([{"info": {"role": "assistant", **unfinished}}])
+    assert not attention.broke_off([{"info": {"role": "assistant", **finished}}])
+    assert not attention.broke_off([{"info": {"role": "assistant", "error": {"name": "Aborted"}, **unfinished}}])
+    assert not attention.broke_off([])
+
+
+def test_a_refusal_is_told_without_the_provider_s_words() -> None:
+    """They may name the key. A missing key is a refusal too; other errors, and those of earlier runs, are none."""
+    data = {"statusCode": 401, "message": "Incorrect API key: sk-secret", "responseBody": "sk-secret"}
+
+    def told(name: str, since: float = 1.0, **changed: Any) -> list[str]:
+        error = {"name": name, "data": data | changed}
+        info = {"role": "assistant", "providerID": "fake", "time": {"created": 2000}, "error": error}
+        return [f"{one.reason}: {one.message}" for one in attention.refusal([{"info": info}], since)]
+
+    (refused,) = told("APIError")
+    assert refused.startswith("ProviderRefused: the model provider fake refused the agent with status 401; mend")
+    assert "sk-secret" not in refused
+    (keyless,) = told("ProviderAuthError", statusCode=None, providerID="openai")
+    assert "the model provider openai was given no key" in keyless
+    assert told("APIError", statusCode=500) == []
+    assert told("APIError", since=3.0) == []
+    assert list(attention.refusal([], 0.0)) == []
+    assert list(attention.refusal([{"info": {"role": "user", "time": {"created": 2000}}}], 0.0)) == []

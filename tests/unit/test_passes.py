@@ -1,0 +1,71 @@
+"""Whether a project had its pass: at rest, waiting for a person, or for the time of the next try."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reconciler.controller import passes
+from reconciler.controller.reconciler import Project
+from reconciler.core import actions
+from reconciler.core.actions import Retry
+from reconciler.core.plan import Hold, Plan
+from reconciler.core.status import Note
+from tests.unit.test_controller import Site, play
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def project(*, ready: bool = False, stalled: bool = False, **fields: Any) -> Project:
+    """One that was reconciled and is neither, unless said."""
+    published = {"ready": {"status": ready}, "stalled": {"status": stalled}}
+    return Project(**{"name": "app", "published": published, "asked": False, "settled": True, **fields})
+
+
+def held(reason: str) -> Plan:
+    return Plan(hold=Hold(reason=reason, message="", after=1.0, stalled=False))
+
+
+@pytest.mark.parametrize(
+    ("one", "rests", "waits"),
+    [
+        (project(ready=True), True, False),
+        (project(stalled=True), True, False),
+        (project(ready=True, version="2", seen_version="1"), False, False),
+        (project(published={}), False, False),
+        (project(plan=held("CrashLoop")), False, True),
+        (project(plan=held("Unresponsive")), False, True),
+        (project(plan=held("Ending")), False, False),
+        (project(plan=held("Looking")), False, False),
+        (project(plan=held("CrashLoop"), note=Note(reason="Starting")), False, False),
+        (project(note=Note(reason="Cloning")), False, False),
+        (project(note=Note(reason="GitUnreachable"), failures=1), False, True),
+        (project(note=Note(reason="GitUnreachable"), failures=1, asked=True), False, False),
+        (project(note=Note(reason="Cloning"), failures=1, working=True), False, False),
+        (project(published={}, failures=1), False, False),
+    ],
+)
+def test_what_counts_as_a_pass_that_is_over(one: Project, *, rests: bool, waits: bool) -> None:
+    """Never what is being done at this moment, nor what a person has just asked for."""
+    assert (passes.at_rest(one), passes.backs_off(one)) == (rests, waits)
+
+
+def test_the_loop_tells_when_every_project_had_its_pass(tmp_path: Path) -> None:
+    """Of two, one cannot be cloned: as soon as that one backs off and the other is ready, and never before."""
+    site, told = Site(tmp_path), []
+    site.engine.outcomes[actions.CloneRepo] = [Retry(reason="GitUnreachable", message="cannot reach it")] * 20
+    site.loop.on_passed = lambda: told.append({name: site.status(name)["reason"] for name in site.loop.projects})
+
+    async def story() -> None:
+        site.write("far")
+        site.write("off", "state: stopped\ngit: {url: /srv/app.git}\n")
+        await asyncio.sleep(30)
+
+    play(site, story())
+
+    assert told
+    assert {tuple(sorted(each)) for each in told if each} == {("far", "off")}
+    assert all(each["off"] == "Stopped" for each in told if each)

@@ -1,0 +1,211 @@
+"""One pass over one project, with a fake engine: what a pass counts, keeps, and says it found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reconciler.controller.reconciler import ROUNDS, Project, Reconciler
+from reconciler.core import actions
+from reconciler.core.actions import Blocked, Done, LookAgain, Retry
+from reconciler.core.observed import Health, Phase, Probe, ProjectFacts, Service
+from reconciler.core.plan import SLOW_LOOK, Plan
+from reconciler.settings import Home, Settings
+from reconciler.state.ledger import Ledgers
+from tests.support import virtual_time
+from tests.support.fake_engine import FakeEngine, FakeTombstones
+from tests.unit.worlds import make_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "app"
+
+
+class Desk:
+    """A project, its reconciler, and the fake engine and clock below it."""
+
+    def __init__(self, root: Path, **fields: Any) -> None:
+        self.clock = 1000.0
+        home = Home(root)
+        self.ledgers = Ledgers(home)
+        self.engine = FakeEngine(self.ledgers, lambda: self.clock)
+        self.tombstones = FakeTombstones()
+        self.news: list[str] = []
+        settings = Settings(home=home, specs=root, development=True)
+        self.reconciler = Reconciler(self.engine, self.ledgers, self.tombstones, self._changed, settings)
+        self.project = Project(name=NAME)
+        self.accept(**fields)
+
+    def _changed(self, project: Project, news: bool) -> None:
+        if news:
+            self.news.append(project.published["reason"])
+
+    def accept(self, **fields: Any) -> None:
+        self.project.spec, self.project.asked = make_spec(**fields), True
+        self.ledgers.accept(NAME, self.project.spec)
+
+    def run(self) -> float:
+        """One pass; seconds until the next one."""
+        return virtual_time.run(self.reconciler.run(self.project)).after
+
+    def done(self) -> list[str]:
+        return [type(each.action).__name__ for each in self.engine.done]
+
+    def fail(self, kind: type[actions.Action], outcome: actions.Outcome | Exception, times: int = 1) -> None:
+        self.engine.outcomes[kind] = [outcome] * times
+
+    def restarts(self, service: Service) -> int:
+        ledger = self.ledgers.get(NAME)
+        assert ledger is not None
+        return ledger.restart(service).count
+
+
+@pytest.fixture(name="desk")
+def _desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_one_pass_goes_all_the_way(desk: Desk) -> None:
+    """From nothing to ready, and then it waits for the next resync."""
+    after = desk.run()
+
+    assert desk.project.published["ready"]["status"]
+    assert desk.project.observed_generation == 1
+    assert after == SLOW_LOOK
+    assert desk.news[-1] == "Running"
+
+
+def test_a_pass_over_what_is_as_desired_does_nothing(desk: Desk) -> None:
+    """And says nothing new."""
+    desk.run()
+    before, news = desk.done(), list(desk.news)
+
+    desk.run()
+
+    assert desk.done() == before
+    assert desk.news == news
+
+
+@pytest.mark.parametrize(
+    ("outcome", "stalled", "after"),
+    [
+        (Blocked(reason="WaitingForKey", message="add the key"), True, SLOW_LOOK),
+        (LookAgain(after=7.0, reason="Waiting", message="soon"), False, 7.0),
+        (Retry(reason="GitUnreachable", message="cannot reach it"), False, 1.0),
+    ],
+)
+def test_each_outcome_says_who_acts_next(desk: Desk, outcome: actions.Outcome, stalled: bool, after: float) -> None:
+    """A person, time, or a retry; nothing after the failed action is done."""
+    desk.fail(actions.CloneRepo, outcome)
+
+    assert desk.run() == after
+    assert desk.done()[-1] == "CloneRepo"
+    assert desk.project.published["stalled"]["status"] is stalled
+    assert desk.project.published["reason"] == getattr(outcome, "reason", "")
+
+
+def test_a_wake_up_during_a_back_off_observes_and_does_not_act(desk: Desk) -> None:
+    """What the failed attempt ended wakes the project, too."""
+    desk.fail(actions.CloneRepo, Retry(reason="GitUnreachable", message="cannot reach it"))
+    left = desk.run()
+    desk.clock += left / 4
+
+    assert desk.run() == pytest.approx(0.75 * left)
+    assert desk.done().count("CloneRepo") == 1
+    desk.clock += left
+    desk.run()
+    assert desk.done().count("CloneRepo") == 2
+
+
+def test_a_person_who_asks_ends_the_back_off(desk: Desk) -> None:
+    """And the next failure counts as the first."""
+    desk.fail(actions.CloneRepo, Retry(reason="GitUnreachable", message="cannot reach it"), times=3)
+    for _ in range(2):
+        desk.clock += desk.run()
+    desk.project.asked = True
+
+    assert desk.run() == 1.0
+    assert desk.project.failures == 1
+
+
+def test_what_changes_nothing_is_given_up_after_some_rounds(desk: Desk) -> None:
+    """An action that says Done and is planned again and again."""
+    desk.fail(actions.GenerateKey, Done(), times=1000)
+
+    desk.run()
+
+    assert desk.done().count("GenerateKey") == ROUNDS
+    assert desk.project.published["reason"] == "NotConverging"
+
+
+def test_a_wedged_service_is_counted_once_before_it_is_stopped(desk: Desk) -> None:
+    """Though the stop takes two tries."""
+    desk.run()
+    desk.engine.probe(NAME, Service.AGENT, Probe(health=Health.UNRESPONSIVE, misses=9, quiet_since=900.0, at=1000.0))
+    desk.fail(actions.StopService, LookAgain(after=1.0, reason="Stopping", message="still ending"))
+
+    desk.run()
+    assert desk.restarts(Service.AGENT) == 1
+    desk.run()
+
+    assert desk.restarts(Service.AGENT) == 1
+    assert desk.project.published["ready"]["status"]
+
+
+def test_a_start_that_never_gets_ready_counts_as_a_crash(desk: Desk) -> None:
+    """The next start waits as after one."""
+    desk.engine.of(NAME).never_ready.add(Service.AGENT)
+
+    for _ in range(3):
+        desk.clock += desk.run()
+
+    assert desk.restarts(Service.AGENT) >= 2
+    assert desk.engine.service(NAME, Service.AGENT).phase is Phase.EXITED
+
+
+def test_progress_does_not_hide_what_a_person_has_to_do(desk: Desk) -> None:
+    """A slow retry of what waits for a key still says so."""
+    desk.fail(actions.CloneRepo, Blocked(reason="WaitingForKey", message="add the key"), times=2)
+    desk.run()
+    desk.news.clear()
+
+    desk.run()
+
+    assert desk.news == []
+    assert desk.project.published["reason"] == "WaitingForKey"
+
+
+def test_what_the_manager_changes_itself_is_no_edit(desk: Desk) -> None:
+    """It made the sandbox and the clone: nobody asked for a pass by that."""
+    desk.reconciler.edits.noticed(NAME)
+    desk.run()
+
+    assert not desk.reconciler.edits.noticed(NAME)
+    desk.engine.edit(NAME)
+    assert desk.reconciler.edits.noticed(NAME)
+
+
+def test_a_sandbox_made_right_after_a_destroy_is_left_alone(tmp_path: Path) -> None:
+    """It belongs to another project of the same name, whose spec was not read yet."""
+    desk = Desk(tmp_path, state="absent")
+    desk.engine.of(NAME).prepared = True
+    desk.tombstones.on_remove = lambda: setattr(desk.engine.of(NAME), "prepared", True)
+
+    desk.run()
+
+    assert desk.done() == ["MoveToTrash"]
+    assert desk.engine.of(NAME).prepared
+    assert (desk.project.plan, desk.project.facts, desk.project.settled) == (Plan(), ProjectFacts(name=NAME), True)
+
+
+def test_a_tombstone_that_git_tracks_stays(tmp_path: Path) -> None:
+    """It is a person's to remove, and status says so."""
+    desk = Desk(tmp_path, state="absent")
+    desk.tombstones.tracked = True
+
+    desk.run()
+
+    assert desk.tombstones.there
+    assert desk.project.facts.spec_stays
