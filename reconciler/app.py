@@ -27,6 +27,7 @@ from reconciler.controller.controller import Loop
 from reconciler.controller.reconciler import Project, Reconciler
 from reconciler.core import spec
 from reconciler.core.plan import Hold
+from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 from reconciler.engines.base import Events
 from reconciler.engines.local.engine import LocalEngine
@@ -328,11 +329,11 @@ def _gone(
                 new += [] if ledger.vanished else [name]
     unconfirmed = [name for name in new if not tombstones.missing_confirmed(settings.home, name)]
     reasons = {name: status["stalled"]["reason"] for name, status in index.projects.items() if index.running}
-    before = {name for name, reason in reasons.items() if reason == "SpecMissing"}
+    before = {name for name, reason in reasons.items() if reason == Reason.SPEC_MISSING}
     held_back = spec_folder.held_back(len(there) + len(new), unconfirmed, before)
     message = "cannot find its spec file, nor most others, so it is not stopped; put {}.yaml back, or confirm with: {}"
     how = "opencode-manager confirm-missing"
-    held = {name: Hold(reason="SpecMissing", message=message.format(name, how)) for name in held_back}
+    held = {name: Hold(reason=Reason.SPEC_MISSING, message=message.format(name, how)) for name in held_back}
     stopped = {"state": State.STOPPED.value}
     return {
         name: (found if name in held else found.model_copy(update=stopped), held.get(name))

@@ -19,6 +19,7 @@ from reconciler.api import reader, results
 from reconciler.api.results import START_CONTROLLER, Result
 from reconciler.core import spec
 from reconciler.core.names import refused_name, valid_name
+from reconciler.core.reasons import Reason
 from reconciler.core.spec import SpecError
 from reconciler.settings import UserError
 from reconciler.specs import spec_folder, tombstones, writer
@@ -161,7 +162,7 @@ def confirm_missing(settings: Settings, names: list[str]) -> list[str]:
         names: which; all that are held back when empty.
     """
     projects = published.read(settings.home).projects
-    held = [name for name, status in projects.items() if status["stalled"]["reason"] == "SpecMissing"]
+    held = [name for name, status in projects.items() if status["stalled"]["reason"] == Reason.SPEC_MISSING]
     chosen = [name for name in names or held if name in held]
     for name in chosen:
         tombstones.confirm_missing(settings.home, name)
@@ -241,7 +242,7 @@ def look(settings: Settings, wish: Wish) -> tuple[Result, bool]:
         waiting = replace(result, status="in_progress", converged=False)
         if index.running:
             return waiting, False
-        return replace(waiting, reason="Written", message=_written(index)), True
+        return replace(waiting, reason=Reason.WRITTEN, message=_written(index)), True
     return result, results.settled(status)
 
 
@@ -264,7 +265,7 @@ def _unseen(wish: Wish, warning: str, message: str, *, gone: bool) -> Result:
         return Result(
             project=wish.name, status="success", message="nothing of it is left", warning=warning, converged=True
         )
-    return Result(project=wish.name, status="in_progress", reason="Written", message=message, warning=warning)
+    return Result(project=wish.name, status="in_progress", reason=Reason.WRITTEN, message=message, warning=warning)
 
 
 def _folder(settings: Settings) -> Path:

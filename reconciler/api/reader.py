@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.api import results
 from reconciler.api.results import START_CONTROLLER, Listing, Result
 from reconciler.core.names import nearest_name, refused_name, valid_name
+from reconciler.core.reasons import Reason
 from reconciler.settings import UserError
 from reconciler.specs import ignored, scan
 from reconciler.state import published
@@ -60,7 +61,7 @@ def look(settings: Settings, name: str) -> tuple[Result, Mapping[str, Any] | Non
         if not has_spec(specs_folder(index, settings), name):
             raise UserError(unknown(index, settings, name, "show"))
         message = "its spec is there, and the controller has not looked at it yet"
-        unseen = Result(project=name, status="in_progress", reason="NotSeenYet", message=message, warning=stale)
+        unseen = Result(project=name, status="in_progress", reason=Reason.NOT_SEEN_YET, message=message, warning=stale)
         return unseen, None, stale
     return _warned(results.in_full(found), stale), found, stale
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from reconciler.core.reasons import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,7 +23,10 @@ START_CONTROLLER: Final = "start one with: opencode-manager run"
 ADD_KEY: Final = "please add this public key to your repository"
 GOES_ON: Final = "after that it goes on by itself"
 
-_WAITING: Final[dict[str, Status]] = {"WaitingForKey": "waiting_for_key", "WaitingForSecrets": "waiting_for_secrets"}
+_WAITING: Final[dict[str, Status]] = {
+    Reason.WAITING_FOR_KEY: "waiting_for_key",
+    Reason.WAITING_FOR_SECRETS: "waiting_for_secrets",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

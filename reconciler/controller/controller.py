@@ -21,6 +21,7 @@ from reconciler.controller import passes
 from reconciler.controller.reconciler import Project, Reconciler
 from reconciler.controller.workqueue import WorkQueue
 from reconciler.core import spec
+from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 from reconciler.core.status import Note
 from reconciler.engines.base import Events
@@ -205,7 +206,7 @@ class Loop(Events):
 
     def _reject(self, name: str, message: str, version: str) -> None:
         project = self._restore(name)
-        project.spec_problem = Note(reason="SpecInvalid", message=message, stalled=True)
+        project.spec_problem = Note(reason=Reason.SPEC_INVALID, message=message, stalled=True)
         project.version = version
         log.warning("spec rejected", project=name, reason=message)
         self._add(name, urgent=True)
@@ -272,7 +273,7 @@ class Loop(Events):
             f"cannot find {missing} of {before} spec files that were there, so nothing is stopped; "
             f"put {name}.yaml back, or confirm with: opencode-manager confirm-missing"
         )
-        note = Note(reason="SpecMissing", message=message, stalled=True)
+        note = Note(reason=Reason.SPEC_MISSING, message=message, stalled=True)
         if project.spec_problem != note:
             project.spec_problem, project.version = note, ""
             log.warning("specs vanished at once", project=name, missing=missing, before=before)
@@ -295,7 +296,7 @@ class Loop(Events):
         """Another project may have given up what these wait for: two that swap their ports need not wait for timers."""
         for name, project in self.projects.items():
             hold = project.plan.hold
-            if "PortTaken" in {project.note and project.note.reason, hold and hold.reason}:
+            if Reason.PORT_TAKEN in {project.note and project.note.reason, hold and hold.reason}:
                 self._add(name)
 
     def _looking(self, name: str) -> None:
@@ -345,7 +346,7 @@ class Loop(Events):
     def _retry(self, project: Project, message: str) -> float:
         """A pass that could not even look: say so, and try again later each time."""
         project.failures, project.working = project.failures + 1, False
-        project.note = Note(reason="CannotLook", message=message)
+        project.note = Note(reason=Reason.CANNOT_LOOK, message=message)
         self._reconciler.publish(project)
         return min(60.0, 2.0 ** min(project.failures, 6))
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.plan import Plan
+from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 
 if TYPE_CHECKING:
     from reconciler.controller.reconciler import Project
     from reconciler.core.observed import ProjectFacts
 
-_WAITS: Final = frozenset({"CrashLoop", "Unresponsive"})
+_WAITS: Final = frozenset({Reason.CRASH_LOOP, Reason.UNRESPONSIVE})
 """Holds that end by themselves, at a time that may be far off; what is ending or being looked for is over soon."""
 
 

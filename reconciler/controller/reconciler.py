@@ -33,6 +33,7 @@ from reconciler.core.actions import (
 )
 from reconciler.core.observed import Phase, ProjectFacts, Service
 from reconciler.core.plan import SLOW_LOOK, Plan, View, make_plan
+from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 from reconciler.core.status import Note, Sources
 from reconciler.state.ledger import sync_files
@@ -173,7 +174,7 @@ class Reconciler:
                 return outcome
         last = project.plan.actions[0]
         message = f"cannot finish: after {ROUNDS} tries there is still to do: {last.text}, because {last.cause}"
-        return Retry(reason="NotConverging", message=message)
+        return Retry(reason=Reason.NOT_CONVERGING, message=message)
 
     async def _look(self, project: Project, spec: Spec) -> None:
         ledger = self._ledger(project)
@@ -249,7 +250,7 @@ class Reconciler:
             await asyncio.to_thread(self._tombstones.remove, project.name)
             return Done()
 
-        def report(reason: str, message: str, seen: tuple[Service, ServiceFacts] | None = None) -> None:
+        def report(reason: Reason, message: str, seen: tuple[Service, ServiceFacts] | None = None) -> None:
             if seen is not None:
                 project.facts = project.facts.with_service(*seen)
             # A slow retry of something that waits for a person does not make it look like progress.

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reconciler.core.reasons import Reason
+
 
 class Service(StrEnum):
     """A process of a project."""
@@ -56,7 +58,7 @@ class Health(StrEnum):
 class Attention:
     """Something within an agent that waits for a person, though the agent itself is well."""
 
-    reason: str
+    reason: Reason
     message: str
 
 

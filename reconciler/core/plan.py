@@ -33,6 +33,7 @@ from reconciler.core.actions import (
     WriteSecrets,
 )
 from reconciler.core.observed import Health, Phase, Service
+from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ ENDING_LOOK: Final = 1.0
 class Hold:
     """Why it cannot go on now, what the user must do, and when to look again by ourselves."""
 
-    reason: str
+    reason: Reason
     message: str
     after: float = SLOW_LOOK
     stalled: bool = True
@@ -105,13 +106,13 @@ def _destroy(view: View) -> Plan:
     losses = facts.repo.losses or ()
     there = facts.repo.cloned or bool(facts.repo.problem)
     if there and facts.repo.losses is None and not view.spec.discard_unpushed:
-        return Plan(hold=Hold(reason="Looking", message="looking for unpushed work", after=0.0, stalled=False))
+        return Plan(hold=Hold(reason=Reason.LOOKING, message="looking for unpushed work", after=0.0, stalled=False))
     if losses and not view.spec.discard_unpushed:
         message = (
             f"cannot destroy {facts.name}: this would be lost: {'; '.join(losses)}; "
             "push it, or set discard_unpushed: true to destroy all the same"
         )
-        return Plan(hold=Hold(reason="DestroyBlocked", message=message))
+        return Plan(hold=Hold(reason=Reason.DESTROY_BLOCKED, message=message))
     stops = _stop_all(facts, "destroy is wanted")
     if stops:
         return Plan(actions=stops)  # what they did in their last seconds is looked at before anything is moved
@@ -145,7 +146,7 @@ def _rescue(view: View) -> Plan:
         if facts.phase is Phase.ENDING:
             # Its keeper does that by itself, and its exit is noticed. Asking it to would make a crash look asked for.
             message = f"the rest of the last run of the {service} is ending"
-            hold = Hold(reason="Ending", message=message, after=ENDING_LOOK, stalled=False)
+            hold = Hold(reason=Reason.ENDING, message=message, after=ENDING_LOOK, stalled=False)
         elif facts.phase is Phase.ORPHANED and facts.pid is None:
             actions.append(StopService(service=service, cause="its last run left processes behind"))
         elif facts.phase is Phase.ORPHANED:
@@ -166,12 +167,12 @@ def _secrets(view: View) -> Plan:
             f"cannot start {name} without its secrets: {env.path} is missing; create it outside the chat with: "
             f"opencode-manager secrets {name}"
         )
-        return Plan(hold=Hold(reason="WaitingForSecrets", message=message))
+        return Plan(hold=Hold(reason=Reason.WAITING_FOR_SECRETS, message=message))
     if env.problems:
         secrets = all(any(key in problem for key in SECRETS) for problem in env.problems)
         how = f"with: opencode-manager secrets {name}" if secrets else "in that file"
         message = f"{'; '.join(env.problems)}; mend it outside the chat {how}"
-        return Plan(hold=Hold(reason="WaitingForSecrets", message=message))
+        return Plan(hold=Hold(reason=Reason.WAITING_FOR_SECRETS, message=message))
     return Plan()
 
 
@@ -180,7 +181,7 @@ def _key(view: View) -> Plan:
     if not key.needed:
         return Plan()
     if key.problem:
-        return Plan(hold=Hold(reason="KeyInvalid", message=key.problem))
+        return Plan(hold=Hold(reason=Reason.KEY_INVALID, message=key.problem))
     if not key.exists and key.generated:
         return Plan(actions=(GenerateKey(cause="there is no deploy key yet"),))
     return Plan()
@@ -189,7 +190,7 @@ def _key(view: View) -> Plan:
 def _clone(view: View) -> Plan:
     repo, url = view.facts.repo, view.spec.git.url
     if repo.problem:
-        return Plan(hold=Hold(reason="RepoBroken", message=repo.problem))
+        return Plan(hold=Hold(reason=Reason.REPO_BROKEN, message=repo.problem))
     if not repo.cloned:
         stops = _stop_all(view.facts, "its clone is gone")
         return Plan(actions=(*stops, CloneRepo(cause="there is no clone yet")))
@@ -199,7 +200,7 @@ def _clone(view: View) -> Plan:
             "the project and start it again; if it is the same repository at another place, say so in its clone with: "
             f"git remote set-url origin {shlex.quote(url)}"
         )
-        return Plan(hold=Hold(reason="GitUrlChanged", message=message))
+        return Plan(hold=Hold(reason=Reason.GIT_URL_CHANGED, message=message))
     return Plan()
 
 
@@ -208,7 +209,7 @@ def _toolchain(view: View) -> Plan:
     if view.facts.agent.alive and not _outdated(view.facts.agent):
         return Plan()
     if toolchain.problem:
-        return Plan(hold=Hold(reason="ToolchainInvalid", message=toolchain.problem))
+        return Plan(hold=Hold(reason=Reason.TOOLCHAIN_INVALID, message=toolchain.problem))
     if not toolchain.path:
         return Plan(actions=(ProvideToolchain(version=toolchain.version, cause="the agent's program is missing"),))
     return Plan()
@@ -247,7 +248,7 @@ def _outside(view: View, service: Service) -> Hold:
         f"{port_rules.refused_port(fixed, view.ports[service.value])} ({where}), "
         f"or move that range with {port_rules.range_variable(service)}"
     )
-    return Hold(reason="PortOutOfRange", message=message)
+    return Hold(reason=Reason.PORT_OUT_OF_RANGE, message=message)
 
 
 def _agent(view: View) -> Plan:
@@ -287,11 +288,11 @@ def _keep(view: View, service: Service) -> Plan:
         case Health.UNRESPONSIVE:
             return _unresponsive(view, service)
         case Health.CONFIG_INVALID:
-            return Plan(hold=Hold(reason="ConfigInvalid", message=facts.probe.detail, after=10.0))
+            return Plan(hold=Hold(reason=Reason.CONFIG_INVALID, message=facts.probe.detail, after=10.0))
         case Health.UNPROTECTED:
-            return Plan(hold=Hold(reason="Unprotected", message=facts.probe.detail, after=10.0))
+            return Plan(hold=Hold(reason=Reason.UNPROTECTED, message=facts.probe.detail, after=10.0))
         case Health.REFUSING:
-            return Plan(hold=Hold(reason="AuthFailed", message=facts.probe.detail, after=10.0))
+            return Plan(hold=Hold(reason=Reason.AUTH_FAILED, message=facts.probe.detail, after=10.0))
 
 
 def _unresponsive(view: View, service: Service) -> Plan:
@@ -304,10 +305,10 @@ def _unresponsive(view: View, service: Service) -> Plan:
         cause = f"it is wedged: silent for {quiet:.0f} s without using the processor"
         if view.spec.restart.policy == "never":
             message = f"{message}; {cause}; restart.policy is never; end that with: opencode-manager restart"
-            return Plan(hold=Hold(reason="Wedged", message=message, after=10.0))
+            return Plan(hold=Hold(reason=Reason.WEDGED, message=message, after=10.0))
         stop = StopService(service=service, cause=cause, wedged=True)
         return Plan(actions=(stop, StartService(service=service, cause=cause)))
-    return Plan(hold=Hold(reason="Unresponsive", message=message, after=1.0, stalled=False))
+    return Plan(hold=Hold(reason=Reason.UNRESPONSIVE, message=message, after=1.0, stalled=False))
 
 
 def _start(view: View, service: Service, cause: str) -> Plan:
@@ -320,7 +321,7 @@ def _start(view: View, service: Service, cause: str) -> Plan:
             f"cannot start the {service} of {view.facts.name}: port {port} is taken by {facts.port_holder}; "
             f"end that, or set {service}.port in the spec to another port"
         )
-        return Plan(hold=Hold(reason="PortTaken", message=message, after=10.0))
+        return Plan(hold=Hold(reason=Reason.PORT_TAKEN, message=message, after=10.0))
     return Plan(actions=(StartService(service=service, cause=cause),))
 
 
@@ -343,7 +344,7 @@ def _start_again(view: View, service: Service, ended: Exit | None) -> Plan:
     how = f"was ended after {record.last_exit}" if ended.asked else f"ended with {ended.text}"
     if not ended.asked and not restarts.wants_restart(view.spec.restart.policy, ended):
         message = f"the {service} ended with {ended.text} and restart.policy is {view.spec.restart.policy}"
-        return Plan(hold=Hold(reason="Exited", message=f"{message}; start it with: opencode-manager restart"))
+        return Plan(hold=Hold(reason=Reason.EXITED, message=f"{message}; start it with: opencode-manager restart"))
     left = restarts.wait_left(record, view.now)
     if left > 0:
         parked = record.streak >= restarts.PARKED_STREAK
@@ -351,7 +352,7 @@ def _start_again(view: View, service: Service, ended: Exit | None) -> Plan:
             f"the {service} {how}, {record.streak} times in a row; next start in {left:.0f} s; "
             f"see: opencode-manager logs {view.facts.name} {service}"
         )
-        return Plan(hold=Hold(reason="CrashLoop", message=message, after=left, stalled=parked))
+        return Plan(hold=Hold(reason=Reason.CRASH_LOOP, message=message, after=left, stalled=parked))
     return _start(view, service, f"it {how}")
 
 

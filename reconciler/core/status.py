@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core import plain_text
 from reconciler.core.observed import Health, Phase, Service
+from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Condition:
     """One of Ready, Reconciling, Stalled."""
 
     status: bool
-    reason: str
+    reason: Reason
     message: str = ""
     since: float = 0.0
     """Wall clock, seconds since the epoch."""
@@ -54,7 +55,7 @@ class ServiceStatus:
 class Note:
     """What is going on at this moment: the action in work or the outcome that stands in the way."""
 
-    reason: str
+    reason: Reason
     message: str = ""
     stalled: bool = False
 
@@ -69,7 +70,7 @@ class ProjectStatus:
     ready: Condition
     reconciling: Condition
     stalled: Condition
-    reason: str
+    reason: Reason
     message: str
     generation: int
     observed_generation: int
@@ -131,7 +132,7 @@ def compute(sources: Sources, previous: Mapping[str, Any] | None = None) -> Proj
     spec, facts, ledger = sources.spec, sources.facts, sources.ledger
     ready, reconciling, stalled = _conditions(sources, previous or {})
     reason, message = _headline(ready, reconciling, stalled)
-    waiting_for_key = stalled.status and stalled.reason == "WaitingForKey"
+    waiting_for_key = stalled.status and stalled.reason == Reason.WAITING_FOR_KEY
     return ProjectStatus(
         name=sources.name,
         desired=spec.state if spec else "unknown",
@@ -200,10 +201,10 @@ def _conditions(sources: Sources, previous: Mapping[str, Any]) -> tuple[Conditio
         work = Note(reason=hold.reason, message=hold.message)
     if work is None and sources.plan.actions and trouble is None:
         first = sources.plan.actions[0]
-        work = Note(reason=type(first).__name__, message=first.cause)
+        work = Note(reason=first.reason, message=first.cause)
     ready = _ready(sources, trouble, work)
-    reconciling = _condition("Reconciling", work, "Idle")
-    stalled = _condition("Stalled", trouble, "NotStalled")
+    reconciling = _condition(work, Reason.IDLE)
+    stalled = _condition(trouble, Reason.NOT_STALLED)
     return (
         _dated(ready, previous.get("ready"), sources.wall),
         _dated(reconciling, previous.get("reconciling"), sources.wall),
@@ -214,19 +215,19 @@ def _conditions(sources: Sources, previous: Mapping[str, Any]) -> tuple[Conditio
 def _ready(sources: Sources, trouble: Note | None, work: Note | None) -> Condition:
     if _converged(sources):
         wanted = sources.spec.wanted if sources.spec else State.RUNNING
-        reason = {State.RUNNING: "Running", State.STOPPED: "Stopped", State.ABSENT: "Destroyed"}[wanted]
+        reason = {State.RUNNING: Reason.RUNNING, State.STOPPED: Reason.STOPPED, State.ABSENT: Reason.DESTROYED}[wanted]
         message = ""
         if wanted is State.ABSENT and sources.facts.spec_stays:
             message = "the spec file is tracked by git and stays as the tombstone: remove it there"
         return Condition(status=True, reason=reason, message=message)
-    why = trouble or work or Note(reason="Looking")
+    why = trouble or work or Note(reason=Reason.LOOKING)
     return Condition(status=False, reason=why.reason, message=why.message)
 
 
-def _condition(name: str, note: Note | None, otherwise: str) -> Condition:
+def _condition(note: Note | None, otherwise: Reason) -> Condition:
     if note is None:
         return Condition(status=False, reason=otherwise)
-    return Condition(status=True, reason=note.reason or name, message=note.message)
+    return Condition(status=True, reason=note.reason, message=note.message)
 
 
 def _dated(condition: Condition, previous: Mapping[str, Any] | None, wall: float) -> Condition:
@@ -235,7 +236,7 @@ def _dated(condition: Condition, previous: Mapping[str, Any] | None, wall: float
     return Condition(status=condition.status, reason=condition.reason, message=condition.message, since=since)
 
 
-def _headline(ready: Condition, reconciling: Condition, stalled: Condition) -> tuple[str, str]:
+def _headline(ready: Condition, reconciling: Condition, stalled: Condition) -> tuple[Reason, str]:
     """The one reason worth a column in a table: what stalls, else what goes on, else that it is ready."""
     leading = stalled if stalled.status else reconciling if reconciling.status else ready
     return leading.reason, leading.message

@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.observed import Ledger, Now, Probe, ProjectFacts, Service, ServiceFacts
+    from reconciler.core.reasons import Reason
     from reconciler.core.spec import Spec
 
 
 class Report(Protocol):
     """Called while an action goes on."""
 
-    def __call__(self, reason: str, message: str, seen: tuple[Service, ServiceFacts] | None = None) -> None:
+    def __call__(self, reason: Reason, message: str, seen: tuple[Service, ServiceFacts] | None = None) -> None:
         """Say what goes on.
 
         Args:
-            reason: PascalCase.
+            reason: of the condition meanwhile.
             message: a clause.
             seen: what has just become of a service.
         """

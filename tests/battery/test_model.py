@@ -23,6 +23,7 @@ from reconciler.core import actions
 from reconciler.core.actions import Action, Blocked, Retry
 from reconciler.core.observed import Health, Phase, Probe, ProjectFacts, Service
 from reconciler.core.plan import Plan
+from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 from reconciler.settings import Home, Settings
 from reconciler.state.ledger import Ledgers
@@ -149,7 +150,11 @@ class World(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(FALLIBLE), blocked=st.booleans())
     def an_action_fails(self, kind: type[Action], blocked: bool) -> None:
-        failure = Blocked(reason="Asks", message="a person must act") if blocked else Retry(reason="Fails", message="-")
+        failure = (
+            Blocked(reason=Reason.WAITING_FOR_KEY, message="a person must act")
+            if blocked
+            else Retry(reason=Reason.GIT_FAILED, message="-")
+        )
         self.engine.outcomes.setdefault(kind, []).append(failure)
 
     @rule(unpushed=st.booleans())

@@ -13,6 +13,7 @@ from mcp import Client, MCPError
 from mcp_types import ElicitResult, TextContent
 
 from reconciler.api import client as asking
+from reconciler.core.reasons import Reason
 from reconciler.core.status import Condition
 from reconciler.frontends.mcp.tools import make_server
 from reconciler.specs import spec_folder
@@ -353,7 +354,7 @@ async def test_what_a_running_agent_asks_reaches_the_model(
 ) -> None:
     """It is ready and waits for a person: the question, and how to answer it, are in every text."""
     asked = "the agent asks leave for: rm -rf build; answer with opencode-permission-reply"
-    ready = Condition(status=True, reason="Running", since=1.0)
+    ready = Condition(status=True, reason=Reason.RUNNING, since=1.0)
     async with connected(settings, stopping, mode) as client:
         call = asyncio.create_task(client.call_tool("opencode_start", {"project_name": "blog-api", "git_url": URL}))
         written = await until_written(settings)

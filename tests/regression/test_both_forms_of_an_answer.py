@@ -15,6 +15,7 @@ from reconciler.api.results import Listing, Result
 from reconciler.core import status
 from reconciler.core.observed import Attention, EnvFacts, Health, Now, RepoFacts, Service
 from reconciler.core.plan import make_plan
+from reconciler.core.reasons import Reason
 from reconciler.core.status import Note, Sources
 from reconciler.frontends.cli import render
 from reconciler.frontends.mcp.tools import Answer, FullAnswer, Lines, answer, listed
@@ -62,8 +63,10 @@ def check(result: CallToolResult, schema: dict[str, Any]) -> None:
     jsonschema.validate(structured, schema)
 
 
-ASKS = Attention("WaitingForPermission", "the agent asks leave for: rm; answer with opencode-permission-reply")
-KEY = Note(reason="WaitingForKey", message="cannot read it; add the public key /k.pub to the repository", stalled=True)
+ASKS = Attention(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: rm; answer with opencode-permission-reply")
+KEY = Note(
+    reason=Reason.WAITING_FOR_KEY, message="cannot read it; add the public key /k.pub to the repository", stalled=True
+)
 GONE = converged(sandbox=False, prepared=False, repo=RepoFacts(), agent=exited(asked=True), bridge=exited(asked=True))
 STOPPED = converged(agent=exited(asked=True), bridge=exited(asked=True))
 CRASHED = view(
@@ -88,12 +91,14 @@ STATUSES = {
     ),
     "starting": (published(view(facts=STOPPED)), "in_progress", "opencode_status shows how far it is"),
     "cloning": (
-        published(view(facts=STOPPED), note=Note(reason="Cloning", message="cloning 10%")),
+        published(view(facts=STOPPED), note=Note(reason=Reason.CLONING, message="cloning 10%")),
         *("in_progress", "cloning 10%; opencode_status shows how far it is"),
     ),
     "crashed": (published(CRASHED), "in_progress", "opencode_status shows how far it is"),
     "unreadable": (
-        published(view(), spec_problem=Note(reason="SpecInvalid", message="cannot accept app.yaml:3", stalled=True)),
+        published(
+            view(), spec_problem=Note(reason=Reason.SPEC_INVALID, message="cannot accept app.yaml:3", stalled=True)
+        ),
         *("error", "cannot accept app.yaml:3"),
     ),
     "speechless": (
@@ -116,7 +121,7 @@ def test_an_answer_says_how_it_stands_and_what_comes_next(raw: dict[str, Any], v
         assert said in " ".join(text_of(result).split()) or said.partition("; ")[2] in text_of(result)
 
 
-NOTES = st.sampled_from([None, KEY, Note(reason="Cloning", message="cloning 10%"), Note(reason="Cloning")])
+NOTES = st.sampled_from([None, KEY, Note(reason=Reason.CLONING, message="cloning 10%"), Note(reason=Reason.CLONING)])
 
 
 @settings(max_examples=100)

@@ -17,6 +17,7 @@ from reconciler.agents.opencode.agent import Agent
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
 from reconciler.bridge.connect import connect
+from reconciler.core.reasons import Reason
 from reconciler.core.status import Condition, ProjectStatus, ServiceStatus
 from reconciler.engines.local.git.git import plain as git_words
 from reconciler.engines.local.health.checks import _broken_config
@@ -107,7 +108,7 @@ async def test_no_status_steers_a_terminal(
 
 def test_no_field_of_a_status_is_left_out() -> None:
     """Whatever text is added to it one day."""
-    condition = Condition(status=True, reason=HOSTILE, message=HOSTILE)
+    condition = Condition(status=True, reason=Reason.IDLE, message=HOSTILE)
     service = ServiceStatus(state=HOSTILE, url=HOSTILE, last_exit=HOSTILE)
     parts: dict[str, Any] = {"Condition": condition, "ServiceStatus": service, "bool": True, "int": 1, "float": 1.0}
     values = {field.name: parts.get(str(field.type), HOSTILE) for field in fields(ProjectStatus)}

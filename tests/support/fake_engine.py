@@ -26,6 +26,7 @@ from reconciler.core.observed import (
     ServiceFacts,
     ToolchainFacts,
 )
+from reconciler.core.reasons import Reason
 from reconciler.core.spec import State, Transport, transport
 from reconciler.engines.base import Events
 
@@ -130,7 +131,7 @@ class FakeEngine:
 
     async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
         self.done.append(Performed(name, action, self._clock()))
-        report("Acting", action.text)
+        report(action.reason, action.text)
         if gate := self.gates.get(type(action)):
             await gate.wait()
         if failures := self.outcomes.get(type(action)):
@@ -246,7 +247,7 @@ class FakeEngine:
         assert machine.cloned_from, "started without a clone"
         assert machine.secrets, "started without its secrets"
         if service in machine.strangers:
-            return LookAgain(after=0.0, reason="PortTaken", message="its port was taken meanwhile")
+            return LookAgain(after=0.0, reason=Reason.PORT_TAKEN, message="its port was taken meanwhile")
         self._runs += 1
         self._put(
             name,
@@ -262,7 +263,7 @@ class FakeEngine:
         )
         if service in machine.never_ready:  # it is stopped, so that the next start begins from nothing
             self._stop(name, spec, actions.StopService(service=service, cause="it is not ready"))
-            return Retry(reason="NotReady", message=f"the {service} was not ready", run_id=f"run-{self._runs}")
+            return Retry(reason=Reason.NOT_READY, message=f"the {service} was not ready", run_id=f"run-{self._runs}")
         return Done()
 
     def _await_ready(self, name: str, _spec: Spec, action: actions.AwaitReady) -> Outcome:

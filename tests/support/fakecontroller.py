@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from reconciler import settings as settings_module
+from reconciler.core.reasons import Reason
 from reconciler.core.status import Condition, ProjectStatus, ServiceStatus
 from reconciler.state import published
 from reconciler.system import files
@@ -43,7 +44,7 @@ class FakeController:
         self._put(
             name,
             version,
-            ready=Condition(status=True, reason="Running", since=time.time()),
+            ready=Condition(status=True, reason=Reason.RUNNING, since=time.time()),
             reason="Running",
             agent=ServiceStatus(pid=12345, port=4101, url="http://127.0.0.1:4101", **alive),
             bridge=ServiceStatus(pid=12346, port=5101, url="http://127.0.0.1:5101/mcp", **alive),
@@ -55,14 +56,14 @@ class FakeController:
         self._put(
             name,
             version,
-            reconciling=Condition(status=True, reason=reason, message=message, since=time.time()),
+            reconciling=Condition(status=True, reason=Reason(reason), message=message, since=time.time()),
             reason=reason,
             message=message,
         )
 
     def stalled(self, name: str, version: str, reason: str, message: str, **fields: Any) -> None:
         """It cannot go on until somebody acts."""
-        stalled = Condition(status=True, reason=reason, message=message, since=time.time())
+        stalled = Condition(status=True, reason=Reason(reason), message=message, since=time.time())
         self._put(name, version, stalled=stalled, reason=reason, message=message, **fields)
 
     def waiting_for_key(self, name: str, version: str) -> None:
@@ -81,7 +82,7 @@ class FakeController:
         self._lock.close()
 
     def _put(self, name: str, version: str, **fields: Any) -> None:
-        no = Condition(status=False, reason="Idle", since=time.time())
+        no = Condition(status=False, reason=Reason.IDLE, since=time.time())
         quiet: dict[str, Any] = {
             "desired": "running",
             "actual": "stopped",

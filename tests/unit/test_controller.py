@@ -18,6 +18,7 @@ from reconciler.controller.controller import Loop
 from reconciler.core import actions, restarts
 from reconciler.core.actions import Retry
 from reconciler.core.observed import Phase, Service
+from reconciler.core.reasons import Reason
 from reconciler.settings import Home, Settings
 from reconciler.specs import tombstones
 from reconciler.specs.spec_folder import SpecFolder
@@ -195,7 +196,7 @@ def test_a_failed_action_is_retried_later_each_time_up_to_a_cap(site: Site) -> N
     """Twice as late, with jitter, at most about a minute."""
 
     async def story() -> None:
-        site.engine.outcomes[actions.CloneRepo] = [Retry(reason="GitUnreachable", message="cannot reach it")] * 20
+        site.engine.outcomes[actions.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 20
         site.write("app")
         await asyncio.sleep(400)
         times = [each.at for each in site.engine.done if isinstance(each.action, actions.CloneRepo)]
@@ -211,7 +212,7 @@ def test_a_touched_spec_is_reconciled_now_whatever_the_back_off(site: Site) -> N
     """A person has removed the cause and says so."""
 
     async def story() -> None:
-        site.engine.outcomes[actions.CloneRepo] = [Retry(reason="GitUnreachable", message="cannot reach it")] * 7
+        site.engine.outcomes[actions.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 7
         site.write("app")
         await asyncio.sleep(60)
         site.engine.outcomes.clear()

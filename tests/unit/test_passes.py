@@ -12,6 +12,7 @@ from reconciler.controller.reconciler import Project
 from reconciler.core import actions
 from reconciler.core.actions import Retry
 from reconciler.core.plan import Hold, Plan
+from reconciler.core.reasons import Reason
 from reconciler.core.status import Note
 from tests.unit.test_controller import Site, play
 
@@ -26,7 +27,7 @@ def project(*, ready: bool = False, stalled: bool = False, **fields: Any) -> Pro
 
 
 def held(reason: str) -> Plan:
-    return Plan(hold=Hold(reason=reason, message="", after=1.0, stalled=False))
+    return Plan(hold=Hold(reason=Reason(reason), message="", after=1.0, stalled=False))
 
 
 @pytest.mark.parametrize(
@@ -40,11 +41,11 @@ def held(reason: str) -> Plan:
         (project(plan=held("Unresponsive")), False, True),
         (project(plan=held("Ending")), False, False),
         (project(plan=held("Looking")), False, False),
-        (project(plan=held("CrashLoop"), note=Note(reason="Starting")), False, False),
-        (project(note=Note(reason="Cloning")), False, False),
-        (project(note=Note(reason="GitUnreachable"), failures=1), False, True),
-        (project(note=Note(reason="GitUnreachable"), failures=1, asked=True), False, False),
-        (project(note=Note(reason="Cloning"), failures=1, working=True), False, False),
+        (project(plan=held("CrashLoop"), note=Note(reason=Reason.STARTING)), False, False),
+        (project(note=Note(reason=Reason.CLONING)), False, False),
+        (project(note=Note(reason=Reason.GIT_UNREACHABLE), failures=1), False, True),
+        (project(note=Note(reason=Reason.GIT_UNREACHABLE), failures=1, asked=True), False, False),
+        (project(note=Note(reason=Reason.CLONING), failures=1, working=True), False, False),
         (project(published={}, failures=1), False, False),
     ],
 )
@@ -56,7 +57,7 @@ def test_what_counts_as_a_pass_that_is_over(one: Project, *, rests: bool, waits:
 def test_the_loop_tells_when_every_project_had_its_pass(tmp_path: Path) -> None:
     """Of two, one cannot be cloned: as soon as that one backs off and the other is ready, and never before."""
     site, told = Site(tmp_path), []
-    site.engine.outcomes[actions.CloneRepo] = [Retry(reason="GitUnreachable", message="cannot reach it")] * 20
+    site.engine.outcomes[actions.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 20
     site.loop.on_passed = lambda: told.append({name: site.status(name)["reason"] for name in site.loop.projects})
 
     async def story() -> None:

@@ -11,6 +11,7 @@ from reconciler.core import actions
 from reconciler.core.actions import Blocked, Done, LookAgain, Retry
 from reconciler.core.observed import Health, Phase, Probe, ProjectFacts, Service
 from reconciler.core.plan import SLOW_LOOK, Plan
+from reconciler.core.reasons import Reason
 from reconciler.settings import Home, Settings
 from reconciler.state.ledger import Ledgers
 from tests.support import virtual_time
@@ -91,9 +92,9 @@ def test_a_pass_over_what_is_as_desired_does_nothing(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("outcome", "stalled", "after"),
     [
-        (Blocked(reason="WaitingForKey", message="add the key"), True, SLOW_LOOK),
-        (LookAgain(after=7.0, reason="Waiting", message="soon"), False, 7.0),
-        (Retry(reason="GitUnreachable", message="cannot reach it"), False, 1.0),
+        (Blocked(reason=Reason.WAITING_FOR_KEY, message="add the key"), True, SLOW_LOOK),
+        (LookAgain(after=7.0, reason=Reason.WAITING_TO_START, message="soon"), False, 7.0),
+        (Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it"), False, 1.0),
     ],
 )
 def test_each_outcome_says_who_acts_next(desk: Desk, outcome: actions.Outcome, stalled: bool, after: float) -> None:
@@ -108,7 +109,7 @@ def test_each_outcome_says_who_acts_next(desk: Desk, outcome: actions.Outcome, s
 
 def test_a_wake_up_during_a_back_off_observes_and_does_not_act(desk: Desk) -> None:
     """What the failed attempt ended wakes the project, too."""
-    desk.fail(actions.CloneRepo, Retry(reason="GitUnreachable", message="cannot reach it"))
+    desk.fail(actions.CloneRepo, Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it"))
     left = desk.run()
     desk.clock += left / 4
 
@@ -121,7 +122,7 @@ def test_a_wake_up_during_a_back_off_observes_and_does_not_act(desk: Desk) -> No
 
 def test_a_person_who_asks_ends_the_back_off(desk: Desk) -> None:
     """And the next failure counts as the first."""
-    desk.fail(actions.CloneRepo, Retry(reason="GitUnreachable", message="cannot reach it"), times=3)
+    desk.fail(actions.CloneRepo, Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it"), times=3)
     for _ in range(2):
         desk.clock += desk.run()
     desk.project.asked = True
@@ -144,7 +145,7 @@ def test_a_wedged_service_is_counted_once_before_it_is_stopped(desk: Desk) -> No
     """Though the stop takes two tries."""
     desk.run()
     desk.engine.probe(NAME, Service.AGENT, Probe(health=Health.UNRESPONSIVE, misses=9, quiet_since=900.0, at=1000.0))
-    desk.fail(actions.StopService, LookAgain(after=1.0, reason="Stopping", message="still ending"))
+    desk.fail(actions.StopService, LookAgain(after=1.0, reason=Reason.STOPPING, message="still ending"))
 
     desk.run()
     assert desk.restarts(Service.AGENT) == 1
@@ -167,7 +168,7 @@ def test_a_start_that_never_gets_ready_counts_as_a_crash(desk: Desk) -> None:
 
 def test_progress_does_not_hide_what_a_person_has_to_do(desk: Desk) -> None:
     """A slow retry of what waits for a key still says so."""
-    desk.fail(actions.CloneRepo, Blocked(reason="WaitingForKey", message="add the key"), times=2)
+    desk.fail(actions.CloneRepo, Blocked(reason=Reason.WAITING_FOR_KEY, message="add the key"), times=2)
     desk.run()
     desk.news.clear()
 

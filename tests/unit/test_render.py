@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from reconciler.api import results
+from reconciler.core.reasons import Reason
 from reconciler.core.status import Condition, ProjectStatus, ServiceStatus
 from reconciler.frontends.cli import render
 
 NOW = 1_769_596_200.0
-NO = Condition(status=False, reason="Idle", since=NOW - 65)
+NO = Condition(status=False, reason=Reason.IDLE, since=NOW - 65)
 
 
 def project(name: str = "blog", **fields: Any) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def project(name: str = "blog", **fields: Any) -> dict[str, Any]:
     running: dict[str, Any] = {
         "desired": "running",
         "actual": "running",
-        "ready": Condition(status=True, reason="Running", since=NOW - 65),
+        "ready": Condition(status=True, reason=Reason.RUNNING, since=NOW - 65),
         "reconciling": NO,
         "stalled": NO,
         "reason": "Running",
@@ -35,7 +36,7 @@ def project(name: str = "blog", **fields: Any) -> dict[str, Any]:
 
 
 def stalled(name: str = "shop", message: str = "cannot start: do this", **fields: Any) -> dict[str, Any]:
-    why = Condition(status=True, reason="WaitingForKey", message=message, since=NOW - 5)
+    why = Condition(status=True, reason=Reason.WAITING_FOR_KEY, message=message, since=NOW - 5)
     quiet: dict[str, Any] = {"agent": ServiceStatus(state="stopped"), "bridge": ServiceStatus(state="stopped")}
     quiet |= {"actual": "stopped", "ready": NO, "stalled": why, "reason": why.reason, "message": message}
     return project(name, **quiet | fields)
@@ -120,9 +121,9 @@ def test_an_age_has_its_two_largest_units(seconds: float, text: str) -> None:
         (project(), "success"),
         (stalled(), "waiting_for_key"),
         (project(ready=NO), "in_progress"),
-        (project(ready=NO, stalled=Condition(status=True, reason="WaitingForSecrets")), "waiting_for_secrets"),
-        (project(ready=NO, stalled=Condition(status=True, reason="SpecInvalid")), "error"),
-        (project(stalled=Condition(status=True, reason="WaitingForPermission")), "success"),
+        (project(ready=NO, stalled=Condition(status=True, reason=Reason.WAITING_FOR_SECRETS)), "waiting_for_secrets"),
+        (project(ready=NO, stalled=Condition(status=True, reason=Reason.SPEC_INVALID)), "error"),
+        (project(stalled=Condition(status=True, reason=Reason.WAITING_FOR_PERMISSION)), "success"),
     ],
 )
 def test_the_one_word_for_how_it_stands(status: dict[str, Any], verdict: str) -> None:
@@ -152,7 +153,9 @@ def test_a_first_restart_is_told_in_words() -> None:
 
 def test_what_a_running_agent_waits_for_is_said_wherever_it_is_shown() -> None:
     """What is asked and how to answer: it is ready all the same, and nobody would look further."""
-    asks = Condition(status=True, reason="WaitingForPermission", message="the agent asks leave for: rm; answer with X")
+    asks = Condition(
+        status=True, reason=Reason.WAITING_FOR_PERMISSION, message="the agent asks leave for: rm; answer with X"
+    )
     waiting = project("blog", stalled=asks, reason=asks.reason, message=asks.message)
 
     for text in (

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from reconciler.core import status
 from reconciler.core.observed import Attention, Health, Service
 from reconciler.core.plan import Plan, View, make_plan
+from reconciler.core.reasons import Reason
 from reconciler.core.status import Note, ProjectStatus, Sources
 from tests.unit.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
 
@@ -58,7 +59,7 @@ def test_a_dead_agent_is_never_called_running() -> None:
 
 def test_waiting_for_a_key_is_stalled_and_shows_the_public_key() -> None:
     """Not an error: somebody must act."""
-    note = Note(reason="WaitingForKey", message="cannot read it: add the key", stalled=True)
+    note = Note(reason=Reason.WAITING_FOR_KEY, message="cannot read it: add the key", stalled=True)
 
     told = compute(view(facts=converged(agent=exited(asked=True))), note=note)
 
@@ -70,7 +71,7 @@ def test_waiting_for_a_key_is_stalled_and_shows_the_public_key() -> None:
 
 def test_a_broken_file_leaves_the_services_shown_as_they_are() -> None:
     """The last accepted spec stays in force and the reason is told."""
-    note = Note(reason="SpecInvalid", message="cannot accept app.yaml:3", stalled=True)
+    note = Note(reason=Reason.SPEC_INVALID, message="cannot accept app.yaml:3", stalled=True)
 
     told = compute(view(), spec_problem=note)
 
@@ -127,7 +128,7 @@ def test_an_unresponsive_service_is_told_apart_from_a_starting_one() -> None:
 def test_an_agent_that_waits_for_a_person_is_well_and_says_so() -> None:
     """Ready, and stalled with the reason: not a silent "running"."""
     asked = running().probe
-    asked = replace(asked, attention=(Attention("WaitingForPermission", "the agent asks leave for: bash rm"),))
+    asked = replace(asked, attention=(Attention(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: bash rm"),))
 
     told = compute(view(facts=converged(agent=running(probe=asked))))
 

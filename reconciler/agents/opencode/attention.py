@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.observed import Attention
 from reconciler.core.plain_text import plain
+from reconciler.core.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,18 +31,18 @@ def of(
         words = " ".join([str(first.get("permission", "")), *map(str, first.get("patterns", ()))])
         what = plain(words, _SHOWN)
         message = f"the agent asks leave for: {what}{_more(permissions)}; answer with opencode-permission-reply"
-        yield Attention("WaitingForPermission", message)
+        yield Attention(Reason.WAITING_FOR_PERMISSION, message)
     if questions:
         asked = questions[0].get("questions") or [{}]
         what = plain(asked[0].get("question", ""), _SHOWN)
         message = f"the agent asks: {what}{_more(questions)}; answer with opencode-question-reply"
-        yield Attention("WaitingForAnswer", message)
+        yield Attention(Reason.WAITING_FOR_ANSWER, message)
     retrying = [status for status in sessions.values() if status.get("type") == "retry"]
     stuck = [status for status in retrying if int(status.get("attempt", 0)) >= RETRIES]
     if stuck:
         why = plain(stuck[0].get("message", ""), _SHOWN)
         message = f"the model provider cannot be reached after {int(stuck[0]['attempt'])} attempts: {why}"
-        yield Attention("ProviderUnreachable", f"{message}; check the network and the provider's credentials")
+        yield Attention(Reason.PROVIDER_UNREACHABLE, f"{message}; check the network and the provider's credentials")
 
 
 def at_rest(sessions: Sequence[Mapping[str, Any]], busy: Mapping[str, Any]) -> list[str]:
@@ -71,7 +72,7 @@ def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[Att
         who = plain(data.get("providerID") or info.get("providerID", ""), _SHOWN)
         how = "was given no key" if keyless else f"refused the agent with status {int(data['statusCode'])}"
         message = f"the model provider {who} {how}; mend its credentials, then: opencode-manager restart"
-        yield Attention("ProviderRefused", message)
+        yield Attention(Reason.PROVIDER_REFUSED, message)
 
 
 def _more(items: Sequence[object]) -> str:

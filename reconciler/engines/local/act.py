@@ -17,6 +17,7 @@ from reconciler.core import actions, git_url
 from reconciler.core import spec as specs
 from reconciler.core.actions import Blocked, Done, Retry
 from reconciler.core.observed import Service
+from reconciler.core.reasons import Reason
 from reconciler.engines.local import ports
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.git.repo import GitProblem, GitProblemKind
@@ -37,18 +38,18 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
     from reconciler.state.ledger import Ledgers
 
-_GIT_OUTCOMES: Final[dict[GitProblemKind, tuple[type[Retry | Blocked], str]]] = {
-    GitProblemKind.UNREACHABLE: (Retry, "GitUnreachable"),
-    GitProblemKind.DISK_FULL: (Retry, "DiskFull"),
-    GitProblemKind.HOST_KEY_CHANGED: (Blocked, "HostKeyChanged"),
-    GitProblemKind.HOST_KEY_UNKNOWN: (Blocked, "HostKeyUnknown"),
-    GitProblemKind.CERTIFICATE: (Blocked, "CertificateRefused"),
-    GitProblemKind.SETUP: (Blocked, "GitMisconfigured"),
-    GitProblemKind.DAMAGED: (Blocked, "RepositoryDamaged"),
-    GitProblemKind.CHECKOUT: (Blocked, "CheckoutFailed"),
-    GitProblemKind.NO_SUCH_REF: (Blocked, "RefNotFound"),
-    GitProblemKind.DIRTY: (Blocked, "RefChangeBlocked"),
-    GitProblemKind.OTHER: (Retry, "GitFailed"),
+_GIT_OUTCOMES: Final[dict[GitProblemKind, tuple[type[Retry | Blocked], Reason]]] = {
+    GitProblemKind.UNREACHABLE: (Retry, Reason.GIT_UNREACHABLE),
+    GitProblemKind.DISK_FULL: (Retry, Reason.DISK_FULL),
+    GitProblemKind.HOST_KEY_CHANGED: (Blocked, Reason.HOST_KEY_CHANGED),
+    GitProblemKind.HOST_KEY_UNKNOWN: (Blocked, Reason.HOST_KEY_UNKNOWN),
+    GitProblemKind.CERTIFICATE: (Blocked, Reason.CERTIFICATE_REFUSED),
+    GitProblemKind.SETUP: (Blocked, Reason.GIT_MISCONFIGURED),
+    GitProblemKind.DAMAGED: (Blocked, Reason.REPOSITORY_DAMAGED),
+    GitProblemKind.CHECKOUT: (Blocked, Reason.CHECKOUT_FAILED),
+    GitProblemKind.NO_SUCH_REF: (Blocked, Reason.REF_NOT_FOUND),
+    GitProblemKind.DIRTY: (Blocked, Reason.REF_CHANGE_BLOCKED),
+    GitProblemKind.OTHER: (Retry, Reason.GIT_FAILED),
 }
 _CURES: Final = {
     GitProblemKind.NO_SUCH_REF: "set git.ref in the spec to one that is there, or to null for the default branch",
@@ -87,11 +88,11 @@ class Actor:
         except GitProblem as problem:
             return self._git_outcome(name, spec, problem)
         except UserError as error:
-            return Blocked(reason=f"{type(action).__name__}Failed", message=str(error))
+            return Blocked(reason=action.failed, message=str(error))
         except OSError as error:
             where = f" {error.filename}" if error.filename else ""
             message = f"cannot {action.text} for {name}: {error.strerror or error}{where}"
-            return Retry(reason=f"{type(action).__name__}Failed", message=message)
+            return Retry(reason=action.failed, message=message)
 
     async def _dispatch(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
         match action:
@@ -144,7 +145,7 @@ class Actor:
     async def _clone(self, name: str, spec: Spec, report: Report) -> Outcome:
         project = self._project(name, spec)
         url = repo.source_of(spec.git.url, self._settings.specs)
-        report("Cloning", f"cloning {url}")
+        report(Reason.CLONING, f"cloning {url}")
         async with self._cloning:
             await repo.clone(
                 url,
@@ -152,7 +153,7 @@ class Actor:
                 project.sandbox.repo,
                 ssh_command=project.ssh_command,
                 recorded_url=spec.git.url,
-                on_progress=lambda line: report("Cloning", line),
+                on_progress=lambda line: report(Reason.CLONING, line),
             )
         self._ledgers.update(name, ref=spec.git.ref)
         return Done()
@@ -171,12 +172,12 @@ class Actor:
             if transport is specs.Transport.SSH and not problem.advice:
                 advice = self._where_to_add(name, spec)
             advice = "; ".join(filter(None, (advice or _NO_ACCESS[transport], hint)))
-            reason = "WaitingForKey" if transport is specs.Transport.SSH else "NoAccess"
+            reason = Reason.WAITING_FOR_KEY if transport is specs.Transport.SSH else Reason.NO_ACCESS
             return Blocked(reason=reason, message=f"{problem}; {advice}")
         if problem.kind is GitProblemKind.CHECKOUT:
             advice += "; it is tried again by itself, and what is there is not transferred again"
-        outcome, reason = _GIT_OUTCOMES[problem.kind]
-        return outcome(reason=reason, message=f"{problem}; {advice}" if advice else str(problem))
+        outcome, why = _GIT_OUTCOMES[problem.kind]
+        return outcome(reason=why, message=f"{problem}; {advice}" if advice else str(problem))
 
     def _where_to_add(self, name: str, spec: Spec) -> str:
         key = self._observer.key_path(name, spec, env_file.read_env(self._home.sandbox(name).env_file))
@@ -184,7 +185,7 @@ class Actor:
 
     async def _provide(self, spec: Spec, version: str, report: Report) -> Outcome:
         kind = KINDS[spec.agent.kind]
-        report("ProvidingAgent", f"providing {kind.name} {version} with npm (about 185 MB, once)")
+        report(Reason.PROVIDING_AGENT, f"providing {kind.name} {version} with npm (about 185 MB, once)")
         await self._toolchains.provide(kind, version)
         return Done()
 
@@ -194,14 +195,14 @@ class Actor:
             taken = self._ledgers.taken_ports(but=name, ranges=self._settings.ports)
             if fixed is not None and fixed in taken:
                 message = f"cannot give port {fixed} to {name}: another project keeps it; choose another {service}.port"
-                return Blocked(reason="PortTaken", message=message)
+                return Blocked(reason=Reason.PORT_TAKEN, message=message)
             running = processes.observe(self._home.sandbox(name).run, service.value, processes.now()).port
             port = fixed or running or ports.pick(low, high, taken)
             if port is None:
                 message = (
                     f"cannot find a free port from {low} to {high} for the {service} of {name}: end something there"
                 )
-                return Blocked(reason="NoFreePort", message=message)
+                return Blocked(reason=Reason.NO_FREE_PORT, message=message)
             ledger = self._ledgers.get(name)
             kept = dict(ledger.ports) if ledger else {}
             self._ledgers.update(name, ports=kept | {service.value: port})

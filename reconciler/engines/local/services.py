@@ -19,6 +19,7 @@ from reconciler.agents.opencode.kind import KINDS
 from reconciler.core import actions
 from reconciler.core.actions import Done, LookAgain, Retry
 from reconciler.core.observed import Health, Phase, Probe, Service
+from reconciler.core.reasons import Reason
 from reconciler.engines.local import launch, plugins, ports
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
@@ -92,11 +93,11 @@ class Serving:
     async def _start(self, project: Project, service: Service, report: Report) -> Outcome:
         slots = self._slot() if service is Service.AGENT else contextlib.nullcontext()
         if service is Service.AGENT and self._starting.locked():
-            report("WaitingToStart", f"{self._settings.agent_starts} other agents are starting")
+            report(Reason.WAITING_TO_START, f"{self._settings.agent_starts} other agents are starting")
         async with slots:
             if not ports.is_free(project.ports[service.value]):
-                return LookAgain(after=0.0, reason="PortTaken", message="its port was taken meanwhile")
-            report("Starting", f"starting the {service}")
+                return LookAgain(after=0.0, reason=Reason.PORT_TAKEN, message="its port was taken meanwhile")
+            report(Reason.STARTING, f"starting the {service}")
             if not self._settings.home.logs.is_dir():
                 files.private_folder(self._settings.home.logs)
             program = ""
@@ -108,7 +109,7 @@ class Serving:
             run_id = await processes.start(project.sandbox.run, service.value, job)
             self._watch(project.name, service)
             seen = processes.observe(project.sandbox.run, service.value, processes.now())
-            report("Starting", f"the {service} was started", (service, seen))
+            report(Reason.STARTING, f"the {service} was started", (service, seen))
             outcome = await self._await_ready(project, service, report, seen)
             if not isinstance(outcome, Retry):
                 return outcome
@@ -168,7 +169,7 @@ class Serving:
             known = plugins.doing(project, progress.begin or 0) if agent else ""
             doing = known or f"waiting for the {service} ({progress.detail})"
             progress.told = True
-            report("Starting", f"{doing}, {progress.waited:.0f} s")
+            report(Reason.STARTING, f"{doing}, {progress.waited:.0f} s")
 
         try:
             async with progress.followed(tell):
@@ -178,7 +179,7 @@ class Serving:
         printed = self._settings.home.log_file(project.name, service.value)
         how = f"the {service} was not ready after {progress.waited:.0f} s, and did nothing for {progress.silent:.0f} s"
         message = f"{how} ({progress.detail}); {f'{cause}; ' if cause else ''}see {printed}"
-        return Retry(reason="NotReady", message=message, cause=cause)
+        return Retry(reason=Reason.NOT_READY, message=message, cause=cause)
 
     async def _attempts(
         self, project: Project, service: Service, report: Report, seen: ServiceFacts | None, progress: Progress
@@ -190,10 +191,10 @@ class Serving:
             now = processes.now()
             facts, seen = seen or processes.observe(project.sandbox.run, service.value, now), None
             if facts.phase is not Phase.RUNNING:
-                return LookAgain(after=0.0, reason="Ended", message=f"the {service} ended while it started")
+                return LookAgain(after=0.0, reason=Reason.ENDED, message=f"the {service} ended while it started")
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
                 if not progress.told:  # else what it does meanwhile is told
-                    report("ProvingReady", f"the {service} listens; proving that it is ready", (service, facts))
+                    report(Reason.PROVING_READY, f"the {service} listens; proving that it is ready", (service, facts))
                 probe = await self._prove(project, service, (now, quick), facts.run_id, progress.begin)
                 progress.detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])
                 if probe.health is not Health.UNKNOWN:
@@ -231,7 +232,7 @@ class Serving:
         return Done()
 
     async def _stop(self, project: Project, service: Service, report: Report) -> Outcome:
-        report("Stopping", f"stopping the {service}")
+        report(Reason.STOPPING, f"stopping the {service}")
         self._prober.pause(project.name, service)  # its place may soon be the next run's
         facts = processes.observe(project.sandbox.run, service.value, processes.now())
         if facts.phase is Phase.RUNNING and service is Service.AGENT and facts.port == project.ports.get("agent"):
@@ -242,7 +243,7 @@ class Serving:
         if await processes.stop(project.sandbox.run, service.value, timeout=STOP_TIMEOUT):
             return Done()
         message = f"the {service} (run {run_id}) still has processes; its keeper goes on ending them"
-        return LookAgain(after=1.0, reason="Stopping", message=message)
+        return LookAgain(after=1.0, reason=Reason.STOPPING, message=message)
 
 
 def _is_prepared(project: Project) -> bool:

@@ -10,12 +10,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from reconciler.core.reasons import Reason
 from reconciler.frontends.cli import render, terminal
 
 if TYPE_CHECKING:
     from reconciler.controller.reconciler import Project
 
-_QUIET: Final = frozenset({"Looking", "Idle"})
+_QUIET: Final = frozenset({Reason.LOOKING, Reason.IDLE})
 NAME_ROOM: Final = 16
 """Columns for the name of a project."""
 _INDENT: Final = " " * 10
