@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from reconciler.controller.workqueue import WorkQueue
+from tests.support import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,16 +80,25 @@ async def test_an_event_of_a_name_at_rest_begins_a_pass() -> None:
         passes._go.release()
 
 
-async def test_long_timers_run_out_together() -> None:
+def test_long_timers_run_out_together() -> None:
     """At whole seconds, never early; short ones to the moment."""
-    passes, now = Passes(), asyncio.get_running_loop().time()
-    async with asyncio.TaskGroup() as tasks:
-        queue = WorkQueue(passes.work, tasks)
-        queue.add_after("app", 60.0)
-        queue.add_after("blog", 0.25)
-        long, short = (queue._timers[name].when() for name in ("app", "blog"))
-        queue.close()
+    ran: dict[str, float] = {}
 
-    assert long % 1 == 0
-    assert 60 <= long - now < 62
-    assert 0.25 <= short - now < 0.75
+    async def work(name: str, _urgent: bool) -> float | None:
+        ran[name] = asyncio.get_running_loop().time()
+        return None
+
+    async def story() -> None:
+        await asyncio.sleep(0.3)
+        async with asyncio.TaskGroup() as tasks:
+            queue = WorkQueue(work, tasks)
+            for name, after in {"app": 60.0, "site": 60.4, "blog": 0.25}.items():
+                queue.add_after(name, after)
+            await asyncio.sleep(70)
+            queue.close()
+
+    virtual_time.run(story())
+
+    began = virtual_time.START + 0.3
+    assert ran["app"] == ran["site"] == virtual_time.START + 61
+    assert ran["blog"] - began == pytest.approx(0.25)

@@ -43,11 +43,12 @@ def plan(settings: Settings, options: Namespace) -> int:
 
 def _lines(planned: Plan | str) -> list[str]:
     if isinstance(planned, str):
-        return [planned]
+        return planned.splitlines()  # each problem of a spec on a line of its own
     width = max((len(action.text) for action in planned.actions), default=0)
     lines = [f"{action.text:<{width}}  because {action.cause}" for action in planned.actions]
     if planned.hold:
-        lines.append(f"then waits ({planned.hold.reason}): {planned.hold.message}")
+        first, *more = planned.hold.message.splitlines() or [""]
+        lines += [f"then waits ({planned.hold.reason}): {first}", *more]
     return lines or ["nothing to do"]
 
 
