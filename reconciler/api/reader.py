@@ -122,7 +122,7 @@ def unknown(index: Index, settings: Settings, name: str, verb: str) -> str:
     likely = nearest_name(name)
     near = [likely] if likely in names else get_close_matches(likely, names, n=3, cutoff=0.5)
     if not valid_name(name):
-        return refused_name(name, use=near[0] if near else "")
+        return refused_name(name)
     if near:
         return f"cannot {verb} {name}: there is no such project; did you mean {' or '.join(near)}?"
     if names:

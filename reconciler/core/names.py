@@ -32,14 +32,13 @@ def _nearest(text: str) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", letters).strip("-")[:LONGEST].rstrip("-")
 
 
-def refused_name(name: str, use: str = "") -> str:
+def refused_name(name: str) -> str:
     """The sentence about a text that names no project.
 
     Args:
         name: the text.
-        use: what is better known to be meant than the nearest valid name.
     """
     shown = _SHOWABLE.fullmatch(name) is not None
     what = f"'{name}'" if shown or not name else "this"
-    better = use or (_nearest(name) if shown else "")
+    better = _nearest(name) if shown else ""
     return f"cannot use {what} as a project name: {RULE}; use {better or f'one like {EXAMPLE}'}"

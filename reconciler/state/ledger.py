@@ -99,10 +99,12 @@ class Ledgers:
             ports={**said.ports, **ledger.ports},
             restarts={**said.restarts, **ledger.restarts},
         )
-        if said.ports or said.restarts:
+        if found is not None and found.ports:
+            kept = "the rest is kept"
+        elif said.ports or said.restarts:
             kept = "its ports and restart counts are those published last"
         else:
-            kept = "restarts are counted from zero" if not ledger.restarts else "the rest is kept"
+            kept = "restarts are counted from zero"
         self._losses[name] = f"{what}: {kept}"
         self.put(name, ledger)
         return ledger

@@ -305,6 +305,7 @@ def _add_offline(add: Add) -> None:
         "offline",
         "show what the controller would do now",
         "Exit code 0: nothing, 2: changes, 1: error.",
+        writes=True,  # it writes nothing, but reads secrets and runs git there: not in another user's home
         needed=settings.ALL_VARIABLES,
     )
     plan.add_argument("names", nargs="*", metavar="NAME", help="default: all projects")

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.engines.local.git import subprocesses
 from reconciler.engines.local.git.causes import GitProblem, GitProblemKind, plain, problem
+from reconciler.system.aio import to_the_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from reconciler.engines.local.git.subprocesses import Result
 
@@ -158,22 +159,30 @@ def _command(arguments: tuple[str, ...]) -> str:
     return next((word for word in arguments if not word.startswith("-")), "")
 
 
-@contextlib.contextmanager
-def view(gitdir: Path) -> Iterator[Path]:
-    """A throw-away git folder with the objects and refs of a clone, and none of its settings, hooks or filters.
+@contextlib.asynccontextmanager
+async def view(gitdir: Path) -> AsyncIterator[Path]:
+    """Make a throw-away git folder with the objects and refs of a clone, and none of its settings, hooks or filters.
 
     HEAD and the index are copies, the rest links: what is fetched into the view stays in the clone.
 
     Raises:
         OSError: what lies there is no whole git folder.
     """
+    place = await to_the_end(_make_view, gitdir)  # in threads: an index can be large, and a disk slow
+    try:
+        yield place
+    finally:
+        await to_the_end(shutil.rmtree, place, ignore_errors=True)
+
+
+def _make_view(gitdir: Path) -> Path:
     if (gitdir / "commondir").exists():
         raise NotADirectoryError(f"{gitdir} borrows from another git folder")
     for leftover in gitdir.glob(f"{_VIEW}*"):
         if time.time() - leftover.stat().st_mtime > _VIEW_AGE:
             shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=_VIEW, dir=gitdir, ignore_cleanup_errors=True) as temporary:
-        place = Path(temporary)
+    place = Path(tempfile.mkdtemp(prefix=_VIEW, dir=gitdir))
+    try:
         linked = ("objects", "refs", "packed-refs", "logs", "info", "shallow", "reftable")
         for source in (*(gitdir / name for name in linked), *gitdir.glob("sharedindex.*")):
             if source.exists():
@@ -182,7 +191,10 @@ def view(gitdir: Path) -> Iterator[Path]:
             if name == "HEAD" or (gitdir / name).exists():
                 shutil.copyfile(gitdir / name, place / name, follow_symlinks=False)
         (place / "config").write_text(minimal_config(gitdir / "config"))
-        yield place
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    return place
 
 
 def minimal_config(config: Path) -> str:

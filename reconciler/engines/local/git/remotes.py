@@ -160,7 +160,7 @@ async def find(commit: str, gitdir: Path) -> str:
 
 async def write_known(gitdir: Path) -> None:
     """Remember what came from the remote besides branches: tags, and a commit that is on no branch."""
-    with view(gitdir) as place:
+    async with view(gitdir) as place:
         git_dir = f"--git-dir={place}"
         tags = await read(
             git_dir, "for-each-ref", "--format=%(objectname)", "refs/tags", folder=place, what="list tags"

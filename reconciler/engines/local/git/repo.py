@@ -95,7 +95,7 @@ async def checkout(clone: Path, ref: str | None, *, ssh_command: str, source: st
     target = await resolve(source, ref, ssh_command)
     if target == Target():
         return  # an empty remote has nothing to check out
-    with view(gitdir) as place:
+    async with view(gitdir) as place:
         commit = await _fetch_target(source, target, place, ssh_command)
         await _guard_head(place, gitdir, what)
         await _switch(clone, target, commit, what)
@@ -105,7 +105,7 @@ async def checkout(clone: Path, ref: str | None, *, ssh_command: str, source: st
 
 async def _note_missing(clone: Path) -> None:
     """Say which submodules of what is checked out now are not there: in an agent's clone, git fetches none for us."""
-    with view(clone / ".git") as place:
+    async with view(clone / ".git") as place:
         lacks = await missing(clone, place)
     mark = files.read_json(clone / ".git" / MARK) or {}
     await aio.to_the_end(write_mark, clone, str(mark.get("url", "")), str(mark.get("source", "")), lacks)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.agents.opencode import own_writes
 from reconciler.engines.local.git.git import GitProblem, plain, read, view
+from reconciler.system.aio import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ async def _losses(tree: Path, depth: int, top: Path, seen: set[Path]) -> tuple[s
     try:
         gitdir = _gitdir(tree, top)
         seen.add(gitdir.resolve())
-        with view(gitdir) as place:
+        async with view(gitdir) as place:
             return (
                 *await _in_repository(place, gitdir),
                 *await _files(place, tree),
@@ -74,12 +75,12 @@ async def _left_behind(clone: Path, seen: set[Path]) -> tuple[str, ...]:
     """The same for submodules that no file leads to any more: git keeps their folder when another branch has none."""
     found: list[str] = []
     modules = clone / ".git" / "modules"
-    for gitdir in _module_folders(modules):
+    for gitdir in await to_the_end(list, _module_folders(modules)):
         if gitdir.resolve() in seen:
             continue
         name = plain(str(gitdir.relative_to(modules)))
         try:
-            with view(gitdir) as place:
+            async with view(gitdir) as place:
                 inside = await _in_repository(place, gitdir)
         except (GitProblem, OSError) as error:
             inside = (f"cannot tell what would be lost: {plain(str(error))}",)
