@@ -1,8 +1,4 @@
-"""Putting the controller together and running it: the one place where every part meets.
-
-Belongs here: the controller's lock, its log, signals, the HTTP server beside the loop, the dry run.
-Does not belong here: parsing arguments (`cli`) or anything that the parts do.
-"""
+"""The composition root: builds the engine, the controller and the MCP endpoint, and runs them."""
 
 from __future__ import annotations
 
@@ -16,25 +12,23 @@ import shlex
 import signal
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from reconciler import __version__
 from reconciler.api import reader
-from reconciler.controller.controller import Loop
-from reconciler.controller.reconciler import Project, Reconciler
-from reconciler.core import spec
-from reconciler.core.plan import Hold
-from reconciler.core.reasons import Reason
-from reconciler.core.spec import State
-from reconciler.engines.base import Events
+from reconciler.controller import dry_run as dry_runs
+from reconciler.controller.controller import Controller
+from reconciler.controller.dry_run import UnknownProjectError
+from reconciler.controller.events import AllPassed, AtRest, FolderNoted, StatusChanged
+from reconciler.controller.intake import Intake
+from reconciler.controller.publisher import Publisher
+from reconciler.engines.base import Events, ProjectGone
 from reconciler.engines.local.engine import LocalEngine
 from reconciler.frontends.cli.console import Console
 from reconciler.settings import HOME_VARIABLE, PORT_VARIABLE, UserError, absolute, default_specs
-from reconciler.specs import spec_folder, tombstones
-from reconciler.specs.tombstones import Tombstones
+from reconciler.specs import spec_folder
 from reconciler.state import published
 from reconciler.state.leadership import Leadership
 from reconciler.state.ledger import Ledgers
@@ -47,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.core.plan import Plan
-    from reconciler.core.spec import Spec
+    from reconciler.engines.base import Engine
     from reconciler.settings import Settings
     from reconciler.specs.scan import FirstLook
 
@@ -139,71 +133,91 @@ def _lead(settings: Settings, *, standby: bool, quiet: bool) -> Leadership:
 async def _serve(
     settings: Settings, lead: Leadership, console: Console | None, *, once: bool, first: FirstLook | None
 ) -> bool:
-    """Until a signal, or with `once` until every project had its pass; whether every project is as wanted then."""
-    stop, calm, started, port, trouble = asyncio.Event(), asyncio.Event(), time.time(), 0, ""
+    """Reconcile until a signal, or with `once` until every project had its pass; return whether all are ready then."""
+    stop, calm, events = asyncio.Event(), asyncio.Event(), Events()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-    def identity(warnings: tuple[str, ...]) -> published.Controller:
-        return published.Controller(
-            pid=os.getpid(),
-            specs=str(settings.specs),
-            http_port=port,
-            started=started,
-            development=settings.development,
-            version=__version__,
-            warnings=(*warnings, trouble) if trouble else warnings,
-            notes=loop.notes,
-            ports=settings.ports,
-        )
-
-    def listening(found: int, problem: str) -> None:
-        nonlocal port, trouble
-        if (found, problem) == (port, trouble):
-            return
-        if console and problem and problem != trouble:
-            console.say(problem)
-        port, trouble = found, problem
-        loop.dirty()
-
     ledgers = Ledgers(settings.home)
     folder = spec_folder.SpecFolder(settings, known=ledgers.names(), first=first)
-    loop = Loop(settings, folder, ledgers, lambda events: LocalEngine(settings, ledgers, events), identity, lead.keep)
+    intake = Intake(settings, folder, ledgers, events)
+    identity = _Identity(settings, intake)
+    publisher = Publisher(settings, intake, identity, events)
+    engine = LocalEngine(settings, ledgers, events)
+    controller = Controller(settings, ledgers, engine, events, intake, publisher)
 
-    def rested() -> None:
-        calm.set()
-        if console:
-            console.at_rest(loop.projects)
+    def listening(port: int, trouble: str) -> None:
+        if (port, trouble) != (identity.port, identity.trouble):
+            if console and trouble and trouble != identity.trouble:
+                console.say(trouble)
+            identity.port, identity.trouble = port, trouble
+            publisher.request()
 
-    def passed() -> None:
-        if once:
-            rested()
-            stop.set()
-
-    loop.on_rest, loop.on_passed = rested, passed
-    loop.on_notes = functools.partial(_say_notes, console)
+    events.subscribe(AtRest, lambda _rest: calm.set())
     if console:
         _greet(settings, console)
-        loop.on_change = console.step
+        _show(console, events, once=once)
+    if once:
+        events.subscribe(AllPassed, lambda _passed: calm.set())
+        events.subscribe(AllPassed, lambda _passed: stop.set())
     where = {"specs": str(settings.specs), "home": str(settings.home.root)}
     logger.info("controller started", pid=os.getpid(), **where, notes=list(settings.notes))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_http(settings, calm, stop, listening))
-        await loop.run(stop)
+        leading = tasks.create_task(_keep(lead, settings.poll))
+        await controller.run(stop)
+        leading.cancel()
     logger.info("controller ended")
     if console:
-        _farewell(settings, console, loop)
-    return calm.is_set() and all(_is_ready(project) for project in loop.projects.values())
+        alive = [name for name, project in intake.projects.items() if project.attempt.facts.agent.alive]
+        _farewell(settings, console, alive)
+    return calm.is_set() and publisher.all_ready()
 
 
-def _say_notes(console: Console | None, notes: tuple[str, ...]) -> None:
-    logger.info("entries of the specs folder that are not used", notes=notes)
-    if console:
-        console.notes(notes)
+class _Identity:
+    """What the index says of this controller."""
+
+    def __init__(self, settings: Settings, intake: Intake) -> None:
+        self._settings = settings
+        self._intake = intake
+        self._started = time.time()
+        self.port = 0
+        """Of the MCP endpoint; 0: none."""
+        self.trouble = ""
+        """Why there is no endpoint."""
+
+    def __call__(self) -> published.Controller:
+        return published.Controller(
+            pid=os.getpid(),
+            specs=str(self._settings.specs),
+            http_port=self.port,
+            started=self._started,
+            development=self._settings.development,
+            version=__version__,
+            warnings=(*self._intake.warnings, self.trouble) if self.trouble else self._intake.warnings,
+            notes=self._intake.notes,
+            ports=self._settings.ports,
+        )
 
 
-def _is_ready(project: Project) -> bool:
-    return bool(project.published) and bool(project.published["ready"]["status"])
+def _show(console: Console, events: Events, *, once: bool) -> None:
+    """Print what happens as it is published."""
+
+    def rested(event: AtRest | AllPassed) -> None:
+        console.at_rest([status.to_dict() for status in event.statuses])
+
+    events.subscribe(StatusChanged, lambda event: console.step(event.status.to_dict()))
+    events.subscribe(FolderNoted, lambda event: console.notes(event.notes))
+    events.subscribe(ProjectGone, lambda event: console.forget(event.name))
+    events.subscribe(AtRest, rested)
+    if once:
+        events.subscribe(AllPassed, rested)
+
+
+async def _keep(lead: Leadership, seconds: float) -> None:
+    """Keep the lead, checking it every so many seconds."""
+    while True:
+        lead.keep()
+        await asyncio.sleep(seconds)
 
 
 async def _http(
@@ -257,8 +271,7 @@ def _greet(settings: Settings, console: Console) -> None:
         console.say("There are no specs yet. Write one, or in another terminal: opencode-manager start NAME GIT_URL")
 
 
-def _farewell(settings: Settings, console: Console, loop: Loop) -> None:
-    alive = [name for name, project in loop.projects.items() if project.facts.agent.alive]
+def _farewell(settings: Settings, console: Console, alive: list[str]) -> None:
     console.say("\nThe controller has ended.")
     if alive and not orphans.ends_with_us():
         console.say(f"Still running: {', '.join(sorted(alive))}.")
@@ -278,64 +291,11 @@ def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
     Raises:
         UserError: the specs folder cannot be read, or there is no such project.
     """
-    return asyncio.run(_dry_run(settings, names))
-
-
-async def _dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
-    scan = spec_folder.scan(settings.specs)
-    if not scan.readable:
-        raise UserError(f"{scan.problem}; name another with --specs")
-    ledgers = Ledgers(settings.home, dry=True)
-    index = published.read(settings.home)
-    gone = _gone(settings, ledgers, scan, index)
-    there = scan.files.keys() | scan.unusable.keys()
-    for name in names:
-        if name not in there | gone.keys():
-            raise UserError(reader.unknown(index, settings, name, "plan"))
-    engine = LocalEngine(settings, ledgers, Events(), dry=True)
-    reconciler = Reconciler(engine, ledgers, Tombstones(settings), lambda _project, _news: None, settings)
-    plans: dict[str, Plan | str] = {}
     try:
-        for name in names or sorted(there | gone.keys()):
-            if name in gone:
-                wanted, hold = gone[name]
-                planned = await reconciler.dry_run(Project(name=name, spec=wanted), wanted)
-                plans[name] = replace(planned, hold=hold or planned.hold)
-                continue
-            match spec_folder.read_now(settings.specs, name):
-                case spec_folder.Accepted(spec=found):
-                    plans[name] = await reconciler.dry_run(Project(name=name, spec=found), found)
-                case spec_folder.Rejected(foreign=True) if not names and ledgers.get(name) is None:
-                    continue  # another tool's file
-                case spec_folder.Rejected(message=message):
-                    plans[name] = message
-    finally:
-        await engine.close()
-    return plans
+        return asyncio.run(dry_runs.dry_run(settings, names, functools.partial(_dry_engine, settings)))
+    except UnknownProjectError as error:
+        raise UserError(reader.unknown(published.read(settings.home), settings, error.name, "plan")) from None
 
 
-def _gone(
-    settings: Settings, ledgers: Ledgers, scan: spec_folder.Scan, index: published.Index
-) -> dict[str, tuple[Spec, Hold | None]]:
-    """What is wanted of each project whose spec file is gone: stopped, or as it was where a person has to confirm."""
-    there = scan.files.keys() | scan.unusable.keys()
-    last: dict[str, Spec] = {}
-    new = []
-    for name in sorted(ledgers.names() - there):
-        ledger = ledgers.get(name)
-        with contextlib.suppress(spec.SpecError):
-            if ledger is not None and ledger.spec:
-                last[name] = spec.parse(dict(ledger.spec))
-                new += [] if ledger.vanished else [name]
-    unconfirmed = [name for name in new if not tombstones.missing_confirmed(settings.home, name)]
-    reasons = {name: status["stalled"]["reason"] for name, status in index.projects.items() if index.running}
-    before = {name for name, reason in reasons.items() if reason == Reason.SPEC_MISSING}
-    held_back = spec_folder.held_back(len(there) + len(new), unconfirmed, before)
-    message = "cannot find its spec file, nor most others, so it is not stopped; put {}.yaml back, or confirm with: {}"
-    how = "opencode-manager confirm-missing"
-    held = {name: Hold(reason=Reason.SPEC_MISSING, message=message.format(name, how)) for name in held_back}
-    stopped = {"state": State.STOPPED.value}
-    return {
-        name: (found if name in held else found.model_copy(update=stopped), held.get(name))
-        for name, found in last.items()
-    }
+def _dry_engine(settings: Settings, ledgers: Ledgers, events: Events) -> Engine:
+    return LocalEngine(settings, ledgers, events, dry=True)

@@ -1,19 +1,18 @@
-"""One pass over one project: look, plan, act, remember, say.
+"""One pass over one project: observe, plan, act, remember, publish.
 
-Belongs here: the contract of a pass. Does not belong here: when a pass runs (`loop`), what is decided (`plan`), or how
-anything is seen or done (the engine).
-
-A pass knows only the project's name and the spec in force; why it was called is not told. It goes on until nothing is
-left to do, time must pass, or somebody must act; `Next` says which. It can be cancelled at any await and run again.
+A pass knows only the project's name and the spec in force, not why it runs. It goes on until nothing is left to do,
+time must pass, or a person must act; `Next` says which. It can be cancelled at any await and run again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from reconciler.controller.events import Observing, StatusAged, StatusChanged
 from reconciler.controller.fingerprints import Edits
 from reconciler.controller.workqueue import Slots
 from reconciler.core import restarts, status
@@ -42,71 +41,41 @@ from reconciler.system import failpoint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reconciler.controller.project import Project
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.observed import Ledger, Probe, RestartRecord, ServiceFacts
     from reconciler.core.spec import Spec
-    from reconciler.engines.base import Engine
+    from reconciler.core.status import ProjectStatus
+    from reconciler.engines.base import Engine, Events
     from reconciler.settings import Settings
     from reconciler.state.ledger import Ledgers
 
 ROUNDS: Final = 12
-"""Times a pass looks again after acting before it counts as going in circles: the longest honest way takes five."""
+"""Times a pass observes again after acting before it counts as going in circles: the longest honest way takes five."""
 PROBES: Final = 6
-"""Of a service between two looks at everything of its project, when all is well: those cost three times as much."""
+"""Of a service between two full observations of its project, when all is well: those cost three times as much."""
 LOOKING: Final = 8
-"""Projects looked at at once. Acting has limits of its own, so that a slow clone holds no place here."""
+"""Projects observed at once. Acting has limits of its own, so that a slow clone holds no place here."""
 CHANGING: Final = (PrepareSandbox, WriteSecrets, GenerateKey, CloneRepo, MoveToTrash)
 """Actions that change what people edit, too."""
 SYNC_AFTER: Final = 0.5
 """Seconds after which what was remembered is made to survive a power cut too, of all projects at once: that takes
-longer than to survive us, and nobody shall wait for it, nor for the thread that does it."""
+longer than to survive this process, and no pass waits for it, nor for the thread that does it."""
 
 
 class Tombstones(Protocol):
     """What a pass may ask about the spec file of a project that is destroyed."""
 
     def look(self, name: str) -> tuple[bool, bool]:
-        """Whether there is a file, and whether it is ours to remove."""
+        """Return whether there is a file, and whether it is ours to remove."""
 
     def remove(self, name: str) -> None:
         """Move the file to the trash."""
 
 
-@dataclass(kw_only=True)
-class Project:
-    """What the controller holds of one project between passes. Lost without loss: all of it is seen again."""
-
-    name: str
-    spec: Spec | None = None
-    """In force: the last accepted one."""
-    version: str = ""
-    """Of the spec file as it is now."""
-    spec_problem: Note | None = None
-    """Why the file as it is now is not the spec in force."""
-    warnings: tuple[str, ...] = ()
-    facts: ProjectFacts = field(default_factory=lambda: ProjectFacts(name=""))
-    plan: Plan = field(default_factory=Plan)
-    note: Note | None = None
-    seen_version: str = ""
-    """Of the spec file when the last finished pass began."""
-    settled: bool = False
-    observed_generation: int = 0
-    failures: int = 0
-    """Passes in a row that ended in Retry."""
-    retry_at: float = 0.0
-    """CLOCK_BOOTTIME before which a failed pass is not repeated, whoever wakes it: what it ended wakes it too."""
-    asked: bool = True
-    """A person wants it looked at now: a new spec, a touched file, a tool call."""
-    urgent: bool = False
-    """Somebody waits for the pass in work: it overtakes the others."""
-    working: bool = False
-    """An action is being performed: what is said of it is no waiting."""
-    published: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Next:
-    """When to look at the project again by ourselves, in seconds."""
+    """When to reconcile the project again unasked, in seconds."""
 
     after: float
 
@@ -115,71 +84,82 @@ class Reconciler:
     """Runs passes."""
 
     def __init__(
-        self,
-        engine: Engine,
-        ledgers: Ledgers,
-        tombstones: Tombstones,
-        changed: Callable[[Project, bool], None],
-        settings: Settings,
+        self, engine: Engine, ledgers: Ledgers, tombstones: Tombstones, events: Events, settings: Settings
     ) -> None:
         self._engine = engine
         self._ledgers = ledgers
         self._tombstones = tombstones
-        self._changed = changed
+        self._events = events
         self._settings = settings
         self._looking = Slots(LOOKING)
         self._syncing = False
-        self.on_look: Callable[[str], None] = lambda _name: None
-        """Called right before everything of a project is looked at."""
         self.edits = Edits(engine.fingerprint)
 
-    async def run(self, project: Project) -> Next:
-        """One pass. Raises nothing but what nobody foresaw."""
-        project.working = False
-        if project.spec is None:
-            project.seen_version, project.asked = project.version, False
+    async def run(self, project: Project, *, urgent: bool = False) -> Next:
+        """Run one pass.
+
+        Args:
+            project: of which the attempt and the status are replaced.
+            urgent: whether a person waits for it.
+
+        Raises:
+            OSError, UserError: it cannot be observed; anything else is a bug. See `failed`.
+        """
+        desired, spec = project.desired, project.desired.spec
+        project.desired = replace(desired, asked=False)
+        project.attempt = replace(project.attempt, working=False, urgent=urgent)
+        if spec is None:
+            project.attempt = replace(project.attempt, seen_version=desired.version)
             self.publish(project)
             return Next(SLOW_LOOK)
-        version, generation = project.version, self._ledger(project).generation
-        if project.asked:
-            project.asked, project.note, project.failures, project.retry_at = False, None, 0, 0.0
-        elif (left := project.retry_at - self._engine.now().boot) > 0:
-            await self._look(project, project.spec)
+        generation = self._ledger(project, spec).generation
+        if desired.asked:
+            project.attempt = replace(project.attempt, note=None, failures=0, retry_at=0.0)
+        elif (left := project.attempt.retry_at - self._engine.now().boot) > 0:
+            await self._observe(project, spec)
             self.publish(project)
             return Next(left)
-        project.settled = project.settled and project.seen_version == version
-        outcome = await self._converge(project, project.spec)
-        project.seen_version, project.observed_generation = version, generation
-        return await self._conclude(project, project.spec, outcome)
+        settled = project.attempt.settled and project.attempt.seen_version == desired.version
+        project.attempt = replace(project.attempt, settled=settled)
+        outcome = await self._converge(project, spec)
+        project.attempt = replace(project.attempt, seen_version=desired.version, observed_generation=generation)
+        return await self._conclude(project, spec, outcome)
+
+    def failed(self, project: Project, message: str) -> Next:
+        """Record a pass that ended with an exception, and say when to try again."""
+        after = self._back_off(project, Note(reason=Reason.CANNOT_LOOK, message=message))
+        self.publish(project)
+        return Next(after)
 
     async def dry_run(self, project: Project, spec: Spec) -> Plan:
-        """What a pass would do now, without doing it."""
-        await self._look(project, spec)
-        return project.plan
+        """Return what a pass would do now, without doing it."""
+        await self._observe(project, spec)
+        return project.attempt.plan
 
     async def _converge(self, project: Project, spec: Spec) -> Outcome:
-        """Look and act until something other than Done comes out, or nothing is left to do."""
+        """Observe and act until something other than Done comes out, or nothing is left to do."""
         for _ in range(ROUNDS):
-            await self._look(project, spec)
-            if not project.plan.actions:
+            await self._observe(project, spec)
+            planned = project.attempt.plan.actions
+            if not planned:
                 return Done()
-            project.working = True
+            project.attempt = replace(project.attempt, working=True)
             self.publish(project)
-            outcome = await self._perform_all(project, spec)
-            if outcome == Done() and isinstance(project.plan.actions[-1], RemoveSpec):
-                # It is over: who makes a sandbox of this name from here on means another project.
-                project.facts, project.plan = ProjectFacts(name=project.name), Plan()
+            outcome = await self._perform_all(project, spec, planned)
+            if outcome == Done() and isinstance(planned[-1], RemoveSpec):
+                # It is over: a sandbox of this name that is made from here on belongs to another project.
+                project.attempt = replace(project.attempt, facts=ProjectFacts(name=project.name), plan=Plan())
                 return outcome
             if outcome not in {Done(), LookAgain(after=0.0)} and not _ended(outcome):
                 return outcome
-        last = project.plan.actions[0]
+        last = planned[0]
         message = f"cannot finish: after {ROUNDS} tries there is still to do: {last.text}, because {last.cause}"
         return Retry(reason=Reason.NOT_CONVERGING, message=message)
 
-    async def _look(self, project: Project, spec: Spec) -> None:
-        ledger = self._ledger(project)
-        async with self._looking.hold(0 if project.urgent else 1):
-            self.on_look(project.name)
+    async def _observe(self, project: Project, spec: Spec) -> None:
+        ledger = self._ledger(project, spec)
+        async with self._looking.hold(0 if project.attempt.urgent else 1):
+            self._events.publish(Observing(project.name))
             facts = await self._engine.observe(project.name, spec, ledger)
         if spec.wanted is State.ABSENT:
             there, ours = await asyncio.to_thread(self._tombstones.look, project.name)
@@ -194,7 +174,7 @@ class Reconciler:
             wedged_after=self._settings.wedged_after,
             ports=self._settings.ports,
         )
-        project.facts, project.plan = facts, make_plan(view)
+        project.attempt = replace(project.attempt, facts=facts, plan=make_plan(view))
 
     def _account(self, project: Project, spec: Spec, facts: ProjectFacts, ledger: Ledger) -> Ledger:
         """Count the exits that were seen, before anything is done about them."""
@@ -206,87 +186,91 @@ class Reconciler:
                 records[service.value] = restarts.waive(record) if spec.wanted is State.STOPPED else record
         return ledger if records == ledger.restarts else self._ledgers.update(project.name, restarts=records)
 
-    async def _perform_all(self, project: Project, spec: Spec) -> Outcome:
-        """The planned actions in order, up to the first that does not come out Done."""
-        for action in project.plan.actions:
+    async def _perform_all(self, project: Project, spec: Spec, planned: tuple[Action, ...]) -> Outcome:
+        """Perform the actions in order, up to the first that does not come out Done."""
+        for action in planned:
             outcome = await self._perform(project, spec, action)
             if not isinstance(outcome, Done):
                 return outcome
-            if project.note is not None and project.note.stalled:
-                project.note = None  # it goes on again
+            if project.attempt.note is not None and project.attempt.note.stalled:
+                project.attempt = replace(project.attempt, note=None)  # it goes on again
         return Done()
 
     async def _perform(self, project: Project, spec: Spec, action: Action) -> Outcome:
+        """Perform one action; file changes that it makes itself are no edits, unless it fails."""
         if isinstance(action, StopService) and action.wedged:
-            # Before it: afterwards, perhaps to another controller, it looks like any stop that was asked for.
-            self._count(project, action.service, restarts.wedged, project.facts.service(action.service).run_id)
+            # Before it: afterwards, perhaps to another controller, it is a stop that was asked for like any other.
+            run_id = project.attempt.facts.service(action.service).run_id
+            self._count(project, spec, action.service, partial(restarts.wedged, run_id=run_id))
         self._remember(project)
         failpoint.point(f"before:{type(action).__name__}")
-        outcome = await self._change(project, spec, action)
+        changing = isinstance(action, CHANGING)
+        with self.edits.by_us(project.name) if changing else nullcontext():
+            if isinstance(action, RemoveSpec):
+                await asyncio.to_thread(self._tombstones.remove, project.name)
+                outcome: Outcome = Done()
+            else:
+                outcome = await self._engine.perform(project.name, spec, action, partial(self._report, project))
+        if changing and isinstance(outcome, Done):
+            self.edits.forgive(project.name)
         if isinstance(action, StartService) and isinstance(outcome, Retry) and outcome.run_id:
-            how = partial(restarts.never_ready, cause=outcome.cause)
-            self._count(project, action.service, how, outcome.run_id)
+            how = partial(restarts.never_ready, run_id=outcome.run_id, cause=outcome.cause)
+            self._count(project, spec, action.service, how)
         failpoint.point(f"after:{type(action).__name__}")
         return outcome
 
-    async def _change(self, project: Project, spec: Spec, action: Action) -> Outcome:
-        """Do it, and tell what that changes from what people edit meanwhile, should it fail."""
-        if not isinstance(action, CHANGING):
-            return await self._do(project, spec, action)
-        with self.edits.by_us(project.name):
-            outcome = await self._do(project, spec, action)
-        if isinstance(outcome, Done):
-            self.edits.forgive(project.name)
-        return outcome
+    def _report(
+        self, project: Project, reason: Reason, message: str, seen: tuple[Service, ServiceFacts] | None = None
+    ) -> None:
+        """Publish what goes on while an action is performed."""
+        attempt = project.attempt
+        if seen is not None:
+            project.attempt = attempt = replace(attempt, facts=attempt.facts.with_service(*seen))
+        # A slow retry of something that waits for a person does not make it look like progress.
+        if attempt.note is None or not attempt.note.stalled:
+            project.attempt = replace(attempt, note=Note(reason=reason, message=message))
+            self.publish(project)
 
-    def _count(self, project: Project, service: Service, how: Callable[..., RestartRecord], run_id: str) -> None:
-        """A run that we end because it is of no use counts like one that ended by itself."""
-        ledger = self._ledger(project)
-        seen = how(ledger.restart(service), run_id, self._engine.now())
-        self._ledgers.update(project.name, restarts={**ledger.restarts, service.value: seen})
-
-    async def _do(self, project: Project, spec: Spec, action: Action) -> Outcome:
-        if isinstance(action, RemoveSpec):
-            await asyncio.to_thread(self._tombstones.remove, project.name)
-            return Done()
-
-        def report(reason: Reason, message: str, seen: tuple[Service, ServiceFacts] | None = None) -> None:
-            if seen is not None:
-                project.facts = project.facts.with_service(*seen)
-            # A slow retry of something that waits for a person does not make it look like progress.
-            if project.note is None or not project.note.stalled:
-                project.note = Note(reason=reason, message=message)
-                self.publish(project)
-
-        return await self._engine.perform(project.name, spec, action, report)
+    def _count(self, project: Project, spec: Spec, service: Service, how: Callable[..., RestartRecord]) -> None:
+        """Count a run that we end because it is of no use like one that ended by itself."""
+        ledger = self._ledger(project, spec)
+        record = how(ledger.restart(service), now=self._engine.now())
+        self._ledgers.update(project.name, restarts={**ledger.restarts, service.value: record})
 
     async def _conclude(self, project: Project, spec: Spec, outcome: Outcome) -> Next:
-        """The four-way switch: what the outcome means for the status and for the next look."""
-        project.working = False
+        """Turn the outcome into a status and the time of the next pass."""
+        attempt = replace(project.attempt, working=False)
         match outcome:
             case Done():
-                project.note, project.failures, project.settled = None, 0, True
-                hold = project.plan.hold
-                lives = project.facts.agent.alive or project.facts.bridge.alive
+                attempt = replace(attempt, note=None, failures=0, settled=True)
+                hold = attempt.plan.hold
+                lives = attempt.facts.agent.alive or attempt.facts.bridge.alive
                 after = hold.after if hold else PROBES * self._settings.liveness if lives else SLOW_LOOK
             case LookAgain(after=after, reason=reason, message=message):
-                project.note = Note(reason=reason, message=message)
+                attempt = replace(attempt, note=Note(reason=reason, message=message))
             case Retry(reason=reason, message=message):
-                project.note = Note(reason=reason, message=message)
-                after = max(restarts.BASE, restarts.delay(project.failures, f"{project.name}{project.failures}"))
-                project.failures += 1
-                project.retry_at = self._engine.now().boot + after
+                after = self._back_off(project, Note(reason=reason, message=message))
+                attempt = project.attempt
             case Blocked(reason=reason, message=message):
-                project.note = Note(reason=reason, message=message, stalled=True)
+                attempt = replace(attempt, note=Note(reason=reason, message=message, stalled=True))
                 after = SLOW_LOOK
+        project.attempt = attempt
         if not isinstance(outcome, Done):
-            await self._look(project, spec)
+            await self._observe(project, spec)
         self._remember(project)
         self.publish(project)
         return Next(after)
 
+    def _back_off(self, project: Project, note: Note) -> float:
+        """Put off the next try, each time for longer, with jitter; return the seconds until then."""
+        failures = project.attempt.failures
+        after = max(restarts.BASE, restarts.delay(failures, f"{project.name}{failures}"))
+        retry_at = self._engine.now().boot + after
+        project.attempt = replace(project.attempt, note=note, failures=failures + 1, retry_at=retry_at, working=False)
+        return after
+
     def _remember(self, project: Project) -> None:
-        """Write down what the next action builds upon, so that it survives us."""
+        """Write down what the next action builds upon, so that it survives this process."""
         if self._ledgers.unsaved(project.name):
             self._ledgers.flush(project.name)
             if not self._syncing:
@@ -298,42 +282,44 @@ class Reconciler:
         asyncio.get_running_loop().run_in_executor(None, sync_files, self._ledgers.take_unsynced())
 
     def publish(self, project: Project) -> None:
-        """Say how it stands."""
-        ledger = self._ledgers.get(project.name)
-        sources = Sources(
-            name=project.name,
-            spec=project.spec,
-            facts=project.facts,
-            ledger=ledger,
-            plan=project.plan,
-            settled=project.settled,
-            observed_generation=project.observed_generation,
-            note=project.note,
-            spec_problem=project.spec_problem,
-            spec_version=project.seen_version,
-            sandbox=self._engine.describe(project.name),
-            wall=self._engine.now().wall,
-            warnings=project.warnings + ((loss,) if (loss := self._ledgers.loss(project.name)) else ()),
-        )
-        before, now = project.published, status.compute(sources, project.published).to_dict()
-        project.published = now
-        self._changed(project, status.timeless(before) != status.timeless(now))
+        """Compute the status anew and publish whether it has changed."""
+        before, project.status = project.status, self._status(project)
+        if before is not None and status.timeless(before) == status.timeless(project.status):
+            self._events.publish(StatusAged(project.status))
+        else:
+            self._events.publish(StatusChanged(project.status))
 
     def refresh(self, project: Project, service: Service, probe: Probe) -> None:
-        """A service was asked and is as it was."""
-        project.facts = project.facts.with_service(service, replace(project.facts.service(service), probe=probe))
-        if shown := project.published:
-            seen = {**shown[service.value], "last_health_check": probe.at_wall}
-            project.published = {**shown, service.value: seen}
-            self._changed(project, False)
+        """Take up a probe that says that a service is as it was."""
+        facts = project.attempt.facts
+        seen = replace(facts.service(service), probe=probe)
+        project.attempt = replace(project.attempt, facts=facts.with_service(service, seen))
+        if project.status is not None:
+            project.status = self._status(project)
+            self._events.publish(StatusAged(project.status))
 
-    def _ledger(self, project: Project) -> Ledger:
-        ledger = self._ledgers.get(project.name)
-        if ledger is None:
-            if project.spec is None:
-                raise AssertionError(f"{project.name} has no accepted spec")
-            ledger = self._ledgers.accept(project.name, project.spec)
-        return ledger
+    def _status(self, project: Project) -> ProjectStatus:
+        desired, attempt = project.desired, project.attempt
+        loss = self._ledgers.loss(project.name)
+        sources = Sources(
+            name=project.name,
+            spec=desired.spec,
+            facts=attempt.facts,
+            ledger=self._ledgers.get(project.name),
+            plan=attempt.plan,
+            settled=attempt.settled,
+            observed_generation=attempt.observed_generation,
+            note=attempt.note,
+            spec_problem=desired.problem,
+            spec_version=attempt.seen_version,
+            sandbox=self._engine.describe(project.name),
+            wall=self._engine.now().wall,
+            warnings=(*desired.warnings, loss) if loss else desired.warnings,
+        )
+        return status.compute(sources, project.status)
+
+    def _ledger(self, project: Project, spec: Spec) -> Ledger:
+        return self._ledgers.get(project.name) or self._ledgers.accept(project.name, spec)
 
 
 def _ended(outcome: Outcome) -> bool:

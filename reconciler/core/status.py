@@ -9,7 +9,7 @@ somebody acts. A condition's `since` moves only when its status changes, so it t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.core import plain_text
@@ -18,8 +18,6 @@ from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from reconciler.core.observed import Ledger, ProjectFacts, ServiceFacts
     from reconciler.core.plan import Plan
     from reconciler.core.spec import Spec
@@ -121,16 +119,17 @@ class Sources:
     warnings: tuple[str, ...] = field(default=())
 
 
-def timeless(status: Mapping[str, Any]) -> dict[str, Any]:
-    """The status without the times at which it was looked at: what is left is news when it differs."""
-    services = {name: {**status[name], "last_health_check": None} for name in ("agent", "bridge") if name in status}
-    return {**status, **services, "observed": None}
+def timeless(status: ProjectStatus) -> ProjectStatus:
+    """Return the status without the times of observation: what is left is news when it differs."""
+    agent = replace(status.agent, last_health_check=None)
+    bridge = replace(status.bridge, last_health_check=None)
+    return replace(status, agent=agent, bridge=bridge, observed=0.0)
 
 
-def compute(sources: Sources, previous: Mapping[str, Any] | None = None) -> ProjectStatus:
-    """The status of one project; `previous` is its last one, as plain data, for the times of transition."""
+def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectStatus:
+    """Compute the status of one project; `previous` is its last one, for the times of transition."""
     spec, facts, ledger = sources.spec, sources.facts, sources.ledger
-    ready, reconciling, stalled = _conditions(sources, previous or {})
+    ready, reconciling, stalled = _conditions(sources, previous)
     reason, message = _headline(ready, reconciling, stalled)
     waiting_for_key = stalled.status and stalled.reason == Reason.WAITING_FOR_KEY
     return ProjectStatus(
@@ -189,7 +188,7 @@ def _converged(sources: Sources) -> bool:
     return actual(sources.facts) == "running" if spec.wanted is State.RUNNING else True
 
 
-def _conditions(sources: Sources, previous: Mapping[str, Any]) -> tuple[Condition, Condition, Condition]:
+def _conditions(sources: Sources, previous: ProjectStatus | None) -> tuple[Condition, Condition, Condition]:
     hold = sources.plan.hold
     trouble = sources.spec_problem or (sources.note if sources.note and sources.note.stalled else None)
     if trouble is None and hold is not None and hold.stalled:
@@ -206,9 +205,9 @@ def _conditions(sources: Sources, previous: Mapping[str, Any]) -> tuple[Conditio
     reconciling = _condition(work, Reason.IDLE)
     stalled = _condition(trouble, Reason.NOT_STALLED)
     return (
-        _dated(ready, previous.get("ready"), sources.wall),
-        _dated(reconciling, previous.get("reconciling"), sources.wall),
-        _dated(stalled, previous.get("stalled"), sources.wall),
+        _dated(ready, previous.ready if previous else None, sources.wall),
+        _dated(reconciling, previous.reconciling if previous else None, sources.wall),
+        _dated(stalled, previous.stalled if previous else None, sources.wall),
     )
 
 
@@ -230,9 +229,8 @@ def _condition(note: Note | None, otherwise: Reason) -> Condition:
     return Condition(status=True, reason=note.reason, message=note.message)
 
 
-def _dated(condition: Condition, previous: Mapping[str, Any] | None, wall: float) -> Condition:
-    same = previous is not None and previous.get("status") == condition.status
-    since = previous["since"] if same and previous is not None else wall
+def _dated(condition: Condition, previous: Condition | None, wall: float) -> Condition:
+    since = previous.since if previous is not None and previous.status == condition.status else wall
     return Condition(status=condition.status, reason=condition.reason, message=condition.message, since=since)
 
 

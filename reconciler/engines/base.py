@@ -6,7 +6,8 @@ another (Kubernetes) runs the same specs and is the second implementation of thi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,14 +31,63 @@ class Report(Protocol):
         """
 
 
+class Event:
+    """What is published on the sink: a frozen value."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectDisturbed(Event):
+    """Something of this project is not as it was: a process ended, or a service says something else."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProbed(Event):
+    """A service was asked and is as it was."""
+
+    name: str
+    service: Service
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectGone(Event):
+    """Nothing of a project is left, neither desired nor actual: what is kept by its name can go."""
+
+    name: str
+
+
+E = TypeVar("E", bound=Event)
+
+
 class Events:
-    """What an engine tells unasked. Who listens to none of it needs no more than this."""
+    """The one sink for events of the engine and the controller; it exists before both.
+
+    Subscribers are called at once, in the order of their subscription, on the event loop. They must not raise.
+    """
+
+    def __init__(self) -> None:
+        self._subscribers: dict[type[Event], list[Callable[[Any], None]]] = {}
+
+    def subscribe(self, kind: type[E], subscriber: Callable[[E], None]) -> None:
+        """Call the subscriber with every event of exactly this kind from now on."""
+        self._subscribers.setdefault(kind, []).append(subscriber)
+
+    def publish(self, event: Event) -> None:
+        """Call everybody who subscribed to events of this kind."""
+        for subscriber in self._subscribers.get(type(event), ()):
+            subscriber(event)
 
     def happened(self, name: str) -> None:
-        """Something of this project is not as it was: a process ended, or a service says something else."""
+        """Publish that something of this project is not as it was."""
+        self.publish(ProjectDisturbed(name))
 
     def probed(self, name: str, service: Service, probe: Probe) -> None:
-        """A service was asked and is as it was."""
+        """Publish that a service was asked and is as it was."""
+        self.publish(ServiceProbed(name, service, probe))
 
 
 class Engine(Protocol):

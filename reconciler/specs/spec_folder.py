@@ -33,7 +33,7 @@ from reconciler.specs.scan import (
 from reconciler.specs.yaml_reader import MAX_BYTES, SpecFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from reconciler.core.spec import Spec
@@ -52,8 +52,6 @@ __all__ = [
     "Token",
     "Vanished",
     "forget_voucher",
-    "held_back",
-    "mass_vanish",
     "read_now",
     "scan",
     "spec_path",
@@ -130,27 +128,6 @@ def forget_voucher(home: Home, name: str) -> None:
     """The text was taken up, or was never written. One that is forgotten too early costs the time to settle."""
     with contextlib.suppress(OSError):  # there is none
         vouched_path(home, name).unlink()
-
-
-def mass_vanish(present: int, newly_missing: int) -> bool:
-    """Whether so many specs vanished at once that a mistake is likelier than a wish.
-
-    Args:
-        present: how many there were before, the missing ones included.
-        newly_missing: how many of them are gone.
-    """
-    return newly_missing > 0 and (newly_missing >= present or newly_missing * 2 > present)
-
-
-def held_back(present: int, missing: Collection[str], held: Collection[str]) -> set[str]:
-    """Of the missing specs that nobody confirmed, those on which nothing is done until somebody does.
-
-    Args:
-        present: how many there were before.
-        missing: the names of those that are gone.
-        held: which were held back before: they stay so, though the others may be back.
-    """
-    return set(missing) if mass_vanish(present, len(missing)) else set(missing).intersection(held)
 
 
 def read_now(folder: Path, name: str) -> Accepted | Rejected:

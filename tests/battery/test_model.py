@@ -18,13 +18,15 @@ from hypothesis import Phase as Step
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from reconciler.controller.reconciler import Project, Reconciler
+from reconciler.controller.project import Desired, Project
+from reconciler.controller.reconciler import Reconciler
 from reconciler.core import actions
 from reconciler.core.actions import Action, Blocked, Retry
 from reconciler.core.observed import Health, Phase, Probe, ProjectFacts, Service
 from reconciler.core.plan import Plan
 from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
+from reconciler.engines.base import Events
 from reconciler.settings import Home, Settings
 from reconciler.state.ledger import Ledgers
 from tests.support.fake_engine import FakeEngine, FakeTombstones, Machine
@@ -60,9 +62,7 @@ class World(RuleBasedStateMachine):
         self.engine = FakeEngine(self.ledgers, lambda: self.clock)
         self.tombstones = FakeTombstones()
         configured = Settings(home=home, specs=home.root, development=True)
-        self.reconciler = Reconciler(
-            self.engine, self.ledgers, self.tombstones, lambda _project, _news: None, configured
-        )
+        self.reconciler = Reconciler(self.engine, self.ledgers, self.tombstones, Events(), configured)
         self.project = Project(name=NAME)
         self.counts: dict[str, RestartRecord] = {}
         self.accept()
@@ -89,7 +89,7 @@ class World(RuleBasedStateMachine):
         spec = make_spec(**self.fields)
         self.tombstones.there = True
         self.ledgers.accept(NAME, spec)
-        self.project.spec, self.project.asked = spec, True
+        self.project.desired = Desired(spec=spec)
 
     @rule(state=st.sampled_from(list(State)), policy=st.sampled_from(["always", "on-failure", "never"]))
     def change_state(self, state: State, policy: str) -> None:
@@ -173,8 +173,7 @@ class World(RuleBasedStateMachine):
     @rule()
     def another_controller(self) -> None:
         """Everything the controller holds between passes is lost."""
-        spec, self.project = self.project.spec, Project(name=NAME)
-        self.project.spec = spec
+        self.project = Project(name=NAME, desired=Desired(spec=self.project.desired.spec))
         self.engine.forget_probes()
 
     @rule(seconds=st.floats(0.1, 500))
@@ -213,8 +212,8 @@ class World(RuleBasedStateMachine):
             if self.seen(service).probe.quiet_since is None and self.seen(service).alive:
                 self.engine.probe(NAME, service, Probe(health=Health.READY, at=self.clock))  # it was only busy
         if not self.rests():
-            raise AssertionError(f"no rest: {self.project.published}")
-        if not self.project.published or not self.project.published["ready"]["status"]:
+            raise AssertionError(f"no rest: {self.project.status}")
+        if self.project.status is None or not self.project.status.ready.status:
             return
         alive = [service for service in Service if self.seen(service).alive]
         assert alive == (list(Service) if self.spec.wanted is State.RUNNING else [])
@@ -232,7 +231,7 @@ class World(RuleBasedStateMachine):
                 self.engine.probe(NAME, service, Probe(health=Health.READY, at=self.clock))
         self.accept(state=State.RUNNING.value, restart={"policy": "always"})
 
-        assert self.rests(ready=True), f"never ready: {self.project.published}"
+        assert self.rests(ready=True), f"never ready: {self.project.status}"
         assert all(self.seen(service).ready for service in Service), self.machine
 
     # -- small things ----------------------------------------------------------------------------------------------
@@ -251,10 +250,10 @@ class World(RuleBasedStateMachine):
     def rests(self, *, ready: bool = False) -> bool:
         for _ in range(REST):
             after = self.reconcile()
-            status = self.project.published
-            if not status:
+            status = self.project.status
+            if status is None:
                 return not ready  # it was destroyed
-            if status["ready"]["status"] or (status["stalled"]["status"] and not ready):
+            if status.ready.status or (status.stalled.status and not ready):
                 return True
             self.time_passes(after + 0.1)
         return False
@@ -265,8 +264,8 @@ class World(RuleBasedStateMachine):
 
     def forget_if_destroyed(self) -> None:
         """What the loop does once nothing of a destroyed project is left."""
-        project = self.project
-        if self.spec.wanted is State.ABSENT and project.plan == Plan() and project.facts == ProjectFacts(name=NAME):
+        attempt = self.project.attempt
+        if self.spec.wanted is State.ABSENT and attempt.plan == Plan() and attempt.facts == ProjectFacts(name=NAME):
             assert not self.machine.prepared, "a destroyed project's sandbox is still there"
             self.ledgers.forget(NAME)
             self.counts.clear()

@@ -19,7 +19,6 @@ from reconciler.specs.spec_folder import (
     Rejected,
     SpecFolder,
     Vanished,
-    mass_vanish,
     read_now,
     scan,
 )
@@ -396,21 +395,3 @@ def test_read_now(folder: Folder) -> None:
     assert isinstance(rejected, Rejected)
     assert rejected.message.endswith("(blog.yaml:1)")
     assert missing == Rejected(name="shop", message=f"cannot read {folder.path}/shop.yaml: it does not exist")
-
-
-@pytest.mark.parametrize(
-    ("present", "missing", "mass"),
-    [
-        (0, 0, False),
-        (1, 0, False),
-        (1, 1, True),
-        (2, 1, False),
-        (2, 2, True),
-        (3, 2, True),
-        (4, 2, False),
-        (9, 5, True),
-    ],
-)
-def test_mass_vanish(present: int, missing: int, *, mass: bool) -> None:
-    """All, or more than half, at once is likelier a mistake."""
-    assert mass_vanish(present, missing) is mass

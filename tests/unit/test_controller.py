@@ -1,4 +1,4 @@
-"""The controller's loop with a fake engine in virtual time: when each project is reconciled, and what is kept.
+"""The controller with a fake engine in virtual time: when each project is reconciled, and what is kept.
 
 The spec files, their watch, the ledgers and the published index are real.
 """
@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from reconciler.controller.controller import Loop
+from reconciler.controller.controller import Controller
+from reconciler.controller.intake import Intake
+from reconciler.controller.publisher import Publisher
 from reconciler.core import actions, restarts
 from reconciler.core.actions import Retry
 from reconciler.core.observed import Phase, Service
 from reconciler.core.reasons import Reason
+from reconciler.engines.base import Events
 from reconciler.settings import Home, Settings
 from reconciler.specs import tombstones
 from reconciler.specs.spec_folder import SpecFolder
@@ -30,8 +33,6 @@ from tests.support.fake_engine import FakeEngine
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
-
-    from reconciler.engines.base import Events
 
 SPEC: Final = "git: {url: /srv/app.git}\n"
 SETTLED: Final = 1.0
@@ -48,16 +49,14 @@ class Site:
         self.home.controller.mkdir(parents=True)
         self.settings = Settings(home=self.home, specs=self.specs, development=True)
         self.ledgers = Ledgers(self.home)
-        self.engine: FakeEngine
-        self.loop = Loop(
-            self.settings, SpecFolder(self.settings), self.ledgers, self._engine, self._identity, lambda: None
-        )
+        self.events = Events()
+        self.engine = FakeEngine(self.ledgers, lambda: asyncio.get_running_loop().time(), self.events)
+        self.intake = Intake(self.settings, SpecFolder(self.settings), self.ledgers, self.events)
+        publisher = Publisher(self.settings, self.intake, self._identity, self.events)
+        self.controller = Controller(self.settings, self.ledgers, self.engine, self.events, self.intake, publisher)
 
-    def _engine(self, events: Events) -> FakeEngine:
-        self.engine = FakeEngine(self.ledgers, lambda: asyncio.get_running_loop().time(), events)
-        return self.engine
-
-    def _identity(self, warnings: tuple[str, ...]) -> published.Controller:
+    def _identity(self) -> published.Controller:
+        warnings = self.intake.warnings
         return published.Controller(pid=os.getpid(), specs=str(self.specs), http_port=0, started=0.0, warnings=warnings)
 
     def write(self, name: str, text: str = SPEC) -> None:
@@ -71,7 +70,8 @@ class Site:
         return [type(each.action).__name__ for each in self.engine.done if each.name == name]
 
     def status(self, name: str = "app") -> dict[str, Any]:
-        return self.loop.projects[name].published
+        status = self.intake.projects[name].status
+        return status.to_dict() if status else {}
 
     def index(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.home.state_file.read_bytes())
@@ -82,7 +82,7 @@ class Site:
 async def reconciling(site: Site) -> AsyncIterator[Site]:
     """Run the controller's loop meanwhile."""
     stop = asyncio.Event()
-    task = asyncio.create_task(site.loop.run(stop))
+    task = asyncio.create_task(site.controller.run(stop))
     try:
         yield site
     finally:
@@ -358,7 +358,7 @@ def test_of_a_destroyed_project_nothing_is_left(site: Site) -> None:
         assert site.done()[-3:] == ["StopService", "StopService", "MoveToTrash"]
         assert not (site.specs / "app.yaml").exists()
         await asyncio.sleep(SETTLED)
-        assert set(site.loop.projects) == {"blog"}
+        assert set(site.intake.projects) == {"blog"}
         assert set(site.index()["projects"]) == {"blog"}
 
     play(site, story())
@@ -376,7 +376,7 @@ def test_unpushed_work_blocks_a_destroy_until_it_is_pushed(site: Site) -> None:
         assert site.status()["reason"] == "DestroyBlocked"
         site.engine.of("app").unpushed = False
         await asyncio.sleep(61)
-        assert "app" not in site.loop.projects
+        assert "app" not in site.intake.projects
 
     play(site, story())
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.controller import passes
-from reconciler.controller.reconciler import Project
+from reconciler.controller.events import AllPassed
+from reconciler.controller.project import Attempt, Desired, Project
 from reconciler.core import actions
 from reconciler.core.actions import Retry
 from reconciler.core.plan import Hold, Plan
 from reconciler.core.reasons import Reason
-from reconciler.core.status import Note
+from reconciler.core.status import Condition, Note, ProjectStatus, ServiceStatus
 from tests.unit.test_controller import Site, play
 
 if TYPE_CHECKING:
@@ -22,8 +23,26 @@ if TYPE_CHECKING:
 
 def project(*, ready: bool = False, stalled: bool = False, **fields: Any) -> Project:
     """One that was reconciled and is neither, unless said."""
-    published = {"ready": {"status": ready}, "stalled": {"status": stalled}}
-    return Project(**{"name": "app", "published": published, "asked": False, "settled": True, **fields})
+    desired = Desired(version=fields.pop("version", ""), asked=fields.pop("asked", False))
+    status = fields.pop("status", status_of(ready=ready, stalled=stalled))
+    return Project(name="app", desired=desired, attempt=Attempt(**{"settled": True, **fields}), status=status)
+
+
+def status_of(*, ready: bool, stalled: bool) -> ProjectStatus:
+    return ProjectStatus(
+        name="app",
+        desired="running",
+        actual="partial",
+        ready=Condition(status=ready, reason=Reason.RUNNING),
+        reconciling=Condition(status=False, reason=Reason.IDLE),
+        stalled=Condition(status=stalled, reason=Reason.NOT_STALLED),
+        reason=Reason.IDLE,
+        message="",
+        generation=1,
+        observed_generation=1,
+        agent=ServiceStatus(state="running"),
+        bridge=ServiceStatus(state="running"),
+    )
 
 
 def held(reason: str) -> Plan:
@@ -36,7 +55,7 @@ def held(reason: str) -> Plan:
         (project(ready=True), True, False),
         (project(stalled=True), True, False),
         (project(ready=True, version="2", seen_version="1"), False, False),
-        (project(published={}), False, False),
+        (project(status=None), False, False),
         (project(plan=held("CrashLoop")), False, True),
         (project(plan=held("Unresponsive")), False, True),
         (project(plan=held("Ending")), False, False),
@@ -46,7 +65,7 @@ def held(reason: str) -> Plan:
         (project(note=Note(reason=Reason.GIT_UNREACHABLE), failures=1), False, True),
         (project(note=Note(reason=Reason.GIT_UNREACHABLE), failures=1, asked=True), False, False),
         (project(note=Note(reason=Reason.CLONING), failures=1, working=True), False, False),
-        (project(published={}, failures=1), False, False),
+        (project(status=None, failures=1), False, False),
     ],
 )
 def test_what_counts_as_a_pass_that_is_over(one: Project, *, rests: bool, waits: bool) -> None:
@@ -54,11 +73,11 @@ def test_what_counts_as_a_pass_that_is_over(one: Project, *, rests: bool, waits:
     assert (passes.at_rest(one), passes.backs_off(one)) == (rests, waits)
 
 
-def test_the_loop_tells_when_every_project_had_its_pass(tmp_path: Path) -> None:
+def test_the_publisher_says_when_every_project_had_its_pass(tmp_path: Path) -> None:
     """Of two, one cannot be cloned: as soon as that one backs off and the other is ready, and never before."""
-    site, told = Site(tmp_path), []
+    site, told = Site(tmp_path), list[dict[str, str]]()
     site.engine.outcomes[actions.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 20
-    site.loop.on_passed = lambda: told.append({name: site.status(name)["reason"] for name in site.loop.projects})
+    site.events.subscribe(AllPassed, lambda passed: told.append({each.name: each.reason for each in passed.statuses}))
 
     async def story() -> None:
         site.write("far")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler.controller.reconciler import ROUNDS, Project, Reconciler
+from reconciler.controller.events import StatusChanged
+from reconciler.controller.project import Desired, Project
+from reconciler.controller.reconciler import ROUNDS, Reconciler
 from reconciler.core import actions
 from reconciler.core.actions import Blocked, Done, LookAgain, Retry
 from reconciler.core.observed import Health, Phase, Probe, ProjectFacts, Service
 from reconciler.core.plan import SLOW_LOOK, Plan
 from reconciler.core.reasons import Reason
+from reconciler.engines.base import Events
 from reconciler.settings import Home, Settings
 from reconciler.state.ledger import Ledgers
 from tests.support import virtual_time
@@ -20,6 +24,8 @@ from tests.unit.worlds import make_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from reconciler.core.status import ProjectStatus
 
 NAME = "app"
 
@@ -35,17 +41,21 @@ class Desk:
         self.tombstones = FakeTombstones()
         self.news: list[str] = []
         settings = Settings(home=home, specs=root, development=True)
-        self.reconciler = Reconciler(self.engine, self.ledgers, self.tombstones, self._changed, settings)
+        events = Events()
+        events.subscribe(StatusChanged, lambda event: self.news.append(event.status.reason))
+        self.reconciler = Reconciler(self.engine, self.ledgers, self.tombstones, events, settings)
         self.project = Project(name=NAME)
         self.accept(**fields)
 
-    def _changed(self, project: Project, news: bool) -> None:
-        if news:
-            self.news.append(project.published["reason"])
-
     def accept(self, **fields: Any) -> None:
-        self.project.spec, self.project.asked = make_spec(**fields), True
-        self.ledgers.accept(NAME, self.project.spec)
+        spec = make_spec(**fields)
+        self.project.desired = Desired(spec=spec)
+        self.ledgers.accept(NAME, spec)
+
+    @property
+    def status(self) -> ProjectStatus:
+        assert self.project.status is not None
+        return self.project.status
 
     def run(self) -> float:
         """One pass; seconds until the next one."""
@@ -72,8 +82,8 @@ def test_one_pass_goes_all_the_way(desk: Desk) -> None:
     """From nothing to ready, and then it waits for the next resync."""
     after = desk.run()
 
-    assert desk.project.published["ready"]["status"]
-    assert desk.project.observed_generation == 1
+    assert desk.status.ready.status
+    assert desk.project.attempt.observed_generation == 1
     assert after == SLOW_LOOK
     assert desk.news[-1] == "Running"
 
@@ -103,8 +113,8 @@ def test_each_outcome_says_who_acts_next(desk: Desk, outcome: actions.Outcome, s
 
     assert desk.run() == after
     assert desk.done()[-1] == "CloneRepo"
-    assert desk.project.published["stalled"]["status"] is stalled
-    assert desk.project.published["reason"] == getattr(outcome, "reason", "")
+    assert desk.status.stalled.status is stalled
+    assert desk.status.reason == getattr(outcome, "reason", "")
 
 
 def test_a_wake_up_during_a_back_off_observes_and_does_not_act(desk: Desk) -> None:
@@ -125,10 +135,10 @@ def test_a_person_who_asks_ends_the_back_off(desk: Desk) -> None:
     desk.fail(actions.CloneRepo, Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it"), times=3)
     for _ in range(2):
         desk.clock += desk.run()
-    desk.project.asked = True
+    desk.project.desired = replace(desk.project.desired, asked=True)
 
     assert desk.run() == 1.0
-    assert desk.project.failures == 1
+    assert desk.project.attempt.failures == 1
 
 
 def test_what_changes_nothing_is_given_up_after_some_rounds(desk: Desk) -> None:
@@ -138,7 +148,7 @@ def test_what_changes_nothing_is_given_up_after_some_rounds(desk: Desk) -> None:
     desk.run()
 
     assert desk.done().count("GenerateKey") == ROUNDS
-    assert desk.project.published["reason"] == "NotConverging"
+    assert desk.status.reason == "NotConverging"
 
 
 def test_a_wedged_service_is_counted_once_before_it_is_stopped(desk: Desk) -> None:
@@ -152,7 +162,7 @@ def test_a_wedged_service_is_counted_once_before_it_is_stopped(desk: Desk) -> No
     desk.run()
 
     assert desk.restarts(Service.AGENT) == 1
-    assert desk.project.published["ready"]["status"]
+    assert desk.status.ready.status
 
 
 def test_a_start_that_never_gets_ready_counts_as_a_crash(desk: Desk) -> None:
@@ -175,7 +185,7 @@ def test_progress_does_not_hide_what_a_person_has_to_do(desk: Desk) -> None:
     desk.run()
 
     assert desk.news == []
-    assert desk.project.published["reason"] == "WaitingForKey"
+    assert desk.status.reason == "WaitingForKey"
 
 
 def test_what_the_manager_changes_itself_is_no_edit(desk: Desk) -> None:
@@ -198,7 +208,8 @@ def test_a_sandbox_made_right_after_a_destroy_is_left_alone(tmp_path: Path) -> N
 
     assert desk.done() == ["MoveToTrash"]
     assert desk.engine.of(NAME).prepared
-    assert (desk.project.plan, desk.project.facts, desk.project.settled) == (Plan(), ProjectFacts(name=NAME), True)
+    attempt = desk.project.attempt
+    assert (attempt.plan, attempt.facts, attempt.settled) == (Plan(), ProjectFacts(name=NAME), True)
 
 
 def test_a_tombstone_that_git_tracks_stays(tmp_path: Path) -> None:
@@ -209,4 +220,4 @@ def test_a_tombstone_that_git_tracks_stays(tmp_path: Path) -> None:
     desk.run()
 
     assert desk.tombstones.there
-    assert desk.project.facts.spec_stays
+    assert desk.project.attempt.facts.spec_stays

@@ -15,7 +15,7 @@ from reconciler.core.status import Note, ProjectStatus, Sources
 from tests.unit.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
 
 
-def compute(seen: View, previous: dict[str, Any] | None = None, **changes: Any) -> ProjectStatus:
+def compute(seen: View, previous: ProjectStatus | None = None, **changes: Any) -> ProjectStatus:
     sources = Sources(
         name="app",
         spec=seen.spec,
@@ -82,8 +82,8 @@ def test_a_broken_file_leaves_the_services_shown_as_they_are() -> None:
 def test_a_transition_time_moves_only_when_the_status_changes() -> None:
     """So it tells how long it has been so."""
     first = compute(view())
-    later = compute(view(), first.to_dict(), wall=NOW.wall + 60)
-    broken = compute(view(facts=converged(agent=exited())), later.to_dict(), wall=NOW.wall + 90)
+    later = compute(view(), first, wall=NOW.wall + 60)
+    broken = compute(view(facts=converged(agent=exited())), later, wall=NOW.wall + 90)
 
     assert later.ready.since == first.ready.since
     assert broken.ready.since == NOW.wall + 90

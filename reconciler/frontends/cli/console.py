@@ -1,7 +1,4 @@
-"""What the person in front of `opencode-manager run` sees: each step as a line, then the table.
-
-Belongs here: printing progress. Does not belong here: the table itself (`render`), or anything that decides.
-"""
+"""Progress for the person in front of `opencode-manager run`: a line for each step, a table once all is at rest."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from reconciler.core.reasons import Reason
 from reconciler.frontends.cli import render, terminal
 
 if TYPE_CHECKING:
-    from reconciler.controller.reconciler import Project
+    from collections.abc import Mapping, Sequence
 
 _QUIET: Final = frozenset({Reason.LOOKING, Reason.IDLE})
 NAME_ROOM: Final = 16
@@ -47,29 +44,32 @@ class Console:
                 self._noted.add(sentence)
                 self.say(f"note: {sentence}")
 
-    def at_rest(self, projects: dict[str, Project]) -> None:
-        """Every project is as wanted or waits for a person: the table, unless it is the one shown last."""
-        statuses = [project.published for _, project in sorted(projects.items())]
+    def at_rest(self, statuses: Sequence[Mapping[str, Any]]) -> None:
+        """Print the table, unless it is the one shown last: every project is as desired or waits for a person."""
         shape = [_shape(status) for status in statuses]
         if shape != self._shown:
             self._shown = shape
             width, paint = terminal.width(self._out), terminal.painter(self._out)
             self.say(f"\n{render.render_table(statuses, width=width, paint=paint)}\n")
 
-    def step(self, project: Project) -> None:
-        """The status of a project changed."""
-        status, now = project.published, time.monotonic()
-        reason, message = status["reason"], status["message"]
+    def forget(self, name: str) -> None:
+        """Drop what was printed of a project that is gone."""
+        self._said.pop(name, None)
+
+    def step(self, status: Mapping[str, Any]) -> None:
+        """Print the status of a project that has changed."""
+        now = time.monotonic()
+        name, reason, message = status["name"], status["reason"], status["message"]
         if reason in _QUIET:
             return
-        before_reason, before_message, at = self._said.get(project.name, ("", "", 0.0))
+        before_reason, before_message, at = self._said.get(name, ("", "", 0.0))
         same = reason == before_reason and (message == before_message or now - at < _REPEAT)
         if same:
             return
-        self._said[project.name] = (reason, message, now)
+        self._said[name] = (reason, message, now)
         clock = time.strftime("%H:%M:%S")
-        name = render.middle_cut(project.name, NAME_ROOM) if terminal.is_terminal(self._out) else project.name
-        self.say(self._wrapped(f"{clock}  {name:<{NAME_ROOM}} ", f"{reason:<18}", message))
+        shown = render.middle_cut(name, NAME_ROOM) if terminal.is_terminal(self._out) else name
+        self.say(self._wrapped(f"{clock}  {shown:<{NAME_ROOM}} ", f"{reason:<18}", message))
 
     def _wrapped(self, head: str, reason: str, message: str) -> str:
         """The step in the columns of the terminal: a message that does not fit beside its reason stands below it."""
@@ -82,7 +82,7 @@ class Console:
         return "\n".join([f"{head}{paint(reason.rstrip(), 'bold')}", *below])
 
 
-def _shape(status: dict[str, Any]) -> object:
+def _shape(status: Mapping[str, Any]) -> object:
     """What makes a table worth printing again; ages alone do not."""
     pids = [status[service]["pid"] for service in ("agent", "bridge")]
     return status["name"], status["desired"], status["actual"], status["reason"], pids

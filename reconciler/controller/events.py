@@ -1,0 +1,74 @@
+"""The events that the controller publishes on the sink it shares with the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.engines.base import Event
+
+if TYPE_CHECKING:
+    from reconciler.core.status import ProjectStatus
+
+
+@dataclass(frozen=True, slots=True)
+class SpecChanged(Event):
+    """What is desired of a project has changed, or a person asks for a pass."""
+
+    name: str
+    urgent: bool = False
+    """Whether a person waits for it."""
+    replaced: bool = False
+    """Whether another spec is in force: a pass towards the old one is of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderScanned(Event):
+    """The specs folder was scanned and what it says is in force."""
+
+    news: bool
+    """Whether something about the folder as a whole has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderNoted(Event):
+    """The notes about entries of the specs folder that are not used have changed."""
+
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Observing(Event):
+    """A pass begins to observe a project: what changes from here on it may miss."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChanged(Event):
+    """The status of a project has changed in more than its times."""
+
+    status: ProjectStatus
+
+
+@dataclass(frozen=True, slots=True)
+class StatusAged(Event):
+    """A project was observed and is as it was."""
+
+    status: ProjectStatus
+
+
+@dataclass(frozen=True, slots=True)
+class AtRest(Event):
+    """Something has changed, and now every project is as desired or waits for a person."""
+
+    statuses: tuple[ProjectStatus, ...]
+    """Of all projects, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllPassed(Event):
+    """Something has changed, and now every project had its pass: it is at rest, or waits for the next try."""
+
+    statuses: tuple[ProjectStatus, ...]
+    """Of all projects, by name."""
