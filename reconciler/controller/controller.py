@@ -129,7 +129,8 @@ class Controller:
 
     def _notice_edit(self, name: str) -> None:
         """Reconcile now if files that people edit beside the spec have changed."""
-        if self._reconciler.edits.noticed(name) and (project := self._projects.get(name)):
+        project = self._projects.get(name)
+        if project is not None and self._reconciler.edits.noticed(name):
             project.desired = replace(project.desired, asked=True)
             self._queue.add(name, urgent=True)
 

@@ -1,8 +1,4 @@
-"""Edits beside the specs: what people change by hand in a project, by its fingerprint.
-
-Belongs here: telling an edit from what was there already. Does not belong here: what a fingerprint is of (`engine`), or
-when to compare (`loop`).
-"""
+"""Tell what a person changed by hand beside the spec from what the manager changed itself, by fingerprints."""
 
 from __future__ import annotations
 
@@ -14,20 +10,20 @@ if TYPE_CHECKING:
 
 
 class Edits:
-    """The fingerprints of all projects, as they were looked at last.
+    """The fingerprints of all projects, as compared last.
 
     Args:
-        fingerprint: of a project's files, now.
+        fingerprint: returns that of a project's files as they are now.
     """
 
     def __init__(self, fingerprint: Callable[[str], object]) -> None:
         self._fingerprint = fingerprint
         self._known: dict[str, object] = {}
         self._ours: set[str] = set()
-        """Projects of which we change files right now."""
+        """Projects whose files the manager changes right now."""
 
     def noticed(self, name: str) -> bool:
-        """Whether something was edited since this was asked last."""
+        """Return whether something was edited since the last call."""
         if name in self._ours:
             return False
         now = self._fingerprint(name)
@@ -36,7 +32,7 @@ class Edits:
 
     @contextlib.contextmanager
     def by_us(self, name: str) -> Iterator[None]:
-        """We change files of it ourselves: that is noticed only afterwards, where it is not forgiven."""
+        """Suspend the comparison while the manager changes files of the project itself."""
         self._ours.add(name)
         try:
             yield
@@ -44,9 +40,9 @@ class Edits:
             self._ours.discard(name)
 
     def forgive(self, name: str) -> None:
-        """What differs by now was no edit."""
+        """Take the files as they are now for unedited."""
         self._known[name] = self._fingerprint(name)
 
     def forget(self, name: str) -> None:
-        """There is no such project any more."""
+        """Drop a project that is gone."""
         self._known.pop(name, None)

@@ -170,8 +170,8 @@ class Intake:
 
     def _take_missing(self, scan: spec_folder.Scan) -> None:
         there = scan.files.keys() | scan.unusable.keys()
-        self._missing -= there
         gone = self._ledgers.names(but=there) | (self.projects.keys() - there)
+        self._missing &= gone
         if pending := gone - self._missing:
             if self._folder.expect(pending):  # a sandbox that was put back
                 self.rescan()

@@ -1,11 +1,7 @@
-"""The queue of names: who is to be looked at, each by one pass at a time.
+"""The queue of project names to reconcile: bursts collapse, and each name is in at most one pass.
 
-Belongs here: collapsing bursts, timers, cancelling a pass that works towards an outdated wish.
-Does not belong here: what a pass does.
-
-Rules (client-go's work queue, with asyncio): a name is in at most one pass; asking during a pass gives exactly one more
-pass, and so does an event, unless the pass looks again after it; asking before a timer runs out replaces the timer.
-Passes that somebody waits for go first.
+Rules (client-go's work queue, with asyncio): a request during a pass gives exactly one more pass, and so does an event,
+unless the pass observes after it; a request before a timer runs out replaces the timer. Urgent passes go first.
 """
 
 from __future__ import annotations
@@ -21,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 COARSE: Final = 10.0
-"""Seconds from which a timer runs out at a whole second, so that many names are looked at together: one by itself finds
-the processor's caches cold and costs three times as much (measured)."""
+"""Seconds from which a timer runs out at a whole second, so that many projects are observed together: one by itself
+finds the processor's caches cold and costs three times as much (measured)."""
 
 
 class Slots:
-    """A bounded number of places; of those who wait, the most urgent goes first."""
+    """A semaphore with priorities: the most urgent of those that wait goes first."""
 
     def __init__(self, places: int) -> None:
         self._free = places
@@ -62,7 +58,10 @@ class Slots:
 
 
 class WorkQueue:
-    """Runs `work(name, urgent)` for every name asked for; it returns seconds until the next time, or None."""
+    """Runs `work(name, urgent)` for every requested name; it returns the seconds until the next time, or None.
+
+    Names can be added once the task group is entered.
+    """
 
     def __init__(self, work: Callable[[str, bool], Awaitable[float | None]], tasks: asyncio.TaskGroup) -> None:
         self._work = work
@@ -71,16 +70,16 @@ class WorkQueue:
         self._closed = False
         self._again: dict[str, bool] = {}
         self._events: set[str] = set()
-        """Names of which something can be seen that the pass in work may not have seen."""
+        """Names with an event that the pass in work may not have observed."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def add(self, name: str, *, urgent: bool = False, restart: bool = False) -> None:
-        """Look at this name soon.
+        """Reconcile this project soon.
 
         Args:
             name: the project.
-            urgent: somebody waits for it.
-            restart: what is wanted has changed: a pass that is on its way is cancelled first.
+            urgent: whether a person waits for it.
+            restart: whether another spec is in force: a pass in work is cancelled first.
         """
         if timer := self._timers.pop(name, None):
             timer.cancel()
@@ -97,18 +96,18 @@ class WorkQueue:
         task.add_done_callback(lambda done: self._finished(name, done))
 
     def event(self, name: str) -> None:
-        """Something can be seen of this name: whoever looks at it from now on has served it."""
+        """Reconcile after an event; an observation that begins from now on serves it."""
         if name in self._running:
             self._events.add(name)
         else:
             self.add(name, urgent=True)
 
     def looking(self, name: str) -> None:
-        """The pass in work begins to look at everything anew: all that happened before is served with it."""
+        """Note that the pass in work begins to observe: every event before is served by it."""
         self._events.discard(name)
 
     def add_after(self, name: str, seconds: float) -> None:
-        """Look at this name after a while, unless somebody asks earlier."""
+        """Reconcile this project after so many seconds, unless it is requested earlier."""
         if name in self._running:
             self._again.setdefault(name, False)
             return
@@ -137,7 +136,7 @@ class WorkQueue:
         return await self._work(name, urgent)
 
     def _finished(self, name: str, task: asyncio.Task[float | None]) -> None:
-        """A pass is over: its rerun, or its next time."""
+        """Schedule the next pass of a name whose pass is over."""
         del self._running[name]
         again = self._again.pop(name, None)
         if name in self._events:

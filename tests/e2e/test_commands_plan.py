@@ -44,7 +44,7 @@ def test_a_plan_stops_nothing_that_a_person_has_to_confirm(world: World) -> None
     confirmed = world.run("plan", code=NOT_YET)
 
     assert "stop " not in held
-    assert held.count("then waits (SpecMissing): cannot find its spec file") == 2
+    assert held.count("then waits (SpecMissing): cannot find 2 of 2 spec files") == 2
     assert "opencode-manager confirm-missing" in held
     assert confirmed.count("stop agent") == 2
 

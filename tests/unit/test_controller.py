@@ -21,7 +21,7 @@ from reconciler.core import actions, restarts
 from reconciler.core.actions import Retry
 from reconciler.core.observed import Phase, Service
 from reconciler.core.reasons import Reason
-from reconciler.engines.base import Events
+from reconciler.engines.base import Events, ProjectGone
 from reconciler.settings import Home, Settings
 from reconciler.specs import tombstones
 from reconciler.specs.spec_folder import SpecFolder
@@ -349,7 +349,9 @@ def test_a_port_that_another_project_gives_up_is_taken_at_once(site: Site) -> No
 
 
 def test_of_a_destroyed_project_nothing_is_left(site: Site) -> None:
-    """Not its spec, not its ledger, no name in the index."""
+    """Not its spec, not its ledger, no name in the index; all who keep something by its name hear of it."""
+    gone: list[ProjectGone] = []
+    site.events.subscribe(ProjectGone, gone.append)
 
     async def story() -> None:
         await started(site, "app", "blog")
@@ -359,6 +361,7 @@ def test_of_a_destroyed_project_nothing_is_left(site: Site) -> None:
         assert not (site.specs / "app.yaml").exists()
         await asyncio.sleep(SETTLED)
         assert set(site.intake.projects) == {"blog"}
+        assert gone == [ProjectGone("app")]
         assert set(site.index()["projects"]) == {"blog"}
 
     play(site, story())

@@ -10,7 +10,7 @@ import pytest
 from reconciler.controller.events import StatusChanged
 from reconciler.controller.project import Desired, Project
 from reconciler.controller.reconciler import ROUNDS, Reconciler
-from reconciler.core import actions
+from reconciler.core import actions, restarts, status
 from reconciler.core.actions import Blocked, Done, LookAgain, Retry
 from reconciler.core.observed import Health, Phase, Probe, ProjectFacts, Service
 from reconciler.core.plan import SLOW_LOOK, Plan
@@ -221,3 +221,32 @@ def test_a_tombstone_that_git_tracks_stays(tmp_path: Path) -> None:
 
     assert desk.tombstones.there
     assert desk.project.attempt.facts.spec_stays
+
+
+def test_a_pass_that_raised_is_retried_by_the_same_back_off(desk: Desk) -> None:
+    """Later each time, with jitter; a wake-up meanwhile does not act."""
+    desk.fail(actions.CloneRepo, OSError("odd"), times=9)
+    waits = []
+    for _ in range(5):
+        with pytest.raises(OSError, match="odd"):
+            desk.run()
+        waits.append(desk.reconciler.failed(desk.project, "cannot observe app: odd").after)
+        assert desk.run() == pytest.approx(waits[-1])
+        desk.clock += waits[-1]
+
+    assert desk.done().count("CloneRepo") == 5
+    assert desk.status.reason == "CannotLook"
+    expected = [max(restarts.BASE, restarts.delay(number, f"{NAME}{number}")) for number in range(5)]
+    assert waits == expected
+
+
+def test_a_probe_that_says_nothing_new_moves_only_its_time(desk: Desk) -> None:
+    """The status is computed as ever; nothing is reported as changed."""
+    desk.run()
+    before, news = desk.status, list(desk.news)
+
+    desk.reconciler.refresh(desk.project, Service.AGENT, Probe(health=Health.READY, at=1000.0, at_wall=77.0))
+
+    assert desk.status.agent.last_health_check == 77.0
+    assert status.timeless(desk.status) == status.timeless(before)
+    assert desk.news == news
