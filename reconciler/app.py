@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from reconciler.specs.scan import FirstLook
 
 NOT_SO: Final = 2
-"""Exit code when it ended at rest, and not every project is as wanted."""
+"""Exit code when it ended at rest and not every project is as desired."""
 HTTP_PATIENCE: Final = 1.0
 """Seconds that the MCP endpoint waits for the first rest."""
 HTTP_AGAIN: Final = 5.0
@@ -68,12 +68,12 @@ def run(
     Args:
         settings: of this controller.
         standby: wait for another controller to end instead of giving up.
-        once: end as soon as every project had its pass: as wanted, or waiting for a person or for the next try.
+        once: end as soon as every project had its pass: as desired, or waiting for a person or for the next try.
         quiet: print nothing (a detached controller).
-        first: an earlier look at the spec files.
+        first: an earlier scan of the spec files.
 
     Returns:
-        The exit code: with `once`, 0 only if every project is as wanted.
+        The exit code: with `once`, 0 only if every project is as desired.
 
     Raises:
         UserError: another controller runs, or a folder cannot be used.
@@ -98,11 +98,11 @@ def run(
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One of several errors that can be told in a sentence, else all of them."""
-    told, others = group.split(lambda error: isinstance(error, UserError) or bool(getattr(error, "strerror", "")))
-    if told is None or others is not None:
+    """Return one of several errors if each makes a sentence for a user, else all of them."""
+    plain, others = group.split(lambda error: isinstance(error, UserError) or bool(getattr(error, "strerror", "")))
+    if plain is None or others is not None:
         return group
-    found: BaseException = told
+    found: BaseException = plain
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found
@@ -223,11 +223,11 @@ async def _keep(lead: Leadership, seconds: float) -> None:
 async def _http(
     settings: Settings, calm: asyncio.Event, stop: asyncio.Event, listening: Callable[[int, str], None]
 ) -> None:
-    """The MCP endpoint; where it cannot be served, everything else goes on, and it is tried again.
+    """Serve the MCP endpoint until `stop` is set; whatever fails, everything else goes on, and it is tried again.
 
-    Whatever the reason is: what fails here is a frontend, and no agent depends on it.
+    It is a frontend: no agent depends on it.
     """
-    # To load it takes a tenth of a second, which those who wait for their agents need not wait for too.
+    # Loading it takes a tenth of a second, which would delay the start of agents.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(HTTP_PATIENCE):
             await calm.wait()
@@ -282,11 +282,11 @@ def _farewell(settings: Settings, console: Console, alive: list[str]) -> None:
 
 
 def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
-    """What a controller would do now, project by project; a string where a spec is broken.
+    """Plan what a controller would do now, project by project; a string where a spec is broken.
 
     Args:
         settings: of that controller.
-        names: which projects; all when empty, also those whose spec file is gone.
+        names: which projects; all when empty, also those whose spec file is missing.
 
     Raises:
         UserError: the specs folder cannot be read, or there is no such project.

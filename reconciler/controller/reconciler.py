@@ -282,7 +282,7 @@ class Reconciler:
         asyncio.get_running_loop().run_in_executor(None, sync_files, self._ledgers.take_unsynced())
 
     def publish(self, project: Project) -> None:
-        """Compute the status anew and publish whether it has changed."""
+        """Compute the status and publish whether it has changed."""
         before, project.status = project.status, self._status(project)
         if before is not None and status.timeless(before) == status.timeless(project.status):
             self._events.publish(StatusAged(project.status))

@@ -32,13 +32,13 @@ class Console:
         self._noted: set[str] = set()
 
     def say(self, text: str) -> None:
-        """One line."""
-        # Whoever read it may have gone: that must not end the controller.
+        """Print one line."""
+        # The reader may be gone: that must not end the controller.
         with contextlib.suppress(OSError, ValueError):
             print(text, file=self._out, flush=True)
 
     def notes(self, sentences: tuple[str, ...]) -> None:
-        """What is not used, and why: each is printed in full, once."""
+        """Print what is not used, and why: each in full, once."""
         for sentence in sentences:
             if sentence not in self._noted:
                 self._noted.add(sentence)
@@ -72,7 +72,7 @@ class Console:
         self.say(self._wrapped(f"{clock}  {shown:<{NAME_ROOM}} ", f"{reason:<18}", message))
 
     def _wrapped(self, head: str, reason: str, message: str) -> str:
-        """The step in the columns of the terminal: a message that does not fit beside its reason stands below it."""
+        """Fit the step into the columns of the terminal: a message with no room beside its reason stands below it."""
         width, paint = terminal.width(self._out), terminal.painter(self._out)
         shown = message.replace("\n", f"\n{_INDENT}")
         line = f"{head}{paint(reason, 'bold')} {shown}".rstrip()
@@ -83,6 +83,6 @@ class Console:
 
 
 def _shape(status: Mapping[str, Any]) -> object:
-    """What makes a table worth printing again; ages alone do not."""
+    """Return what makes a table worth printing again when it changes; ages do not."""
     pids = [status[service]["pid"] for service in ("agent", "bridge")]
     return status["name"], status["desired"], status["actual"], status["reason"], pids
