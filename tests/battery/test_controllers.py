@@ -197,7 +197,7 @@ def parts(*, full: bool) -> Iterator[tuple[str, dict[str, str], tuple[str, ...]]
 def points(path: Path) -> Iterator[str]:
     """The names of the crash points in a file of the product; of those around any action, one for each action."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"crash.point", "point"}:
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"failpoint.point", "point"}:
             name = ast.unparse(node.args[0]).removeprefix("f").strip("'")
             for action in actions.Action.__subclasses__():
                 yield name.replace("{type(action).__name__}", action.__name__)
