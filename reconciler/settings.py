@@ -132,6 +132,10 @@ class Home:
         """The sandbox of one project."""
         return self._sandboxes.get(name) or self._sandboxes.setdefault(name, Sandbox(self.sandboxes / name))
 
+    def forget(self, name: str) -> None:
+        """Drop what is kept in memory of a project that is gone."""
+        self._sandboxes.pop(name, None)
+
     def deploy_key(self, name: str) -> Path:
         """The private deploy key; the public one has `.pub` after it."""
         return self.keys / f"{name}-deploy"

@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from reconciler.core.observed import Service
+from reconciler.engines.base import ProjectGone
 from reconciler.engines.local import trash
 from reconciler.engines.local.act import Actor
 from reconciler.engines.local.health.prober import Prober
@@ -45,6 +46,7 @@ class LocalEngine:
         self._exits = ExitWatch(self._exited)
         self._edited: dict[str, tuple[str, ...]] = {}
         """Paths that a fingerprint is of: to build them took longer than to look."""
+        events.subscribe(ProjectGone, self._gone)
         if not dry:
             spawn.nursery.prepare()
 
@@ -99,6 +101,14 @@ class LocalEngine:
     def _exited(self, name: str) -> None:
         self._serving.exited(name)
         self._events.happened(name)
+
+    def _gone(self, event: ProjectGone) -> None:
+        """Drop what is kept by the name of a project that is gone."""
+        self._edited.pop(event.name, None)
+        self._serving.forget(event.name)
+        for service in Service:
+            self._prober.forget(event.name, service)
+        self._settings.home.forget(event.name)
 
     def _told(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
         if news:

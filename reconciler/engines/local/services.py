@@ -90,6 +90,10 @@ class Serving:
         if event := self._exits.get(name):
             event.set()
 
+    def forget(self, name: str) -> None:
+        """Drop what is kept of a project that is gone."""
+        self._exits.pop(name, None)
+
     async def _start(self, project: Project, service: Service, report: Report) -> Outcome:
         slots = self._slot() if service is Service.AGENT else contextlib.nullcontext()
         if service is Service.AGENT and self._starting.locked():
