@@ -24,8 +24,8 @@ from reconciler.controller.dry_run import UnknownProjectError
 from reconciler.controller.events import AllPassed, AtRest, FolderNoted, StatusChanged
 from reconciler.controller.intake import Intake
 from reconciler.controller.publisher import Publisher
+from reconciler.engines import registry
 from reconciler.engines.base import Events, ProjectGone
-from reconciler.engines.local.engine import LocalEngine
 from reconciler.frontends.cli.console import Console
 from reconciler.settings import HOME_VARIABLE, PORT_VARIABLE, UserError, absolute, default_specs
 from reconciler.specs import spec_folder
@@ -83,6 +83,7 @@ def run(
         _make_folder(folder)
     if not settings.specs.is_dir():
         _make_folder(settings.specs)
+    registry.load()
     lead = _lead(settings, standby=standby, quiet=quiet)
     try:
         log.configure(home.controller / "controller.log")
@@ -142,7 +143,7 @@ async def _serve(
     intake = Intake(settings, folder, ledgers, events)
     identity = _Identity(settings, intake)
     publisher = Publisher(settings, intake, identity, events)
-    engine = LocalEngine(settings, ledgers, events)
+    engine = registry.create(settings, ledgers, events)
     controller = Controller(settings, ledgers, engine, events, intake, publisher)
 
     def listening(port: int, trouble: str) -> None:
@@ -298,4 +299,4 @@ def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
 
 
 def _dry_engine(settings: Settings, ledgers: Ledgers, events: Events) -> Engine:
-    return LocalEngine(settings, ledgers, events, dry=True)
+    return registry.create(settings, ledgers, events, dry=True)

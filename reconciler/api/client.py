@@ -1,8 +1,4 @@
-"""Asking for something: a spec is written, then a status is awaited. The one way of every door that asks.
-
-Belongs here: what each wish means as a change of a spec, and waiting until the controller has dealt with it.
-Does not belong here: looking without asking (`reader`), acting (nobody on this side does), wording (`render`).
-"""
+"""Change a spec, then wait for the status that follows: the one way of every frontend that asks for something."""
 
 from __future__ import annotations
 
@@ -43,12 +39,12 @@ HEARTBEAT: Final = 5.0
 LONGEST: Final = 4096
 """Characters of a git url, and of a path as the kernel takes it."""
 _LOOK: Final = 1000
-"""Milliseconds after which the index is looked at again, should its watch have missed something."""
+"""Milliseconds after which the index is read again, should its watch have missed something."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What was asked for, and how to recognise that it was dealt with."""
+    """A request, and how to recognise that it was acted on."""
 
     name: str
     version: str
@@ -56,13 +52,13 @@ class Wish:
     folder: Path
     """The specs folder."""
     gone: bool = False
-    """A destroy: it is dealt with when nothing is left."""
+    """A destroy: it is done when nothing is left."""
 
 
 def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: str | None = None) -> Wish:
-    """Want a project running. A new one needs its git url; of a known one the url must be the same.
+    """Ask for a project to run. A new one needs its git url; of a known one the url must be the same.
 
-    Asking again for what is wanted already makes the controller look now.
+    Asking again for what is desired already makes the controller observe now.
 
     Args:
         settings: where.
@@ -112,14 +108,14 @@ def _checked_url(git_url: str | None, ssh_key: str | None) -> str:
 
 
 def stop(settings: Settings, name: str) -> Wish:
-    """Want a project stopped; everything is kept. Raises UserError."""
+    """Ask for a project to stop; everything is kept. Raises UserError."""
     folder = _folder(settings)
     _read(settings, folder, name, "stop")
     return _edit(settings, folder, name, {("state",): "stopped"})
 
 
 def restart(settings: Settings, name: str) -> Wish:
-    """Want both services of a project started anew, once. Raises UserError."""
+    """Ask for one restart of both services of a project. Raises UserError."""
     folder = _folder(settings)
     found = _read(settings, folder, name, "restart")
     changes: dict[tuple[str, ...], Scalar] = {("restarted_at",): datetime.now(UTC).isoformat(timespec="milliseconds")}
@@ -129,7 +125,7 @@ def restart(settings: Settings, name: str) -> Wish:
 
 
 def destroy(settings: Settings, name: str, *, confirm: str, discard_unpushed: bool = False) -> Wish:
-    """Want a project gone.
+    """Ask for a project to be destroyed.
 
     Args:
         settings: where.
@@ -176,15 +172,15 @@ async def wait(
     progress: Progress | None = None,
     stopping: asyncio.Event | None = None,
 ) -> Result:
-    """Wait until the controller has dealt with a wish, at most so long; how it stands then.
+    """Wait until the controller has acted on a request, at most so long; return its result by then.
 
-    A wish that is not dealt with in time is no error: the answer says how far it is.
+    One that takes longer is no error: the result says how far it is.
 
     Args:
         settings: where.
         wish: which.
         seconds: at most so long.
-        progress: told when the reason changes, and at least every `HEARTBEAT` seconds.
+        progress: called when the reason changes, and at least every `HEARTBEAT` seconds.
         stopping: ends the wait early; never set here.
     """
     began = reported = time.monotonic()
@@ -228,7 +224,7 @@ class _Stop(asyncio.Event):
 
 
 def look(settings: Settings, wish: Wish) -> tuple[Result, bool]:
-    """How a wish stands, and whether it was dealt with or nobody is there to do it."""
+    """Return the result of a request by now, and whether it was acted on or no controller is there to do it."""
     index = published.read(settings.home)
     status = index.projects.get(wish.name)
     warning = "; ".join(reader.warnings(index))
@@ -255,7 +251,7 @@ def _version(wish: Wish) -> str:
 
 
 def _written(index: Index) -> str:
-    """What has become of a wish that nobody has dealt with."""
+    """Say what becomes of a request that was not acted on yet."""
     later = "" if index.running else f"; it is acted on when a controller runs: {START_CONTROLLER}"
     return f"its spec is written{later}"
 

@@ -1,8 +1,4 @@
-"""Looking at what the controller published: for every door, and fast.
-
-Belongs here: finding a project, saying what is near to a name that is not known, how old the news is.
-Does not belong here: asking for anything (`client`), or any import that is not needed to look (pydantic, YAML, MCP).
-"""
+"""Read what the controller published: for every frontend, and without any import that reading does not need."""
 
 from __future__ import annotations
 
@@ -49,7 +45,7 @@ def status(settings: Settings, name: str) -> Result:
 def look(settings: Settings, name: str) -> tuple[Result, Mapping[str, Any] | None, str]:
     """One project as published last, as an answer and as it is published, and what to know before believing it.
 
-    Of a project that nobody has looked at yet nothing is published.
+    Of a project that was not observed yet nothing is published.
 
     Raises:
         UserError: there is no such project; names the nearest.

@@ -18,17 +18,12 @@ from reconciler.controller.workqueue import Slots
 from reconciler.core import restarts, status
 from reconciler.core.actions import (
     Blocked,
-    CloneRepo,
     Done,
-    GenerateKey,
     LookAgain,
-    MoveToTrash,
-    PrepareSandbox,
     RemoveSpec,
     Retry,
     StartService,
     StopService,
-    WriteSecrets,
 )
 from reconciler.core.observed import Phase, ProjectFacts, Service
 from reconciler.core.plan import SLOW_LOOK, Plan, View, make_plan
@@ -56,8 +51,6 @@ PROBES: Final = 6
 """Of a service between two full observations of its project, when all is well: those cost three times as much."""
 LOOKING: Final = 8
 """Projects observed at once. Acting has limits of its own, so that a slow clone holds no place here."""
-CHANGING: Final = (PrepareSandbox, WriteSecrets, GenerateKey, CloneRepo, MoveToTrash)
-"""Actions that change what people edit, too."""
 SYNC_AFTER: Final = 0.5
 """Seconds after which what was remembered is made to survive a power cut too, of all projects at once: that takes
 longer than to survive this process, and no pass waits for it, nor for the thread that does it."""
@@ -170,9 +163,8 @@ class Reconciler:
             facts=facts,
             ledger=ledger,
             now=self._engine.now(),
-            development=self._settings.development,
             wedged_after=self._settings.wedged_after,
-            ports=self._settings.ports,
+            recipe=self._engine.recipe,
         )
         project.attempt = replace(project.attempt, facts=facts, plan=make_plan(view))
 
@@ -200,18 +192,17 @@ class Reconciler:
         """Perform one action; file changes that it makes itself are no edits, unless it fails."""
         if isinstance(action, StopService) and action.wedged:
             # Before it: afterwards, perhaps to another controller, it is a stop that was asked for like any other.
-            run_id = project.attempt.facts.service(action.service).run_id
+            run_id = project.attempt.facts.service(action.service).instance
             self._count(project, spec, action.service, partial(restarts.wedged, run_id=run_id))
         self._remember(project)
         failpoint.point(f"before:{type(action).__name__}")
-        changing = isinstance(action, CHANGING)
-        with self.edits.by_us(project.name) if changing else nullcontext():
+        with self.edits.by_us(project.name) if action.edits else nullcontext():
             if isinstance(action, RemoveSpec):
                 await asyncio.to_thread(self._tombstones.remove, project.name)
                 outcome: Outcome = Done()
             else:
                 outcome = await self._engine.perform(project.name, spec, action, partial(self._report, project))
-        if changing and isinstance(outcome, Done):
+        if action.edits and isinstance(outcome, Done):
             self.edits.forgive(project.name)
         if isinstance(action, StartService) and isinstance(outcome, Retry) and outcome.run_id:
             how = partial(restarts.never_ready, run_id=outcome.run_id, cause=outcome.cause)

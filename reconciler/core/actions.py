@@ -1,10 +1,7 @@
-"""What can be done to the machine, and how it can turn out: plain values.
+"""Actions that every engine knows, each with its cause, and the four outcomes, as plain values.
 
-Belongs here: one small record per idempotent effect, each with the cause it was planned for, and the four outcomes.
-Does not belong here: doing it (`local.act`) or deciding it (`plan`).
-
-An action carries names, never contents: whoever performs it reads the secrets, paths and binaries at that moment. So a
-plan can be printed, logged and compared.
+An action carries names, never contents: whoever performs it reads secrets, paths and programs at that moment. So a plan
+can be printed, logged and compared.
 """
 
 from __future__ import annotations
@@ -26,6 +23,8 @@ class Action:
     """Of a condition while it is planned or performed."""
     failed: ClassVar[Reason]
     """Of a condition when it failed in a way that has no reason of its own."""
+    edits: ClassVar[bool] = False
+    """Whether it changes what people edit too (`Engine.fingerprint`)."""
     cause: str
 
     @property
@@ -37,71 +36,8 @@ class Action:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareSandbox(Action):
-    """Make the sandbox's folders, private, with a .gitignore."""
-
-    reason: ClassVar[Reason] = Reason.PREPARE_SANDBOX
-    failed: ClassVar[Reason] = Reason.PREPARE_SANDBOX_FAILED
-
-
-@dataclass(frozen=True, kw_only=True)
-class WriteSecrets(Action):
-    """Development mode only: make a `.env` with strong random secrets."""
-
-    reason: ClassVar[Reason] = Reason.WRITE_SECRETS
-    failed: ClassVar[Reason] = Reason.WRITE_SECRETS_FAILED
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerateKey(Action):
-    """Make the project's deploy key."""
-
-    reason: ClassVar[Reason] = Reason.GENERATE_KEY
-    failed: ClassVar[Reason] = Reason.GENERATE_KEY_FAILED
-
-
-@dataclass(frozen=True, kw_only=True)
-class CloneRepo(Action):
-    """Test access, clone into a temporary folder, check out the ref, rename into place."""
-
-    reason: ClassVar[Reason] = Reason.CLONE_REPO
-    failed: ClassVar[Reason] = Reason.CLONE_REPO_FAILED
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckoutRef(Action):
-    """Bring an existing, clean clone to another ref."""
-
-    reason: ClassVar[Reason] = Reason.CHECKOUT_REF
-    failed: ClassVar[Reason] = Reason.CHECKOUT_REF_FAILED
-
-    ref: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProvideToolchain(Action):
-    """Install this version of the agent's program."""
-
-    reason: ClassVar[Reason] = Reason.PROVIDE_TOOLCHAIN
-    failed: ClassVar[Reason] = Reason.PROVIDE_TOOLCHAIN_FAILED
-
-    version: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReservePort(Action):
-    """Pick a free port for the service, or take the fixed one, and remember it."""
-
-    reason: ClassVar[Reason] = Reason.RESERVE_PORT
-    failed: ClassVar[Reason] = Reason.RESERVE_PORT_FAILED
-
-    service: Service
-    fixed: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class StartService(Action):
-    """Start the service under a keeper and wait until it has proved itself ready."""
+    """Start the service and wait until it has proved itself ready."""
 
     reason: ClassVar[Reason] = Reason.START_SERVICE
     failed: ClassVar[Reason] = Reason.START_SERVICE_FAILED
@@ -120,16 +56,6 @@ class AwaitReady(Action):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdoptService(Action):
-    """Give a service whose keeper is gone a new keeper."""
-
-    reason: ClassVar[Reason] = Reason.ADOPT_SERVICE
-    failed: ClassVar[Reason] = Reason.ADOPT_SERVICE_FAILED
-
-    service: Service
-
-
-@dataclass(frozen=True, kw_only=True)
 class StopService(Action):
     """End the service's whole tree; done only when it is empty."""
 
@@ -143,10 +69,11 @@ class StopService(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class MoveToTrash(Action):
-    """Move the sandbox and the generated keys to the trash."""
+    """Remove everything the engine holds of the project; it stays in the trash for a while."""
 
     reason: ClassVar[Reason] = Reason.MOVE_TO_TRASH
     failed: ClassVar[Reason] = Reason.MOVE_TO_TRASH_FAILED
+    edits: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,12 +86,12 @@ class RemoveSpec(Action):
 
 @dataclass(frozen=True)
 class Done:
-    """It is so. Look at everything again."""
+    """Success: observe again."""
 
 
 @dataclass(frozen=True)
 class LookAgain:
-    """Nothing is wrong; look again after this many seconds."""
+    """Nothing is wrong: observe again after this many seconds."""
 
     after: float
     reason: Reason = Reason.RECONCILING
@@ -185,7 +112,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Blocked:
-    """It cannot go on until somebody acts: the message says what to do. Looked at again slowly, or when asked."""
+    """A person must act: the message says what to do. It is retried slowly, or when asked."""
 
     reason: Reason
     message: str

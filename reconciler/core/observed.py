@@ -1,10 +1,7 @@
-"""What was seen on the machine, and the little that must be remembered, as plain values.
-
-Belongs here: frozen records with no behaviour beyond reading themselves.
-Does not belong here: anything that looks at the machine (`local.observe`) or that decides (`plan`).
+"""What an engine observed, and the little that must be remembered, as plain values without any secret.
 
 Times that decide are seconds of CLOCK_BOOTTIME together with the boot id they belong to; wall clock times are only for
-people and are named `..._wall`. No record here ever holds a secret.
+people and are named `..._wall`.
 """
 
 from __future__ import annotations
@@ -30,13 +27,13 @@ class Phase(StrEnum):
     """What there is of one service."""
 
     NEVER = "never"
-    """No run record."""
+    """No run of it is known."""
     RUNNING = "running"
-    """The leader lives and its keeper holds it."""
+    """It lives and is supervised."""
     ORPHANED = "orphaned"
-    """Processes of the service live but their keeper is gone."""
+    """It lives, but nobody supervises it: the engine's recipe recovers it."""
     ENDING = "ending"
-    """The leader is gone or was told to stop, and its keeper is still emptying the tree."""
+    """It ended or was asked to, and something of it still lives."""
     EXITED = "exited"
     """Nothing of it lives."""
 
@@ -64,11 +61,11 @@ class Attention:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """One look at a service's health."""
+    """One probe of a service's health."""
 
     health: Health = Health.UNKNOWN
     at: float = 0.0
-    """CLOCK_BOOTTIME of the look."""
+    """CLOCK_BOOTTIME of the probe."""
     at_wall: float = 0.0
     misses: int = 0
     """Probes missed in a row."""
@@ -98,7 +95,7 @@ class Exit:
     code: int | None = None
     signal: int | None = None
     asked: bool = False
-    """Whether it ended because we told it to, or never began since it was killed before it was the service."""
+    """Whether we ended it, or it never began since it was killed before it was the service."""
     at: float | None = None
     boot_id: str = ""
     lived: float = 0.0
@@ -122,25 +119,29 @@ class Exit:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceFacts:
-    """One service, as seen."""
+    """One service, as observed. An engine may add fields of its own in a subclass."""
 
     phase: Phase = Phase.NEVER
-    run_id: str = ""
-    pid: int | None = None
-    keeper_pid: int | None = None
-    port: int | None = None
+    instance: str = ""
+    """Opaque id of the run: another start is another instance."""
     digest: str = ""
     """Of the inputs it was started with."""
-    fixed_port: int | None = None
-    """Asked for by the spec or the `.env`; None: picked."""
     wanted_digest: str = ""
     """Of the inputs it would be started with now; empty where they are not known yet."""
     started: float | None = None
     started_wall: float | None = None
     exit: Exit | None = None
     probe: Probe = field(default_factory=Probe)
-    port_holder: str = ""
-    """Who else listens on the port this service is to have: for people, empty when nobody."""
+
+    @property
+    def address(self) -> str | None:
+        """The URL that reaches it, of one that runs."""
+        return None
+
+    @property
+    def details(self) -> Mapping[str, int | None]:
+        """What only some engines have, for people: the status shows `pid` and `port`."""
+        return {}
 
     @property
     def alive(self) -> bool:
@@ -151,58 +152,6 @@ class ServiceFacts:
     def ready(self) -> bool:
         """Whether it runs and has proved itself."""
         return self.phase is Phase.RUNNING and self.probe.health is Health.READY
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnvFacts:
-    """The sandbox's `.env`, without any value."""
-
-    path: str = ""
-    exists: bool = False
-    problems: tuple[str, ...] = ()
-    """Sentences that begin with "cannot" and name keys, never values."""
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeyFacts:
-    """The SSH key of the project."""
-
-    needed: bool = False
-    path: str = ""
-    generated: bool = True
-    """Ours to make; else it was named by the user and must be there."""
-    exists: bool = False
-    public: str = ""
-    problem: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RepoFacts:
-    """The git clone."""
-
-    cloned: bool = False
-    url: str = ""
-    """Of its remote `origin`, as the clone was made from."""
-    problem: str = ""
-    """Why what lies there is not a clone we made."""
-    moved: bool = False
-    """Its remote `origin` was set to the url of the spec, so that is the same repository at another place."""
-    warnings: tuple[str, ...] = ()
-    """About parts of it that are missing, like submodules that could not be fetched."""
-    losses: tuple[str, ...] | None = None
-    """What destroying would lose, looked at only when that is wanted; None: not looked at."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ToolchainFacts:
-    """The agent's program."""
-
-    path: str = ""
-    """Empty when none was found and it must be provided."""
-    version: str = ""
-    """To provide when path is empty."""
-    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,25 +209,29 @@ class Now:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectFacts:
-    """Everything a plan may look at for one project."""
+    """Everything a plan may depend on for one project."""
 
     name: str
     sandbox: bool = False
-    """Its folder exists."""
-    prepared: bool = False
-    """All folders in it exist."""
-    env: EnvFacts = field(default_factory=EnvFacts)
-    key: KeyFacts = field(default_factory=KeyFacts)
-    repo: RepoFacts = field(default_factory=RepoFacts)
-    toolchain: ToolchainFacts = field(default_factory=ToolchainFacts)
+    """The engine holds something of it."""
+    work: bool = False
+    """There is something that a destroy may lose."""
+    losses: tuple[str, ...] | None = None
+    """What a destroy would lose, checked only when that is desired; None: not checked."""
+    leftovers: bool = False
+    """Something of it is left outside of the sandbox."""
     agent: ServiceFacts = field(default_factory=ServiceFacts)
     bridge: ServiceFacts = field(default_factory=ServiceFacts)
+    warnings: tuple[str, ...] = ()
+    public_key: str = ""
+    """That a person must add to the repository, should it refuse us."""
+    public_key_path: str = ""
     removable_spec: bool = False
     """The spec file is ours to remove once a destroy is complete."""
     spec_stays: bool = False
     """The spec file is tracked by git, and so a person's to remove."""
-    leftover_keys: bool = False
-    """Generated keys are still in place."""
+    details: object = None
+    """The engine's own part: only its recipe reads it."""
 
     def service(self, service: Service) -> ServiceFacts:
         """The facts of one service."""

@@ -1,10 +1,7 @@
-"""Wanted and actual, side by side, with the reason: computed, pure.
+"""Desired and actual, side by side, with the reason: computed, pure.
 
-Belongs here: what a person or a program is told about a project, and the three conditions.
-Does not belong here: looking, deciding, or writing it anywhere (`publish`).
-
-Ready: it is as wanted. Reconciling: something is being done, or will be by itself. Stalled: it cannot go on until
-somebody acts. A condition's `since` moves only when its status changes, so it tells how long it has been so.
+Ready: it is as desired. Reconciling: something is being done, or will be without a person. Stalled: it cannot go on
+until somebody acts. A condition's `since` moves only when its status changes.
 """
 
 from __future__ import annotations
@@ -90,7 +87,7 @@ class ProjectStatus:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, and text that is safe to show.
 
-        Computed at every look, hence not by `asdict`, which copies all of it (0.3 ms).
+        Computed at every observation, hence not by `asdict`, which copies all of it (0.3 ms).
         """
         parts = ("ready", "reconciling", "stalled", "agent", "bridge")
         data = {**vars(self), **{part: vars(getattr(self, part)) for part in parts}}
@@ -148,15 +145,9 @@ def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectS
         git_url=spec.git.url if spec else "",
         git_ref=spec.git.ref if spec else None,
         sandbox=sources.sandbox,
-        public_key=facts.key.public or None if waiting_for_key else None,
-        public_key_path=f"{facts.key.path}.pub" if waiting_for_key and facts.key.path else None,
-        warnings=(
-            facts.env.warnings
-            + facts.repo.warnings
-            + sources.warnings
-            + _interrupted(facts)
-            + facts.agent.probe.plugins
-        ),
+        public_key=facts.public_key or None if waiting_for_key else None,
+        public_key_path=facts.public_key_path or None if waiting_for_key else None,
+        warnings=(facts.warnings + sources.warnings + _interrupted(facts) + facts.agent.probe.plugins),
         not_enforced=spec.not_enforced() if spec else (),
         planned=tuple(f"{action.text}: {action.cause}" for action in sources.plan.actions),
         spec_digest=ledger.digest if ledger else "",
@@ -243,12 +234,12 @@ def _headline(ready: Condition, reconciling: Condition, stalled: Condition) -> t
 def _service(sources: Sources, service: Service) -> ServiceStatus:
     facts, ledger = sources.facts.service(service), sources.ledger
     record = ledger.restart(service) if ledger else None
-    port = facts.port if facts.alive else ledger.ports.get(service.value) if ledger else None
+    port = facts.details.get("port") if facts.alive else ledger.ports.get(service.value) if ledger else None
     return ServiceStatus(
         state=_state(facts),
-        pid=facts.pid if facts.alive else None,
+        pid=facts.details.get("pid") if facts.alive else None,
         port=port,
-        url=_url(service, port),
+        url=_url(service, facts.address, port),
         restarts=record.count if record else 0,
         last_exit=record.last_exit if record else "",
         started=facts.started_wall if facts.alive else None,
@@ -256,10 +247,10 @@ def _service(sources: Sources, service: Service) -> ServiceStatus:
     )
 
 
-def _url(service: Service, port: int | None) -> str | None:
-    if port is None:
-        return None
-    return f"http://127.0.0.1:{port}" + ("/mcp" if service is Service.BRIDGE else "")
+def _url(service: Service, address: str | None, port: int | None) -> str | None:
+    """Where it is reached, and of one that does not run, where it was and will be: a kept port is of this machine."""
+    base = address or (f"http://127.0.0.1:{port}" if port else None)
+    return base and base + ("/mcp" if service is Service.BRIDGE else "")
 
 
 def _state(facts: ServiceFacts) -> str:

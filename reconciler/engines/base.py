@@ -1,19 +1,18 @@
-"""The door to where projects run: everything above knows this and nothing behind it.
-
-Belongs here: what the controller asks of an engine. The first engine is `engines.local` (processes of this machine);
-another (Kubernetes) runs the same specs and is the second implementation of this protocol.
-"""
+"""The protocol of an engine: everything above knows this and nothing behind it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.observed import Ledger, Now, Probe, ProjectFacts, Service, ServiceFacts
+    from reconciler.core.plan import Recipe, View
     from reconciler.core.reasons import Reason
     from reconciler.core.spec import Spec
 
@@ -90,29 +89,106 @@ class Events:
         self.publish(ServiceProbed(name, service, probe))
 
 
-class Engine(Protocol):
-    """Looks at projects and acts on them. Every call may be cancelled at any await and asked again."""
+class Capability(StrEnum):
+    """What an engine offers beyond running services."""
+
+    FIXED_PORTS = "fixed-ports"
+    """A spec may name the ports of its services."""
+    LOG_FILES = "log-files"
+    """Logs are files of this machine."""
+    PRIVATE_FILES = "private-files"
+    """Secrets are kept in a file that a person may edit."""
+    USAGE = "usage"
+    """It knows what a service uses of the machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """How a service is spoken to."""
+
+    url: str
+    """Without a path."""
+    secret: str = field(repr=False)
+    """The agent's password, or the bridge's token; empty where it cannot be read."""
+    proof: Path | None = None
+    """The folder by which a client proves that the listener is this service; None: the network does that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """The secrets of a project, without any value."""
+
+    keys: tuple[str, ...]
+    """Their names."""
+    bad: tuple[str, ...] = ()
+    """Those that are missing or cannot be used."""
+    problems: tuple[str, ...] = ()
+    """Sentences that begin with "cannot"."""
+    place: str = ""
+    """Where they are kept, for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a service uses."""
+
+    memory: int
+    """Bytes."""
+    cpu: float
+    """Seconds of processor time since its start."""
+
+
+class Access(Protocol):
+    """What frontends may ask of an engine, without a controller. Each call takes at most a few milliseconds."""
+
+    def names(self) -> frozenset[str]:
+        """Return the projects of which it still holds anything."""
+
+    def connect(self, name: str, service: Service) -> Connection | None:
+        """Return how a service is spoken to, or None where it does not run or its listener is not proved to be it."""
+
+    def log(self, name: str, service: str) -> Path:
+        """Return the file of a service's log, which need not exist."""
+
+    def secrets(self, name: str) -> Secrets:
+        """Return which secrets there are and which cannot be used."""
+
+    def set_secrets(self, name: str, values: Mapping[str, str]) -> None:
+        """Keep these secrets, by name. Raises UserError or OSError."""
+
+    def describe(self, name: str) -> str:
+        """Return where the project lives, for people."""
+
+    def capabilities(self) -> frozenset[Capability]:
+        """Return what it offers."""
+
+
+class Engine(Access, Protocol):
+    """Observes projects and acts on them. Every call may be cancelled at any await and repeated."""
 
     def now(self) -> Now:
-        """The clock."""
+        """Return the time on its clock."""
 
     async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ProjectFacts:
-        """Everything a plan may look at, as it is now."""
+        """Return everything a plan may depend on, as it is now."""
+
+    def recipe(self, view: View) -> Recipe:
+        """Return its own steps to run a project. Pure."""
 
     async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
         """Do one planned action."""
 
+    def usage(self, name: str, service: Service) -> Usage | None:
+        """Return what a service uses; None where it does not run or this engine cannot tell."""
+
     def fingerprint(self, name: str) -> object:
-        """Changes when a person edited something of the project beside its spec. Cheap."""
+        """Return a value that changes when a person edited something of the project beside its spec. Cheap."""
 
     async def watch(self, hint: Callable[[], None]) -> None:
         """Call `hint` whenever a fingerprint may have changed, until cancelled. It may be late or missing."""
 
-    def describe(self, name: str) -> str:
-        """Where the project lives, for people."""
-
     def tidy(self) -> None:
-        """Housekeeping that may be broken off. Blocking: called in a thread."""
+        """Prune what may go. Blocking: called in a thread."""
 
     async def close(self) -> None:
-        """Let go of everything watched; what runs goes on."""
+        """Release everything watched; what runs goes on."""

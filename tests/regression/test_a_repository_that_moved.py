@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.core.plan import make_plan
+from reconciler.engines.local.facts import details
 from reconciler.engines.local.git import repo
 from tests.support.clones import cloned, head
 from tests.support.gitrepo import Origin, git
-from tests.unit.worlds import URL, converged, view
+from tests.unit.worlds import URL, changed, converged, view
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def test_the_way_on_is_said() -> None:
     """As a command that can be pasted."""
     facts = converged()
-    hold = make_plan(view(facts=replace(facts, repo=replace(facts.repo, url="git@example.org:old.git")))).hold
+    hold = make_plan(view(facts=changed(facts, repo=replace(details(facts).repo, url="git@example.org:old.git")))).hold
 
     assert hold is not None
     assert f"git remote set-url origin {URL}" in hold.message
@@ -31,9 +32,9 @@ def test_the_way_on_is_said() -> None:
 def test_what_was_moved_is_as_wanted() -> None:
     """Nothing is held and nothing is done."""
     facts = converged()
-    moved = replace(facts.repo, url="git@example.org:old.git", moved=True)
+    moved = replace(details(facts).repo, url="git@example.org:old.git", moved=True)
 
-    assert make_plan(view(facts=replace(facts, repo=moved))) == make_plan(view(facts=facts))
+    assert make_plan(view(facts=changed(facts, repo=moved))) == make_plan(view(facts=facts))
 
 
 async def test_the_clones_own_origin_says_it(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from reconciler.api import results
 from reconciler.api.results import Listing, Result
 from reconciler.core import status
-from reconciler.core.observed import Attention, EnvFacts, Health, Now, RepoFacts, Service
+from reconciler.core.observed import Attention, Health, Now, Service
 from reconciler.core.plan import make_plan
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Note, Sources
+from reconciler.engines.local.facts import EnvFacts, RepoFacts
 from reconciler.frontends.cli import render
 from reconciler.frontends.mcp.tools import Answer, FullAnswer, Lines, answer, listed
 from tests.support.bothforms import check_both_forms, text_of

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.core import spec as specs
-from reconciler.core.actions import Done, WriteSecrets
-from reconciler.core.observed import Health, Phase, Probe, ServiceFacts
+from reconciler.core.actions import Done
+from reconciler.core.observed import Health, Phase, Probe
 from reconciler.engines.local.act import Actor
+from reconciler.engines.local.actions import WriteSecrets
+from reconciler.engines.local.facts import LocalService
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import cpu_activity, processes
 from reconciler.state.ledger import Ledgers
@@ -72,7 +74,7 @@ async def test_what_a_silent_service_works_at_is_looked_at_beside_the_loop(monke
     """Its processes are found among all."""
     seen = Seen()
     monkeypatch.setattr(cpu_activity, "processor_time", seen.on(cpu_activity.processor_time))
-    facts = ServiceFacts(phase=Phase.RUNNING, run_id="r1", pid=os.getpid())
+    facts = LocalService(phase=Phase.RUNNING, instance="r1", pid=os.getpid())
     await cpu_activity.Quiet().judge(facts, Probe(health=Health.UNRESPONSIVE, misses=1))
 
     assert seen.beside_the_loop

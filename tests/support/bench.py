@@ -27,7 +27,7 @@ from reconciler.engines.local.processes.processes import Launch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from reconciler.core.observed import ServiceFacts
+    from reconciler.engines.local.facts import LocalService
 
 MISBEHAVE = Path(__file__).with_name("misbehave.py")
 PATIENCE = 60.0
@@ -74,7 +74,7 @@ class Bench:
         """Start the misbehaving child under a keeper."""
         return await processes.start(self.run, SERVICE, self.launch(mode, argument, grace=grace))
 
-    def facts(self) -> ServiceFacts:
+    def facts(self) -> LocalService:
         """What there is."""
         return processes.observe(self.run, SERVICE, processes.now())
 
@@ -118,7 +118,7 @@ class Bench:
                     living.add(process.pid)
         return sorted(living)
 
-    async def exited(self) -> ServiceFacts:
+    async def exited(self) -> LocalService:
         """Wait until nothing of the run is left, and return what is said about it."""
         facts = self.facts()
         while facts.keeper_pid is not None:

@@ -8,33 +8,41 @@ methods. The same promises are kept on real processes by the battery.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from reconciler.core import actions
+from reconciler.core import actions, port_rules
 from reconciler.core.actions import Action, Done, LookAgain, Outcome, Retry
 from reconciler.core.observed import (
-    EnvFacts,
     Exit,
     Health,
-    KeyFacts,
     Now,
     Phase,
     Probe,
     ProjectFacts,
-    RepoFacts,
     Service,
-    ServiceFacts,
-    ToolchainFacts,
 )
 from reconciler.core.reasons import Reason
 from reconciler.core.spec import State, Transport, transport
-from reconciler.engines.base import Events
+from reconciler.engines.base import Capability, Connection, Events, Secrets, Usage
+from reconciler.engines.local import actions as local
+from reconciler.engines.local.facts import (
+    EnvFacts,
+    KeyFacts,
+    LocalFacts,
+    LocalService,
+    RepoFacts,
+    ToolchainFacts,
+    with_details,
+)
+from reconciler.engines.local.recipe import recipe
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from reconciler.core.observed import Ledger
+    from reconciler.core.plan import Recipe, View
     from reconciler.core.spec import Spec
     from reconciler.engines.base import Report
     from reconciler.state.ledger import Ledgers
@@ -54,7 +62,7 @@ class Machine:
     toolchain: bool = False
     unpushed: bool = False
     """Work that no remote has."""
-    services: dict[Service, ServiceFacts] = field(default_factory=lambda: {each: ServiceFacts() for each in Service})
+    services: dict[Service, LocalService] = field(default_factory=lambda: {each: LocalService() for each in Service})
     strangers: set[Service] = field(default_factory=set)
     """Services whose port somebody else listens on."""
     never_ready: set[Service] = field(default_factory=set)
@@ -91,6 +99,10 @@ class FakeEngine:
         self.gates: dict[type[Action], asyncio.Event] = {}
         """Actions of a type go on only when this is set."""
         self.observed = 0
+        self.development = True
+        """Secrets are made where there are none."""
+        self.ports: Mapping[str, tuple[int, int]] = port_rules.PORTS
+        """In which a fixed port must lie."""
         self._ledgers = ledgers
         self._clock = clock
         self._events = events or Events()
@@ -105,16 +117,21 @@ class FakeEngine:
     async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ProjectFacts:
         self.observed += 1
         machine, wanted = self.of(name), spec.restarted_at or "first"
-        for service, facts in machine.services.items():
-            taken = service in machine.strangers and not facts.alive and service.value in ledger.ports
+        for service, seen in machine.services.items():
+            taken = service in machine.strangers and not seen.alive and service.value in ledger.ports
             fixed = spec.agent.port if service is Service.AGENT else spec.bridge.port
             machine.services[service] = replace(
-                facts, wanted_digest=wanted, fixed_port=fixed, port_holder="pid 7 (nginx)" if taken else ""
+                seen, wanted_digest=wanted, fixed_port=fixed, port_holder="pid 7 (nginx)" if taken else ""
             )
         losses = ("1 file is not committed",) if machine.unpushed else ()
-        return ProjectFacts(
+        facts = ProjectFacts(
             name=name,
             sandbox=machine.prepared,
+            agent=machine.services[Service.AGENT],
+            bridge=machine.services[Service.BRIDGE],
+            leftovers=machine.key,
+        )
+        details = LocalFacts(
             prepared=machine.prepared,
             env=EnvFacts(path=f"/{name}/.env", exists=machine.secrets),
             key=KeyFacts(needed=transport(spec.git.url) is Transport.SSH, exists=machine.key),
@@ -124,10 +141,11 @@ class FakeEngine:
                 losses=losses if spec.wanted is State.ABSENT and machine.cloned_from else None,
             ),
             toolchain=ToolchainFacts(path="/bin/opencode" if machine.toolchain else "", version="1.18.33"),
-            agent=machine.services[Service.AGENT],
-            bridge=machine.services[Service.BRIDGE],
-            leftover_keys=machine.key,
         )
+        return with_details(facts, details)
+
+    def recipe(self, view: View) -> Recipe:
+        return recipe(view, development=self.development, ports=self.ports)
 
     async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
         self.done.append(Performed(name, action, self._clock()))
@@ -150,6 +168,30 @@ class FakeEngine:
     def describe(self, name: str) -> str:
         return f"/{name}"
 
+    def names(self) -> frozenset[str]:
+        return frozenset(name for name, machine in self.machines.items() if machine.prepared)
+
+    def connect(self, name: str, service: Service) -> Connection | None:
+        address = self.service(name, service).address
+        return Connection(url=address, secret=f"secret-of-{name}") if address else None
+
+    def log(self, name: str, service: str) -> Path:
+        return Path(f"/{name}/{service}.log")
+
+    def secrets(self, name: str) -> Secrets:
+        keys = ("PASSWORD",)
+        return Secrets(keys=keys, bad=() if self.of(name).secrets else keys, place=f"/{name}/.env")
+
+    def set_secrets(self, name: str, _values: Mapping[str, str]) -> None:
+        self.of(name).secrets = True
+        self.edit(name)
+
+    def usage(self, _name: str, _service: Service) -> Usage | None:
+        return None
+
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({Capability.FIXED_PORTS})
+
     def tidy(self) -> None:
         """Nothing is kept that could be pruned."""
 
@@ -161,7 +203,7 @@ class FakeEngine:
     def of(self, name: str) -> Machine:
         return self.machines.setdefault(name, Machine())
 
-    def service(self, name: str, service: Service) -> ServiceFacts:
+    def service(self, name: str, service: Service) -> LocalService:
         return self.of(name).services[service]
 
     def exit(self, name: str, service: Service, code: int | None, *, leaves: bool = False) -> None:
@@ -206,33 +248,33 @@ class FakeEngine:
 
     # -- what actions do -------------------------------------------------------------------------------------------
 
-    def _prepare(self, name: str, _spec: Spec, _action: actions.PrepareSandbox) -> Outcome:
+    def _prepare(self, name: str, _spec: Spec, _action: local.PrepareSandbox) -> Outcome:
         self.of(name).prepared = True
         return Done()
 
-    def _secrets(self, name: str, _spec: Spec, _action: actions.WriteSecrets) -> Outcome:
+    def _secrets(self, name: str, _spec: Spec, _action: local.WriteSecrets) -> Outcome:
         self.of(name).secrets = True
         return Done()
 
-    def _key(self, name: str, _spec: Spec, _action: actions.GenerateKey) -> Outcome:
+    def _key(self, name: str, _spec: Spec, _action: local.GenerateKey) -> Outcome:
         self.of(name).key = True
         return Done()
 
-    def _clone(self, name: str, spec: Spec, _action: actions.CloneRepo) -> Outcome:
+    def _clone(self, name: str, spec: Spec, _action: local.CloneRepo) -> Outcome:
         self.of(name).cloned_from = spec.git.url
         self._ledgers.update(name, ref=spec.git.ref)
         return Done()
 
-    def _checkout(self, name: str, _spec: Spec, action: actions.CheckoutRef) -> Outcome:
+    def _checkout(self, name: str, _spec: Spec, action: local.CheckoutRef) -> Outcome:
         assert self.of(name).cloned_from, "no clone to check out in"
         self._ledgers.update(name, ref=action.ref)
         return Done()
 
-    def _provide(self, name: str, _spec: Spec, _action: actions.ProvideToolchain) -> Outcome:
+    def _provide(self, name: str, _spec: Spec, _action: local.ProvideToolchain) -> Outcome:
         self.of(name).toolchain = True
         return Done()
 
-    def _reserve(self, name: str, _spec: Spec, action: actions.ReservePort) -> Outcome:
+    def _reserve(self, name: str, _spec: Spec, action: local.ReservePort) -> Outcome:
         self.of(name).strangers.discard(action.service)  # another port is picked, or the fixed one taken
         self._ports += 1
         ledger = self._ledgers.get(name)
@@ -253,9 +295,10 @@ class FakeEngine:
             name,
             service,
             phase=Phase.RUNNING,
-            run_id=f"run-{self._runs}",
+            instance=f"run-{self._runs}",
             pid=self._runs,
             keeper_pid=10_000 + self._runs,
+            port=self._port(name, service),
             digest=self.service(name, service).wanted_digest,
             started=self._clock(),
             exit=None,
@@ -266,12 +309,16 @@ class FakeEngine:
             return Retry(reason=Reason.NOT_READY, message=f"the {service} was not ready", run_id=f"run-{self._runs}")
         return Done()
 
+    def _port(self, name: str, service: Service) -> int:
+        ledger = self._ledgers.get(name)
+        return ledger.ports[service.value] if ledger else PORTS[service]
+
     def _await_ready(self, name: str, _spec: Spec, action: actions.AwaitReady) -> Outcome:
         if self.service(name, action.service).phase is Phase.RUNNING:
             self.probe(name, action.service, Probe(health=Health.READY, at=self._clock()))
         return Done()
 
-    def _adopt(self, name: str, _spec: Spec, action: actions.AdoptService) -> Outcome:
+    def _adopt(self, name: str, _spec: Spec, action: local.AdoptService) -> Outcome:
         assert self.service(name, action.service).pid is not None, "nobody to adopt"
         self._put(name, action.service, phase=Phase.RUNNING, keeper_pid=20_000)
         return Done()
@@ -307,16 +354,16 @@ class FakeEngine:
 
 
 _PERFORM: Final[dict[type[Action], Callable[[FakeEngine, str, Spec, Any], Outcome]]] = {
-    actions.PrepareSandbox: FakeEngine._prepare,
-    actions.WriteSecrets: FakeEngine._secrets,
-    actions.GenerateKey: FakeEngine._key,
-    actions.CloneRepo: FakeEngine._clone,
-    actions.CheckoutRef: FakeEngine._checkout,
-    actions.ProvideToolchain: FakeEngine._provide,
-    actions.ReservePort: FakeEngine._reserve,
+    local.PrepareSandbox: FakeEngine._prepare,
+    local.WriteSecrets: FakeEngine._secrets,
+    local.GenerateKey: FakeEngine._key,
+    local.CloneRepo: FakeEngine._clone,
+    local.CheckoutRef: FakeEngine._checkout,
+    local.ProvideToolchain: FakeEngine._provide,
+    local.ReservePort: FakeEngine._reserve,
     actions.StartService: FakeEngine._start,
     actions.AwaitReady: FakeEngine._await_ready,
-    actions.AdoptService: FakeEngine._adopt,
+    local.AdoptService: FakeEngine._adopt,
     actions.StopService: FakeEngine._stop,
     actions.MoveToTrash: FakeEngine._trash,
 }

@@ -17,11 +17,12 @@ import pytest
 from reconciler.controller.controller import Controller
 from reconciler.controller.intake import Intake
 from reconciler.controller.publisher import Publisher
-from reconciler.core import actions, restarts
+from reconciler.core import restarts
 from reconciler.core.actions import Retry
 from reconciler.core.observed import Phase, Service
 from reconciler.core.reasons import Reason
 from reconciler.engines.base import Events, ProjectGone
+from reconciler.engines.local import actions as local
 from reconciler.settings import Home, Settings
 from reconciler.specs import tombstones
 from reconciler.specs.spec_folder import SpecFolder
@@ -196,10 +197,10 @@ def test_a_failed_action_is_retried_later_each_time_up_to_a_cap(site: Site) -> N
     """Twice as late, with jitter, at most about a minute."""
 
     async def story() -> None:
-        site.engine.outcomes[actions.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 20
+        site.engine.outcomes[local.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 20
         site.write("app")
         await asyncio.sleep(400)
-        times = [each.at for each in site.engine.done if isinstance(each.action, actions.CloneRepo)]
+        times = [each.at for each in site.engine.done if isinstance(each.action, local.CloneRepo)]
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         expected = [min(restarts.CAP, restarts.BASE * 2 ** max(0, number - 1)) for number in range(len(gaps))]
         assert len(gaps) >= 8
@@ -212,7 +213,7 @@ def test_a_touched_spec_is_reconciled_now_whatever_the_back_off(site: Site) -> N
     """A person has removed the cause and says so."""
 
     async def story() -> None:
-        site.engine.outcomes[actions.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 7
+        site.engine.outcomes[local.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 7
         site.write("app")
         await asyncio.sleep(60)
         site.engine.outcomes.clear()
@@ -227,10 +228,10 @@ def test_a_slow_clone_delays_no_other_project(site: Site) -> None:
     """Not one more that is started later either."""
 
     async def story() -> None:
-        site.engine.gates[actions.CloneRepo] = asyncio.Event()
+        site.engine.gates[local.CloneRepo] = asyncio.Event()
         site.write("app")
         await asyncio.sleep(SETTLED)
-        gate = site.engine.gates.pop(actions.CloneRepo)
+        gate = site.engine.gates.pop(local.CloneRepo)
         await started(site, "blog")
         assert site.status("app")["reconciling"]["status"]
         gate.set()
@@ -244,7 +245,7 @@ def test_a_changed_spec_cancels_the_pass_that_works_towards_the_old_one(site: Si
     """Nobody waits for a clone that is not wanted any more."""
 
     async def story() -> None:
-        site.engine.gates[actions.CloneRepo] = asyncio.Event()
+        site.engine.gates[local.CloneRepo] = asyncio.Event()
         site.write("app")
         await asyncio.sleep(SETTLED)
         site.write("app", f"{SPEC}state: stopped\n")
@@ -260,7 +261,7 @@ def test_an_unforeseen_error_of_one_project_harms_no_other(site: Site) -> None:
     """It is reported, and retried."""
 
     async def story() -> None:
-        site.engine.outcomes[actions.CloneRepo] = [ZeroDivisionError("unforeseen")]
+        site.engine.outcomes[local.CloneRepo] = [ZeroDivisionError("unforeseen")]
         site.write("app")
         await started(site, "blog")
         assert "ZeroDivisionError" in site.status("app")["message"]

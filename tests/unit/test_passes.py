@@ -10,11 +10,11 @@ import pytest
 from reconciler.controller import passes
 from reconciler.controller.events import AllPassed
 from reconciler.controller.project import Attempt, Desired, Project
-from reconciler.core import actions
 from reconciler.core.actions import Retry
 from reconciler.core.plan import Hold, Plan
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Condition, Note, ProjectStatus, ServiceStatus
+from reconciler.engines.local import actions as local
 from tests.unit.test_controller import Site, play
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_what_counts_as_a_pass_that_is_over(one: Project, *, rests: bool, waits:
 def test_the_publisher_says_when_every_project_had_its_pass(tmp_path: Path) -> None:
     """Of two, one cannot be cloned: as soon as that one backs off and the other is ready, and never before."""
     site, told = Site(tmp_path), list[dict[str, str]]()
-    site.engine.outcomes[actions.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 20
+    site.engine.outcomes[local.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 20
     site.events.subscribe(AllPassed, lambda passed: told.append({each.name: each.reason for each in passed.statuses}))
 
     async def story() -> None:

@@ -7,22 +7,20 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from reconciler.core import actions
 from reconciler.core.actions import MoveToTrash, RemoveSpec, StartService, StopService
 from reconciler.core.observed import (
-    EnvFacts,
     Health,
-    KeyFacts,
     Phase,
     Probe,
     ProjectFacts,
-    RepoFacts,
     RestartRecord,
     Service,
 )
 from reconciler.core.plan import Plan, View, make_plan
 from reconciler.core.spec import State
-from tests.unit.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
+from reconciler.engines.local.actions import CheckoutRef
+from reconciler.engines.local.facts import EnvFacts, KeyFacts, LocalFacts, RepoFacts, details, with_details
+from tests.unit.worlds import NOW, URL, converged, exited, ledger, make_spec, running, view, views
 
 
 def kinds(plan: Plan) -> list[str]:
@@ -36,7 +34,7 @@ def test_a_converged_project_plans_nothing() -> None:
 
 def test_from_nothing_the_whole_way_is_planned_in_order() -> None:
     """A new project in development mode: every step, none that a person must take."""
-    facts = ProjectFacts(name="app", key=KeyFacts(needed=True))
+    facts = with_details(ProjectFacts(name="app"), LocalFacts(key=KeyFacts(needed=True)))
 
     plan = make_plan(view(facts=facts, ledger=ledger(ports={}), development=True))
 
@@ -206,15 +204,15 @@ def test_destroy_ends_processes_before_it_moves_the_sandbox() -> None:
     plan = make_plan(view(make_spec(state="absent"), facts))
 
     assert kinds(plan) == ["StopService", "StopService"]
-    ended = converged(repo=facts.repo, removable_spec=True, agent=exited(asked=True), bridge=exited(asked=True))
+    ended = replace(facts, agent=exited(asked=True), bridge=exited(asked=True))
     assert kinds(make_plan(view(make_spec(state="absent"), ended))) == ["MoveToTrash", "RemoveSpec"]
 
 
 def test_a_new_ref_is_checked_out_last() -> None:
     """Whatever becomes of it, the services run."""
-    plan = make_plan(view(make_spec(git={"url": converged().repo.url, "ref": "v2"})))
+    plan = make_plan(view(make_spec(git={"url": URL, "ref": "v2"})))
 
-    assert plan.actions == (actions.CheckoutRef(ref="v2", cause="git.ref is now v2"),)
+    assert plan.actions == (CheckoutRef(ref="v2", cause="git.ref is now v2"),)
 
 
 @settings(max_examples=25, deadline=None)
@@ -257,7 +255,7 @@ def test_unpushed_work_is_never_trashed_unless_said_so(view: View) -> None:
     """Work that was found, or not looked for, blocks the trash."""
     trashes = any(isinstance(action, MoveToTrash) for action in make_plan(view).actions)
     safe = view.spec.discard_unpushed or not (
-        view.facts.repo.losses or (view.facts.repo.cloned and view.facts.repo.losses is None)
+        view.facts.losses or (details(view.facts).repo.cloned and view.facts.losses is None)
     )
 
     assert not trashes or safe

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 
 from reconciler.core import spec as specs
-from reconciler.core.actions import ReservePort, StartService
+from reconciler.core.actions import StartService
 from reconciler.core.observed import Phase, Service
 from reconciler.core.plan import View, make_plan
+from reconciler.engines.local.actions import ReservePort
+from reconciler.engines.local.recipe import recipe
 from tests.unit.worlds import converged, ledger, make_spec, running, view, views
 
 RANGES = {"agent": (4981, 4989), "bridge": (5981, 5989)}
@@ -62,7 +65,7 @@ def test_stopping_and_destroying_ask_for_no_port() -> None:
 @settings(max_examples=40, database=None)
 def test_nothing_is_started_without_a_port(any_view: View) -> None:
     """Whatever is asked for and whatever the ranges are: a start needs both ports kept or reserved before."""
-    seen = replace(any_view, ports=RANGES)
+    seen = replace(any_view, recipe=partial(recipe, development=True, ports=RANGES))
     plan = make_plan(seen)
     reserved = {action.service.value for action in plan.actions if isinstance(action, ReservePort)}
 

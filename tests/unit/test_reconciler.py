@@ -16,6 +16,7 @@ from reconciler.core.observed import Health, Phase, Probe, ProjectFacts, Service
 from reconciler.core.plan import SLOW_LOOK, Plan
 from reconciler.core.reasons import Reason
 from reconciler.engines.base import Events
+from reconciler.engines.local import actions as local
 from reconciler.settings import Home, Settings
 from reconciler.state.ledger import Ledgers
 from tests.support import virtual_time
@@ -109,7 +110,7 @@ def test_a_pass_over_what_is_as_desired_does_nothing(desk: Desk) -> None:
 )
 def test_each_outcome_says_who_acts_next(desk: Desk, outcome: actions.Outcome, stalled: bool, after: float) -> None:
     """A person, time, or a retry; nothing after the failed action is done."""
-    desk.fail(actions.CloneRepo, outcome)
+    desk.fail(local.CloneRepo, outcome)
 
     assert desk.run() == after
     assert desk.done()[-1] == "CloneRepo"
@@ -119,7 +120,7 @@ def test_each_outcome_says_who_acts_next(desk: Desk, outcome: actions.Outcome, s
 
 def test_a_wake_up_during_a_back_off_observes_and_does_not_act(desk: Desk) -> None:
     """What the failed attempt ended wakes the project, too."""
-    desk.fail(actions.CloneRepo, Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it"))
+    desk.fail(local.CloneRepo, Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it"))
     left = desk.run()
     desk.clock += left / 4
 
@@ -132,7 +133,7 @@ def test_a_wake_up_during_a_back_off_observes_and_does_not_act(desk: Desk) -> No
 
 def test_a_person_who_asks_ends_the_back_off(desk: Desk) -> None:
     """And the next failure counts as the first."""
-    desk.fail(actions.CloneRepo, Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it"), times=3)
+    desk.fail(local.CloneRepo, Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it"), times=3)
     for _ in range(2):
         desk.clock += desk.run()
     desk.project.desired = replace(desk.project.desired, asked=True)
@@ -143,7 +144,7 @@ def test_a_person_who_asks_ends_the_back_off(desk: Desk) -> None:
 
 def test_what_changes_nothing_is_given_up_after_some_rounds(desk: Desk) -> None:
     """An action that says Done and is planned again and again."""
-    desk.fail(actions.GenerateKey, Done(), times=1000)
+    desk.fail(local.GenerateKey, Done(), times=1000)
 
     desk.run()
 
@@ -178,7 +179,7 @@ def test_a_start_that_never_gets_ready_counts_as_a_crash(desk: Desk) -> None:
 
 def test_progress_does_not_hide_what_a_person_has_to_do(desk: Desk) -> None:
     """A slow retry of what waits for a key still says so."""
-    desk.fail(actions.CloneRepo, Blocked(reason=Reason.WAITING_FOR_KEY, message="add the key"), times=2)
+    desk.fail(local.CloneRepo, Blocked(reason=Reason.WAITING_FOR_KEY, message="add the key"), times=2)
     desk.run()
     desk.news.clear()
 
@@ -225,7 +226,7 @@ def test_a_tombstone_that_git_tracks_stays(tmp_path: Path) -> None:
 
 def test_a_pass_that_raised_is_retried_by_the_same_back_off(desk: Desk) -> None:
     """Later each time, with jitter; a wake-up meanwhile does not act."""
-    desk.fail(actions.CloneRepo, OSError("odd"), times=9)
+    desk.fail(local.CloneRepo, OSError("odd"), times=9)
     waits = []
     for _ in range(5):
         with pytest.raises(OSError, match="odd"):

@@ -32,7 +32,7 @@ def compute(seen: View, previous: ProjectStatus | None = None, **changes: Any) -
 def test_a_submodule_that_is_missing_is_a_warning_and_no_trouble() -> None:
     """The project runs all the same."""
     facts = converged()
-    told = compute(view(facts=replace(facts, repo=replace(facts.repo, warnings=("cannot fetch submodule lib: no",)))))
+    told = compute(view(facts=replace(facts, warnings=("cannot fetch submodule lib: no",))))
 
     assert told.reason == "Running"
     assert told.warnings == ("cannot fetch submodule lib: no",)

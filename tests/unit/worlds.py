@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
 from reconciler.core import spec as specs
 from reconciler.core.observed import (
-    EnvFacts,
     Exit,
     Health,
-    KeyFacts,
     Ledger,
     Now,
     Phase,
     Probe,
     ProjectFacts,
-    RepoFacts,
     RestartRecord,
-    ServiceFacts,
-    ToolchainFacts,
 )
 from reconciler.core.plan import View
+from reconciler.core.port_rules import PORTS
+from reconciler.engines.local.facts import (
+    EnvFacts,
+    KeyFacts,
+    LocalFacts,
+    LocalService,
+    RepoFacts,
+    ToolchainFacts,
+    details,
+    with_details,
+)
+from reconciler.engines.local.recipe import recipe
 
 if TYPE_CHECKING:
     from reconciler.core.spec import Spec
@@ -37,10 +45,10 @@ def make_spec(**fields: Any) -> Spec:
     return specs.parse({"git": {"url": URL}, **fields})
 
 
-def running(pid: int | None = 10, health: Health = Health.READY, **changes: Any) -> ServiceFacts:
-    facts = ServiceFacts(
+def running(pid: int | None = 10, health: Health = Health.READY, **changes: Any) -> LocalService:
+    facts = LocalService(
         phase=Phase.RUNNING,
-        run_id="run-1",
+        instance="run-1",
         pid=pid,
         keeper_pid=9,
         port=4101,
@@ -52,35 +60,47 @@ def running(pid: int | None = 10, health: Health = Health.READY, **changes: Any)
     return replace(facts, **changes)
 
 
-def exited(code: int | None = 1, signal: int | None = None, **changes: Any) -> ServiceFacts:
+def exited(code: int | None = 1, signal: int | None = None, **changes: Any) -> LocalService:
     ended = Exit(run_id="run-1", code=code, signal=signal, at=NOW.boot - 1, boot_id=NOW.boot_id, lived=5.0)
-    return ServiceFacts(
-        phase=Phase.EXITED, run_id="run-1", wanted_digest="d", digest="d", exit=replace(ended, **changes)
+    return LocalService(
+        phase=Phase.EXITED, instance="run-1", wanted_digest="d", digest="d", exit=replace(ended, **changes)
     )
 
 
+LOCAL: Final = {"prepared", "env", "key", "repo", "toolchain"}
+"""Fields that are the local engine's own."""
+
+
 def converged(**changes: Any) -> ProjectFacts:
-    """A project as wanted: everything runs and is ready."""
-    facts = ProjectFacts(
-        name="app",
-        sandbox=True,
+    """A project as desired: everything runs and is ready."""
+    local = LocalFacts(
         prepared=True,
         env=EnvFacts(path="/sb/app/.env", exists=True),
         key=KeyFacts(needed=True, path="/keys/app-deploy", exists=True, public="ssh-ed25519 AAAA app"),
         repo=RepoFacts(cloned=True, url=URL),
         toolchain=ToolchainFacts(path="/bin/opencode", version="1.18.33"),
-        agent=running(),
-        bridge=running(20, port=5101),
     )
-    return replace(facts, **changes)
+    facts = ProjectFacts(name="app", sandbox=True, agent=running(), bridge=running(20, port=5101))
+    return changed(with_details(facts, local), **changes)
+
+
+def changed(facts: ProjectFacts, **changes: Any) -> ProjectFacts:
+    """The same project but for these fields, the local ones too."""
+    local = replace(details(facts), **{key: value for key, value in changes.items() if key in LOCAL})
+    rest = {key: value for key, value in changes.items() if key not in LOCAL}
+    return replace(with_details(facts, local), **rest)
 
 
 def ledger(**changes: Any) -> Ledger:
     return replace(Ledger(uid="u", generation=1, ports=KEPT_PORTS), **changes)
 
 
-def view(spec: Spec | None = None, facts: ProjectFacts | None = None, **changes: Any) -> View:
-    base = View(spec=spec or make_spec(), facts=facts or converged(), ledger=ledger(), now=NOW)
+def view(
+    spec: Spec | None = None, facts: ProjectFacts | None = None, *, development: bool = False, **changes: Any
+) -> View:
+    """A view with the recipe of the local engine."""
+    steps = partial(recipe, development=development, ports=changes.pop("ports", PORTS))
+    base = View(spec=spec or make_spec(), facts=facts or converged(), ledger=ledger(), now=NOW, recipe=steps)
     return replace(base, **changes)
 
 
@@ -96,9 +116,9 @@ _exits = st.builds(
     lived=st.sampled_from([0.0, 10.0, 1000.0]),
 )
 _services = st.builds(
-    ServiceFacts,
+    LocalService,
     phase=st.sampled_from(list(Phase)),
-    run_id=st.just("run-1"),
+    instance=st.just("run-1"),
     pid=st.sampled_from([None, 10]),
     digest=st.sampled_from(["d", "old"]),
     wanted_digest=st.sampled_from(["", "d"]),
@@ -107,10 +127,8 @@ _services = st.builds(
     probe=st.builds(Probe, health=st.sampled_from(list(Health)), misses=st.integers(0, 9)),
     port_holder=st.sampled_from(["", "pid 7 (nginx)"]),
 )
-_facts = st.builds(
-    ProjectFacts,
-    name=st.just("app"),
-    sandbox=st.booleans(),
+_local = st.builds(
+    LocalFacts,
     prepared=st.booleans(),
     env=st.builds(EnvFacts, exists=st.booleans(), problems=st.sampled_from([(), ("cannot use it",)])),
     key=st.builds(KeyFacts, needed=st.booleans(), exists=st.booleans(), generated=st.booleans(), problem=_texts),
@@ -122,11 +140,17 @@ _facts = st.builds(
         losses=st.sampled_from([None, (), ("2 unpushed commits",)]),
     ),
     toolchain=st.builds(ToolchainFacts, path=st.sampled_from(["", "/bin/opencode"]), version=st.just("1.18.33")),
+)
+_seen = st.builds(
+    ProjectFacts,
+    name=st.just("app"),
+    sandbox=st.booleans(),
     agent=_services,
     bridge=_services,
     removable_spec=st.booleans(),
-    leftover_keys=st.booleans(),
+    leftovers=st.booleans(),
 )
+_facts = st.builds(with_details, _seen, _local)
 _records = st.builds(
     RestartRecord,
     count=st.integers(0, 9),
@@ -148,6 +172,5 @@ specs_of_any_kind = st.builds(
     restart=st.builds(dict, policy=st.sampled_from(["always", "on-failure", "never"])),
     discard_unpushed=st.booleans(),
 )
-views = st.builds(
-    View, spec=specs_of_any_kind, facts=_facts, ledger=_ledgers, now=st.just(NOW), development=st.booleans()
-)
+_recipes = st.sampled_from([partial(recipe, development=each) for each in (False, True)])
+views = st.builds(View, spec=specs_of_any_kind, facts=_facts, ledger=_ledgers, now=st.just(NOW), recipe=_recipes)

@@ -1,7 +1,4 @@
-"""Doing one planned action on this machine.
-
-Belongs here: the order of small steps within an action, and turning what went wrong into an outcome.
-Does not belong here: deciding whether to do it (`plan`), or knowing how git, npm and processes work (their modules).
+"""Perform one planned action on this machine and turn what went wrong into an outcome.
 
 Every action may be cancelled at any await, or this process killed at any instruction, and asked for again.
 """
@@ -18,6 +15,7 @@ from reconciler.core import spec as specs
 from reconciler.core.actions import Blocked, Done, Retry
 from reconciler.core.observed import Service
 from reconciler.core.reasons import Reason
+from reconciler.engines.local import actions as local_actions
 from reconciler.engines.local import ports
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.git.repo import GitProblem, GitProblemKind
@@ -96,19 +94,19 @@ class Actor:
 
     async def _dispatch(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
         match action:
-            case actions.PrepareSandbox():
+            case local_actions.PrepareSandbox():
                 return await to_the_end(self._prepare, name)
-            case actions.WriteSecrets():
+            case local_actions.WriteSecrets():
                 return await to_the_end(self._write_secrets, name, spec)
-            case actions.GenerateKey():
+            case local_actions.GenerateKey():
                 return await self._generate_key(name)
-            case actions.CloneRepo():
+            case local_actions.CloneRepo():
                 return await self._clone(name, spec, report)
-            case actions.CheckoutRef(ref=ref):
+            case local_actions.CheckoutRef(ref=ref):
                 return await self._checkout(name, spec, ref)
-            case actions.ProvideToolchain(version=version):
+            case local_actions.ProvideToolchain(version=version):
                 return await self._provide(spec, version, report)
-            case actions.ReservePort(service=service, fixed=fixed):
+            case local_actions.ReservePort(service=service, fixed=fixed):
                 return await self._reserve(name, service, fixed)
             case actions.MoveToTrash():
                 return await to_the_end(self._move_to_trash, name)

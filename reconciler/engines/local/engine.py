@@ -1,4 +1,4 @@
-"""The local engine as the loop sees it."""
+"""The local engine as the controller uses it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from reconciler.core.observed import Service
 from reconciler.engines.base import ProjectGone
-from reconciler.engines.local import trash
+from reconciler.engines.local import facts as local
+from reconciler.engines.local import recipe, trash
+from reconciler.engines.local.access import LocalAccess
 from reconciler.engines.local.act import Actor
 from reconciler.engines.local.health.prober import Prober
 from reconciler.engines.local.observe import Observer
@@ -23,29 +25,31 @@ if TYPE_CHECKING:
 
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.observed import Ledger, Now, Probe, ProjectFacts
+    from reconciler.core.plan import Recipe, View
     from reconciler.core.spec import Spec
-    from reconciler.engines.base import Events, Report
+    from reconciler.engines.base import Engine, Events, Report, Usage
     from reconciler.settings import Settings
     from reconciler.state.ledger import Ledgers
 
 
-class LocalEngine:
+class LocalEngine(LocalAccess):
     """Projects as processes of this machine. Must be made inside a running event loop.
 
-    A dry one only looks; since it has seen no service become ready, it proves at each look what it must know.
+    A dry one only observes; since it has seen no service become ready, it proves each time what it must know.
     """
 
     def __init__(self, settings: Settings, ledgers: Ledgers, events: Events, *, dry: bool = False) -> None:
+        super().__init__(settings)
         self._settings = settings
         self._events = events
         toolchains = Toolchains(settings)
-        self._prober = Prober(settings.liveness, self._told)
+        self._prober = Prober(settings.liveness, self._probed)
         self._observer = Observer(settings, toolchains, None if dry else self._prober)
         self._serving = Serving(settings, self._prober, toolchains, self._watch)
         self._actor = Actor(settings, ledgers, self._observer, toolchains, self._serving)
         self._exits = ExitWatch(self._exited)
         self._edited: dict[str, tuple[str, ...]] = {}
-        """Paths that a fingerprint is of: to build them took longer than to look."""
+        """Paths that a fingerprint is of: to build them took longer than to stat them."""
         events.subscribe(ProjectGone, self._gone)
         if not dry:
             spawn.nursery.prepare()
@@ -57,11 +61,16 @@ class LocalEngine:
     async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ProjectFacts:
         """Everything there is to see of one project; its processes are watched from then on."""
         facts = await self._observer.observe(name, spec, ledger, self.now())
-        pids = (facts.agent.pid, facts.agent.keeper_pid, facts.bridge.pid, facts.bridge.keeper_pid)
+        agent, bridge = local.process(facts.agent), local.process(facts.bridge)
+        pids = (agent.pid, agent.keeper_pid, bridge.pid, bridge.keeper_pid)
         if (facts.agent.alive or facts.bridge.alive) and not self._exits.watches(name, *pids):
             for service in Service:
                 self._watch(name, service)
         return facts
+
+    def recipe(self, view: View) -> Recipe:
+        """Return what a machine needs before and after the services of a project."""
+        return recipe.recipe(view, development=self._settings.development, ports=self._settings.ports)
 
     async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
         """Do one planned action."""
@@ -79,9 +88,9 @@ class LocalEngine:
         home = self._settings.home
         await inotify.watch_below((home.sandboxes, home.keys), hint, self._settings.poll)
 
-    def describe(self, name: str) -> str:
-        """The sandbox's folder."""
-        return str(self._settings.home.sandbox(name).path)
+    def usage(self, _name: str, _service: Service) -> Usage | None:
+        """Return None: not offered yet."""
+        return None
 
     def tidy(self) -> None:
         """Delete what has been in the trash long enough, and installations that were killed a day ago. Blocking."""
@@ -110,7 +119,7 @@ class LocalEngine:
             self._prober.forget(event.name, service)
         self._settings.home.forget(event.name)
 
-    def _told(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
+    def _probed(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
         if news:
             self._events.happened(name)
         else:
@@ -126,3 +135,8 @@ def _stamp(path: str) -> tuple[int, ...] | None:
     if stat.S_ISDIR(found.st_mode):
         return (found.st_ino,)
     return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
+
+
+def create(settings: Settings, ledgers: Ledgers, events: Events, *, dry: bool = False) -> Engine:
+    """Return a new engine."""
+    return LocalEngine(settings, ledgers, events, dry=dry)

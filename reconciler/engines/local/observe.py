@@ -1,8 +1,4 @@
-"""Looking at one project on this machine: facts, and nothing but facts.
-
-Belongs here: asking the modules that each know one outside thing, and putting their answers together.
-Does not belong here: changing anything, or deciding. Nothing is remembered here; what services said is (`probing`).
-"""
+"""Observe one project on this machine: nothing is changed. What services answered is kept by `prober`."""
 
 from __future__ import annotations
 
@@ -12,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from reconciler.agents.opencode.kind import KINDS
 from reconciler.core import spec as specs
-from reconciler.core.observed import EnvFacts, KeyFacts, Phase, Probe, ProjectFacts, Service, ServiceFacts
+from reconciler.core.observed import Phase, Probe, ProjectFacts, Service
 from reconciler.engines.local import ports
+from reconciler.engines.local.facts import EnvFacts, KeyFacts, LocalFacts, LocalService, with_details
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.prober import Subject
@@ -39,7 +36,7 @@ class Observer:
     Args:
         settings: where they are.
         toolchains: programs of agents.
-        prober: knows what each service said last; without one, each is asked to prove itself at each look.
+        prober: knows the last answer of each service; without one, each has to prove itself at each observation.
     """
 
     def __init__(self, settings: Settings, toolchains: Toolchains, prober: Prober | None) -> None:
@@ -79,18 +76,22 @@ class Observer:
         if destroying and (clone.cloned or clone.problem):
             clone = replace(clone, losses=await repo.losses(sandbox.repo))
         kind = KINDS[spec.agent.kind]
-        return ProjectFacts(
-            name=name,
-            sandbox=sandbox.path.exists(),
+        there = sandbox.path.exists()
+        local = LocalFacts(
             prepared=all(path.is_dir() for path in (sandbox.run, sandbox.home, sandbox.xdg, sandbox.tmp)),
             env=_env_facts(project),
             key=await self._key(project),
             repo=clone,
             toolchain=self._toolchains.find(kind, named=project.env.opencode_bin, version=spec.agent.version),
+        )
+        facts = ProjectFacts(
+            name=name,
+            sandbox=there,
             agent=await self._service(project, Service.AGENT, now),
             bridge=await self._service(project, Service.BRIDGE, now),
-            leftover_keys=destroying and self._settings.home.deploy_key(name).exists(),
+            leftovers=destroying and self._settings.home.deploy_key(name).exists(),
         )
+        return with_details(facts, local)
 
     async def _key(self, project: Project) -> KeyFacts:
         if specs.transport(project.spec.git.url) is not specs.Transport.SSH:
@@ -99,7 +100,7 @@ class Observer:
         generated = path == self._settings.home.deploy_key(project.name)
         return await ssh_keys.key_facts(path, generated=generated)
 
-    async def _service(self, project: Project, service: Service, now: Now) -> ServiceFacts:
+    async def _service(self, project: Project, service: Service, now: Now) -> LocalService:
         facts = processes.observe(project.sandbox.run, service.value, now)
         fixed = _fixed_port(project, service)
         kept = project.ports.get(service.value)
@@ -114,7 +115,7 @@ class Observer:
         # A walk over all processes.
         return replace(facts, port_holder=await asyncio.to_thread(processes.port_holder, kept))
 
-    async def _probe(self, project: Project, service: Service, facts: ServiceFacts, now: Now) -> Probe:
+    async def _probe(self, project: Project, service: Service, facts: LocalService, now: Now) -> Probe:
         """What this run said last."""
         if self._prober is None:
             outdated = facts.digest != facts.wanted_digest
@@ -126,7 +127,7 @@ class Observer:
         return self._prober.last(project.name, service, facts.run_id)
 
 
-def _subject(project: Project, service: Service, facts: ServiceFacts) -> Subject:
+def _subject(project: Project, service: Service, facts: LocalService) -> Subject:
     sandbox, kind = project.sandbox, KINDS[project.spec.agent.kind]
     return Subject(
         name=project.name,

@@ -20,6 +20,7 @@ from reconciler.core import actions
 from reconciler.core.actions import Done, LookAgain, Retry
 from reconciler.core.observed import Health, Phase, Probe, Service
 from reconciler.core.reasons import Reason
+from reconciler.engines.local import actions as local_actions
 from reconciler.engines.local import launch, plugins, ports
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from reconciler.core.actions import Action, Outcome
-    from reconciler.core.observed import Now, ServiceFacts
+    from reconciler.core.observed import Now
     from reconciler.engines.base import Report
+    from reconciler.engines.local.facts import LocalService
     from reconciler.engines.local.health.prober import Prober
     from reconciler.engines.local.launch import Project
     from reconciler.engines.local.toolchain import Toolchains
@@ -78,7 +80,7 @@ class Serving:
                 return await self._start(project, service, report)
             case actions.AwaitReady(service=service):
                 return await self._look_after(project, service, report)
-            case actions.AdoptService(service=service):
+            case local_actions.AdoptService(service=service):
                 return await self._adopt(project, service)
             case actions.StopService(service=service):
                 return await self._stop(project, service, report)
@@ -159,7 +161,7 @@ class Serving:
         return Done()
 
     async def _await_ready(
-        self, project: Project, service: Service, report: Report, seen: ServiceFacts | None = None
+        self, project: Project, service: Service, report: Report, seen: LocalService | None = None
     ) -> Outcome:
         """Attempts until it is proved ready, ended, or silent for too long; `seen`: what was seen of it a moment ago.
 
@@ -186,7 +188,7 @@ class Serving:
         return Retry(reason=Reason.NOT_READY, message=message, cause=cause)
 
     async def _attempts(
-        self, project: Project, service: Service, report: Report, seen: ServiceFacts | None, progress: Progress
+        self, project: Project, service: Service, report: Report, seen: LocalService | None, progress: Progress
     ) -> Outcome:
         ended = self._exits.setdefault(project.name, asyncio.Event())
         pause, quick = PAUSES[0], ATTEMPTS[0]

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.core.observed import ToolchainFacts
+from reconciler.engines.local.facts import ToolchainFacts
 from reconciler.engines.local.git import subprocesses
 from reconciler.settings import UserError
 from reconciler.system import files

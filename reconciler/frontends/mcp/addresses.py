@@ -1,10 +1,6 @@
-"""Which address an MCP client may be given beside a token of ours.
+"""Which address an MCP client may be given beside a token of ours: one that is proved to be ours, or nobody's yet.
 
-Belongs here: the proof that an address is ours, or nobody's yet. Does not belong here: how a client writes it down
-(`clientconfig`).
-
-A client sends the token to whoever listens there. So where a process of ours listens, that is proved first; a port that
-somebody else holds is never named.
+A client sends the token to whoever listens there, so a port that somebody else holds is never named.
 """
 
 from __future__ import annotations
@@ -14,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
-from reconciler.api import reader
-from reconciler.engines.local.processes import port_holders
+from reconciler.api import engine_access, reader
+from reconciler.core.observed import Service
 from reconciler.settings import PORT_VARIABLE, UserError
 from reconciler.state import published
+from reconciler.system import tcp_ports
 
 if TYPE_CHECKING:
     from reconciler.settings import Settings
@@ -30,9 +27,14 @@ class Address(NamedTuple):
     hint: str = ""
 
     @property
+    def base(self) -> str:
+        """Without a path."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def url(self) -> str:
         """As clients have it."""
-        return f"http://127.0.0.1:{self.port}/mcp"
+        return f"{self.base}/mcp"
 
 
 def of_controller(settings: Settings) -> Address:
@@ -49,7 +51,7 @@ def of_controller(settings: Settings) -> Address:
             f"cannot name the address: {PORT_VARIABLE}=0 lets the system pick a port, and no controller runs; "
             "start it with: opencode-manager run"
         )
-    if holder := port_holders.port_holder(settings.http_port):
+    if holder := tcp_ports.holder(settings.http_port):
         raise UserError(
             f"cannot name the address: {holder} listens on port {settings.http_port}, not a controller of yours; "
             f"set {PORT_VARIABLE} to a free port, also for opencode-manager run"
@@ -65,7 +67,7 @@ def _running(controller: published.Controller | None, settings: Settings) -> Add
             "see opencode-manager status, then try again"
         )
     if not _listens(controller.pid, controller.http_port):
-        holder = port_holders.port_holder(controller.http_port) or "nobody"
+        holder = tcp_ports.holder(controller.http_port) or "nobody"
         raise UserError(
             f"cannot name the address: {holder} listens on port {controller.http_port}, not the controller of "
             f"{settings.home.root} (pid {controller.pid}); set {PORT_VARIABLE} to a free port and start it again"
@@ -88,9 +90,10 @@ def of_bridge(settings: Settings, project: str) -> Address:
             f"cannot name the address of {project}: it has no bridge yet; start it with: opencode-manager start "
             f"{project}"
         )
-    if port_holders.listens(settings.home.sandbox(project).run, "bridge", port):
+    connection = engine_access.connect(settings, project, Service.BRIDGE)
+    if connection is not None and connection.url == Address(port).base:
         return Address(port)
-    if holder := port_holders.port_holder(port):
+    if holder := tcp_ports.holder(port):
         raise UserError(
             f"cannot name the address of {project}: {holder} listens on port {port}, not its bridge; "
             f"see opencode-manager status {project}"

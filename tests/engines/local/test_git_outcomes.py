@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from reconciler.core import spec as specs
-from reconciler.core.actions import Blocked, CloneRepo, PrepareSandbox
+from reconciler.core.actions import Blocked
 from reconciler.engines.local.act import Actor
+from reconciler.engines.local.actions import CloneRepo, PrepareSandbox
 from reconciler.engines.local.observe import Observer
 from reconciler.engines.local.toolchain import Toolchains
 from reconciler.state.ledger import Ledgers

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from reconciler.core.observed import Health, Phase, Probe, Service, ServiceFacts
+from reconciler.core.observed import Health, Phase, Probe, Service
+from reconciler.engines.local.facts import LocalService
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.checks import Target
 from reconciler.engines.local.health.prober import BEAT, Prober, Subject
@@ -207,7 +208,7 @@ async def asked_at(proved: tuple[float, ...]) -> list[float]:
     for number, early in enumerate(proved):
         name, at = f"blog-{number}", now.boot + until_the_beat - early
         prober.remember(name, Service.AGENT, "a-run", Probe(health=Health.READY, at=at))
-        facts = ServiceFacts(phase=Phase.RUNNING, run_id="a-run")
+        facts = LocalService(phase=Phase.RUNNING, instance="a-run")
         target = Target(port=1, secret="a-token", run_dir=Path("/"))
         prober.keep(Subject(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=Path("/")))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from reconciler.core.observed import RepoFacts
+from reconciler.engines.local.facts import RepoFacts
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.git.git import GitProblemKind
 from reconciler.engines.local.secrets import ssh_keys

@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.core.observed import RepoFacts
+from reconciler.engines.local.facts import RepoFacts
 from reconciler.engines.local.git.git import (
     GitProblem,
     GitProblemKind,

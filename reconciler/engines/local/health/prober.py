@@ -25,7 +25,8 @@ from reconciler.engines.local.processes.cpu_activity import Quiet
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reconciler.core.observed import Service, ServiceFacts
+    from reconciler.core.observed import Service
+    from reconciler.engines.local.facts import LocalService
     from reconciler.engines.local.health.checks import Target
     from reconciler.engines.local.processes.listener import Listener
 
@@ -58,7 +59,7 @@ class Subject:
 
     name: str
     service: Service
-    facts: ServiceFacts
+    facts: LocalService
     target: Target
     run_dir: Path
     journal: Path | None = None

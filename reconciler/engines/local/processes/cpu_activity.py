@@ -16,7 +16,8 @@ from reconciler.engines.local.keeper.identity import Stat
 from reconciler.engines.local.processes.listener import family
 
 if TYPE_CHECKING:
-    from reconciler.core.observed import Probe, ServiceFacts
+    from reconciler.core.observed import Probe
+    from reconciler.engines.local.facts import LocalService
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 IDLE: Final = 0.02
@@ -38,7 +39,7 @@ class Quiet:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, float]] = {}
 
-    async def judge(self, facts: ServiceFacts, probe: Probe) -> Probe:
+    async def judge(self, facts: LocalService, probe: Probe) -> Probe:
         """The probe with `quiet_since` set while it misses answers and works at nothing.
 
         It counts from this look at its work, not from the question: a question without an answer takes seconds.

@@ -20,14 +20,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.core.observed import Exit, Now, Phase, ServiceFacts
+from reconciler.core.observed import Exit, Now, Phase
+from reconciler.engines.local.facts import LocalService
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.keeper.identity import Place
-from reconciler.engines.local.processes import exit_causes, spawn
+from reconciler.engines.local.processes import exit_causes, listener, spawn
 from reconciler.engines.local.processes.exit_watch import ExitWatch
-from reconciler.engines.local.processes.port_holders import listens, port_holder
 from reconciler.system import name_lock
 from reconciler.system.aio import to_the_end, uninterrupted
+from reconciler.system.tcp_ports import holder as port_holder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,7 @@ def now() -> Now:
 # -- seeing ------------------------------------------------------------------------------------------------------------
 
 
-def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
+def observe(run_dir: Path, service: str, now: Now) -> LocalService:
     """What there is of a service. Reads only; about 0.2 ms."""
     place = _place(run_dir, service)
     run = identity.read_record(place.run)
@@ -82,7 +83,7 @@ def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
     if not run:
         # A keeper that is only starting, or whose record is lost: never a reason for a second copy.
         left = left or any(name_lock.taken(place.folder, part) for part in (place.keeper_guard, place.guard))
-        return ServiceFacts(phase=Phase.ENDING if kept else Phase.ORPHANED if left else Phase.NEVER)
+        return LocalService(phase=Phase.ENDING if kept else Phase.ORPHANED if left else Phase.NEVER)
     ours = run["boot_id"] == now.boot_id
     leader = ours and _lives(run["leader"], run["marker"])
     keeper = ours and _lives(run["keeper"], place.folder)
@@ -90,9 +91,9 @@ def observe(run_dir: Path, service: str, now: Now) -> ServiceFacts:
     phase = _phase(leader=leader, kept=kept or keeper, stopping=run["stopping"])
     if phase is Phase.EXITED and (left or not identity.finished(run, ended)):
         phase = Phase.ORPHANED
-    return ServiceFacts(
+    return LocalService(
         phase=phase,
-        run_id=run["run_id"],
+        instance=run["run_id"],
         pid=run["leader"]["pid"] if leader else None,
         keeper_pid=run["keeper"]["pid"] if keeper else None,
         port=run["port"],
@@ -210,6 +211,11 @@ async def _ask(arguments: list[str], job: bytes) -> None:
         raise KeeperError(errno.EBUSY, text.removeprefix("held: "))
     if text != "started":
         raise KeeperError(errno.EIO, text or "its keeper died before it answered")
+
+
+def listens(run_dir: Path, service: str, port: int) -> bool:
+    """Return whether a process of this service listens there."""
+    return listener.find(run_dir, service, port) is not None
 
 
 async def stop(run_dir: Path, service: str, *, timeout: float) -> bool:  # noqa: ASYNC109  the keeper goes on after it

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from reconciler.core.observed import KeyFacts
+from reconciler.engines.local.facts import KeyFacts
 from reconciler.engines.local.git import subprocesses
 from reconciler.settings import UserError
 from reconciler.system import files

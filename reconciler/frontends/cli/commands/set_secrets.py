@@ -1,4 +1,4 @@
-"""Setting a project's secrets, by a person at a terminal. They are never printed."""
+"""Set a project's secrets, by a person at a terminal. They are never printed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import secrets as randomness
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.api import reader
+from reconciler.api import engine_access, reader
 from reconciler.core.names import valid_name
-from reconciler.engines.local.secrets import env_file
 from reconciler.settings import UserError
 from reconciler.specs import spec_folder
 from reconciler.state import published
-from reconciler.system import files
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -22,24 +20,23 @@ if TYPE_CHECKING:
 
 
 def secrets(settings: Settings, options: Namespace) -> int:
-    """Ask for each secret that is missing or cannot be used, or make it; a good one stays unless all shall be new."""
-    name, sandbox = options.name, settings.home.sandbox(options.name)
+    """Ask for each secret that is missing or cannot be used, or make it; a good one stays unless all are to be new."""
+    name = options.name
     if not valid_name(name):
         raise UserError(reader.unknown(published.read(settings.home), settings, name, "set the secrets of"))
     folder = reader.specs_folder(published.read(settings.home), settings)
-    if not spec_folder.spec_path(folder, name).is_file() and not sandbox.path.is_dir():
+    if not spec_folder.spec_path(folder, name).is_file() and not engine_access.holds(settings, name):
         raise UserError(f"cannot set the secrets of {name}: there is no such project; start it first")
     if not options.generate and not sys.stdin.isatty():
         raise UserError("cannot ask for secrets without a terminal: run it in one, or use --generate")
-    wanted = env_file.SECRETS if options.rotate else env_file.bad_secrets(sandbox.env_file)
+    found = engine_access.secrets(settings, name)
+    wanted = found.keys if options.rotate else found.bad
     values = {key: "" if options.generate else getpass.getpass(f"{key} (empty: make one): ") for key in wanted}
     made = {key: value or randomness.token_urlsafe(32) for key, value in values.items()}
-    files.private_folder(sandbox.path)
-    if made:
-        env_file.set_secrets(sandbox.env_file, made)
-    problems = env_file.read_env(sandbox.env_file).problems
-    for problem in problems:
+    engine_access.set_secrets(settings, name, made)
+    found = engine_access.secrets(settings, name)
+    for problem in found.problems:
         print(problem, file=sys.stderr)
     news = "the controller takes them up by itself" if made else "they were good and stay; for new ones: --rotate"
-    print(f"The secrets of {name} are in {sandbox.env_file}; {news}.")
-    return 1 if problems else 0
+    print(f"The secrets of {name} are in {found.place}; {news}.")
+    return 1 if found.problems else 0

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from reconciler.api import reader
+from reconciler.api import engine_access, reader
 from reconciler.core.names import valid_name
 from reconciler.frontends.cli import log_tail, render, terminal
 from reconciler.settings import UserError
@@ -97,7 +97,7 @@ def logs(settings: Settings, options: Namespace) -> int:
     if not valid_name(options.name):
         index = published.read(settings.home)
         raise UserError(reader.unknown(index, settings, options.name, "show the log of"))
-    path = settings.home.log_file(options.name, options.service)
+    path = engine_access.log(settings, options.name, options.service)
     try:
         log = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

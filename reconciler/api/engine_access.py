@@ -1,0 +1,45 @@
+"""What frontends get from the engine of a project: connections, logs and secrets. Nothing here acts on a service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.engines import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from reconciler.core.observed import Service
+    from reconciler.engines.base import Connection, Secrets
+    from reconciler.settings import Settings
+
+
+def connect(settings: Settings, name: str, service: Service) -> Connection | None:
+    """Return how a service is spoken to, or None where it does not run or its listener is not proved to be it."""
+    return registry.access(settings).connect(name, service)
+
+
+def log(settings: Settings, name: str, service: str) -> Path:
+    """Return the file of a service's log, which need not exist."""
+    return registry.access(settings).log(name, service)
+
+
+def holds(settings: Settings, name: str) -> bool:
+    """Return whether the engine holds anything of a project."""
+    return name in registry.access(settings).names()
+
+
+def secrets(settings: Settings, name: str) -> Secrets:
+    """Return which secrets a project has and which cannot be used, without any value."""
+    return registry.access(settings).secrets(name)
+
+
+def set_secrets(settings: Settings, name: str, values: Mapping[str, str]) -> None:
+    """Keep these secrets of a project.
+
+    Raises:
+        UserError: those that are there cannot be read, or not be changed without changing more.
+        OSError: they cannot be written.
+    """
+    registry.access(settings).set_secrets(name, values)

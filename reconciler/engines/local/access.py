@@ -1,0 +1,74 @@
+"""What frontends may ask of this engine: read from files, without a controller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.core.names import valid_name
+from reconciler.core.observed import Service
+from reconciler.engines.base import Access, Capability, Connection, Secrets
+from reconciler.engines.local.keeper import identity
+from reconciler.engines.local.processes import listener
+from reconciler.engines.local.secrets import env_file
+from reconciler.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from reconciler.settings import Settings
+
+
+class LocalAccess:
+    """The sandboxes of one home."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._home = settings.home
+
+    def names(self) -> frozenset[str]:
+        """Return the projects that have a sandbox."""
+        try:
+            return frozenset(path.name for path in self._home.sandboxes.iterdir() if valid_name(path.name))
+        except OSError:
+            return frozenset()
+
+    def connect(self, name: str, service: Service) -> Connection | None:
+        """Return how a service is spoken to: its listener is proved to be its process."""
+        sandbox = self._home.sandbox(name)
+        run = identity.read_record(identity.Place(identity.real_folder(str(sandbox.run)), service.value).run)
+        port = int(run["port"]) if run else 0
+        if not port or listener.find(sandbox.run, service.value, port) is None:
+            return None
+        env = env_file.read_env(sandbox.env_file)
+        secret = env.server_password if service is Service.AGENT else env.bearer_token
+        return Connection(url=f"http://127.0.0.1:{port}", secret=secret, proof=sandbox.run)
+
+    def log(self, name: str, service: str) -> Path:
+        """Return the file that a service prints to."""
+        return self._home.log_file(name, service)
+
+    def secrets(self, name: str) -> Secrets:
+        """Return what the `.env` has, without any value."""
+        path = self._home.sandbox(name).env_file
+        bad, problems = env_file.bad_secrets(path), env_file.read_env(path).problems
+        return Secrets(keys=env_file.SECRETS, bad=bad, problems=problems, place=str(path))
+
+    def set_secrets(self, name: str, values: Mapping[str, str]) -> None:
+        """Write these keys into the `.env`, private, and leave the rest as it is."""
+        sandbox = self._home.sandbox(name)
+        files.private_folder(sandbox.path)
+        if values:
+            env_file.set_secrets(sandbox.env_file, dict(values))
+
+    def describe(self, name: str) -> str:
+        """Return the sandbox's folder."""
+        return str(self._home.sandbox(name).path)
+
+    def capabilities(self) -> frozenset[Capability]:
+        """Return that ports, logs and secrets are of this machine."""
+        return frozenset({Capability.FIXED_PORTS, Capability.LOG_FILES, Capability.PRIVATE_FILES})
+
+
+def create(settings: Settings) -> Access:
+    """Return the access to this engine."""
+    return LocalAccess(settings)

@@ -1,0 +1,128 @@
+"""What only this engine observes of a project: its files and processes, as plain values without any secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from reconciler.core.observed import ProjectFacts, ServiceFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalService(ServiceFacts):
+    """One service as processes of this machine."""
+
+    pid: int | None = None
+    """Of its leader."""
+    keeper_pid: int | None = None
+    port: int | None = None
+    """It was started with."""
+    fixed_port: int | None = None
+    """Asked for by the spec or the `.env`; None: picked."""
+    port_holder: str = ""
+    """Who else listens on the port this service is to have: for people, empty when nobody."""
+
+    @property
+    def run_id(self) -> str:
+        """Of the run record: here, an instance is a run."""
+        return self.instance
+
+    @property
+    def address(self) -> str | None:
+        """Where it listens, should it be well."""
+        return f"http://127.0.0.1:{self.port}" if self.alive and self.port else None
+
+    @property
+    def details(self) -> Mapping[str, int | None]:
+        """The leader's pid and the port."""
+        return {"pid": self.pid, "port": self.port}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvFacts:
+    """The sandbox's `.env`, without any value."""
+
+    path: str = ""
+    exists: bool = False
+    problems: tuple[str, ...] = ()
+    """Sentences that begin with "cannot" and name keys, never values."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyFacts:
+    """The SSH key of the project."""
+
+    needed: bool = False
+    path: str = ""
+    generated: bool = True
+    """Ours to make; else it was named by the user and must be there."""
+    exists: bool = False
+    public: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepoFacts:
+    """The git clone."""
+
+    cloned: bool = False
+    url: str = ""
+    """Of its remote `origin`, as the clone was made from."""
+    problem: str = ""
+    """Why what lies there is not a clone we made."""
+    moved: bool = False
+    """Its remote `origin` was set to the url of the spec, so that is the same repository at another place."""
+    warnings: tuple[str, ...] = ()
+    """About parts of it that are missing, like submodules that could not be fetched."""
+    losses: tuple[str, ...] | None = None
+    """What destroying would lose, checked only when that is desired; None: not checked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolchainFacts:
+    """The agent's program."""
+
+    path: str = ""
+    """Empty when none was found and it must be provided."""
+    version: str = ""
+    """To provide when path is empty."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalFacts:
+    """The local part of what was observed of a project: `ProjectFacts.details`."""
+
+    prepared: bool = False
+    """All folders of the sandbox exist."""
+    env: EnvFacts = field(default_factory=EnvFacts)
+    key: KeyFacts = field(default_factory=KeyFacts)
+    repo: RepoFacts = field(default_factory=RepoFacts)
+    toolchain: ToolchainFacts = field(default_factory=ToolchainFacts)
+
+
+def with_details(facts: ProjectFacts, local: LocalFacts) -> ProjectFacts:
+    """Add the local part, and what of it every reader of a status may see."""
+    return replace(
+        facts,
+        details=local,
+        work=local.repo.cloned or bool(local.repo.problem),
+        losses=local.repo.losses,
+        warnings=local.env.warnings + local.repo.warnings,
+        public_key=local.key.public,
+        public_key_path=f"{local.key.path}.pub" if local.key.path else "",
+    )
+
+
+def details(facts: ProjectFacts) -> LocalFacts:
+    """Return the local part; of a project that was not observed yet, an empty one."""
+    return facts.details if isinstance(facts.details, LocalFacts) else LocalFacts()
+
+
+def process(facts: ServiceFacts) -> LocalService:
+    """Return the facts of a service as processes; of one that was not observed yet, that there are none."""
+    return facts if isinstance(facts, LocalService) else LocalService(phase=facts.phase, instance=facts.instance)
