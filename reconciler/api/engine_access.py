@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
 
 
+def prepare() -> None:
+    """Begin what the engine of a controller in this process takes long for."""
+    registry.prepare()
+
+
 def connect(settings: Settings, name: str, service: Service) -> Connection | None:
     """Return how a service is spoken to, or None where it does not run or its listener is not proved to be it."""
     return registry.access(settings).connect(name, service)

@@ -4,5 +4,5 @@ Nothing above an engine knows its processes, paths or ports. This module imports
 """
 
 ENGINES = {"local": "reconciler.engines.local"}
-"""By the name a spec gives: the package, whose modules `engine` and `access` each have a `create`."""
+"""By the name a spec gives: the package, with `engine.create`, `access.create` and `prepare.prepare`."""
 DEFAULT = "local"

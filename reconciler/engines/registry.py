@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from reconciler.state.ledger import Ledgers
 
 
+def prepare(name: str = DEFAULT) -> None:
+    """Begin what an engine takes long for, before it and the controller's libraries are loaded."""
+    importlib.import_module(f"{ENGINES[name]}.prepare").prepare()
+
+
 def load(name: str = DEFAULT) -> None:
     """Import an engine, which takes a tenth of a second: before an event loop, which it would keep busy."""
     importlib.import_module(f"{ENGINES[name]}.engine")

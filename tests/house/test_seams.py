@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2] / "reconciler"
 DYNAMIC: Final = {
     "app.py": {"reconciler.frontends.mcp.server"},
     "bridge/serve.py": {"reconciler.bridge.server"},
-    "engines/registry.py": {"*.engine", "*.access"},
+    "engines/registry.py": {"*.engine", "*.access", "*.prepare"},
     "frontends/cli/commands/offline.py": {"reconciler.app"},
     "frontends/cli/commands/serve.py": {"reconciler.app"},
     "frontends/cli/commands/show.py": {"reconciler.specs.yaml_writer", "watchfiles"},

@@ -28,7 +28,9 @@ class LocalAccess:
     def names(self) -> frozenset[str]:
         """Return the projects that have a sandbox."""
         try:
-            return frozenset(path.name for path in self._home.sandboxes.iterdir() if valid_name(path.name))
+            return frozenset(
+                path.name for path in self._home.sandboxes.iterdir() if valid_name(path.name) and path.is_dir()
+            )
         except OSError:
             return frozenset()
 

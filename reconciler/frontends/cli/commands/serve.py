@@ -1,7 +1,7 @@
 """The command that runs the controller.
 
 What takes its time by itself is begun before the controller's libraries are loaded, which takes a quarter of a second:
-the spec files settle meanwhile, and the nursery of keepers comes up on another processor.
+the spec files settle meanwhile, and the engine prepares itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from reconciler.engines.local.processes import spawn
+from reconciler.api import engine_access
 from reconciler.specs import scan
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def run(settings: Settings, options: Namespace) -> int:
     """Until it is interrupted."""
     first = scan.first_look(settings.specs)
     if not options.standby:
-        spawn.nursery.prepare()
+        engine_access.prepare()
     controller = importlib.import_module("reconciler.app")
     code: int = controller.run(settings, standby=options.standby, once=options.once, quiet=options.quiet, first=first)
     return code
