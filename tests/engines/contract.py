@@ -97,12 +97,12 @@ class Case(ABC):
         return values
 
     async def until_exited(self, service: Service) -> ProjectFacts:
-        """Wait for events until the service has ended."""
+        """Wait until an event said so and the service has ended."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 self.heard.news.clear()
                 facts = (await self.view(self.spec())).facts
-                if facts.service(service).phase is Phase.EXITED:
+                if facts.service(service).phase is Phase.EXITED and NAME in self.heard.names:
                     return facts
                 await self.heard.news.wait()
 
