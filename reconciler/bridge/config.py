@@ -1,19 +1,19 @@
-"""What one bridge is told by its environment.
-
-Belongs here: the variables, and the sentences that refuse a bad one. Their values are never repeated.
-Does not belong here: anything that acts on them.
-"""
+"""The configuration of one bridge, from its environment. No value is ever repeated in a message."""
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from reconciler import agents
+from reconciler.core import env_keys, kinds
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from reconciler.agents.base import Access
 
 
 class ConfigError(Exception):
@@ -32,26 +32,28 @@ class Config:
     port: int
     agent_host: str
     agent_port: int
-    user: str
+    access: Access
+    """How its kind of agent is reached."""
     token: str = field(repr=False)
     """What MCP clients must send."""
     password: str = field(repr=False)
-    """What OpenCode wants from us."""
+    """What the agent demands of us."""
 
     @property
     def agent_url(self) -> str:
-        """Base URL of the OpenCode server."""
+        """Base URL of the agent."""
         return f"http://{self.agent_host}:{self.agent_port}"
 
     @property
-    def basic(self) -> str:
-        """The value of the Authorization header for OpenCode."""
-        return f"Basic {base64.b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
+    def authorization(self) -> Mapping[str, str]:
+        """The headers that let us in at the agent."""
+        return self.access.authorization(self.password)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be printed or returned."""
-        return self.token, self.password, self.basic.removeprefix("Basic ")
+        sent = [value.rpartition(" ")[2] for value in self.authorization.values()]
+        return tuple(dict.fromkeys((self.token, self.password, *sent)))
 
 
 def from_environment(environment: Mapping[str, str]) -> Config:
@@ -60,20 +62,20 @@ def from_environment(environment: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: a variable is missing or wrong.
     """
-    token = _required(environment, "MCP_TOOL_BEARER_TOKEN")
+    token = _required(environment, env_keys.TOKEN)
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError("cannot start the bridge: MCP_TOOL_BEARER_TOKEN must be printable ASCII without spaces")
-    host, port = _agent(_required(environment, "OPENCODE_URL"))
+        raise ConfigError(f"cannot start the bridge: {env_keys.TOKEN} must be printable ASCII without spaces")
+    host, port = _agent(_required(environment, env_keys.AGENT_URL))
     return Config(
         project=environment.get("OCM_PROJECT") or "project",
         repo=_folder(environment, "OCM_REPO", "clone"),
         run_dir=_folder(environment, "OCM_RUN", "agent's run folder"),
-        port=_port(_required(environment, "MCP_TOOL_PORT")),
+        port=_port(_required(environment, env_keys.BRIDGE_PORT)),
         agent_host=host,
         agent_port=port,
-        user=environment.get("OPENCODE_SERVER_USERNAME") or "opencode",
+        access=agents.access_to(environment.get("OCM_AGENT") or kinds.DRIVERS[kinds.DEFAULT]),
         token=token,
-        password=_required(environment, "OPENCODE_SERVER_PASSWORD"),
+        password=_required(environment, env_keys.PASSWORD),
     )
 
 
@@ -91,14 +93,14 @@ def _agent(url: str) -> tuple[str, int]:
         port = None
     # Plain HTTP with a password is for loopback only; a path, a query or a user name would be silently dropped.
     if port is None or url.rstrip("/") not in {f"http://127.0.0.1:{port}", f"http://localhost:{port}"}:
-        raise ConfigError("cannot start the bridge: OPENCODE_URL must look like http://127.0.0.1:4101")
+        raise ConfigError(f"cannot start the bridge: {env_keys.AGENT_URL} must look like http://127.0.0.1:4101")
     return "127.0.0.1", port
 
 
 def _port(text: str) -> int:
     if text.isdecimal() and 1 <= int(text) <= 65535:
         return int(text)
-    raise ConfigError("cannot start the bridge: MCP_TOOL_PORT must be a port number from 1 to 65535")
+    raise ConfigError(f"cannot start the bridge: {env_keys.BRIDGE_PORT} must be a port number from 1 to 65535")
 
 
 def _folder(environment: Mapping[str, str], name: str, what: str) -> Path:

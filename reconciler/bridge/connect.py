@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.agents.opencode.api import OpenCode
+from reconciler.agents.base import Connection
 from reconciler.engines.local.proved_transport import Transport
 
 if TYPE_CHECKING:
+    import asyncio
+
     from reconciler.bridge.config import Config
 
 
-def connect(config: Config) -> OpenCode:
-    """Make a client of the agent. Each of its connections is proved to lead to that agent before anything is sent."""
-    return OpenCode(config.agent_url, config.basic, Transport(config.run_dir, "agent", config.agent_port))
+def connection(config: Config, stopping: asyncio.Event) -> Connection:
+    """Describe the way to the agent. Each connection is proved to lead there before anything is sent."""
+    return Connection(
+        project=config.project,
+        repo=config.repo,
+        url=config.agent_url,
+        authorization=config.authorization,
+        transport=Transport(config.run_dir, "agent", config.agent_port),
+        stopping=stopping,
+        secrets=tuple(filter(None, config.secrets)),
+    )

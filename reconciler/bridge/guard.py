@@ -1,11 +1,8 @@
-"""The door: who may come in, before any library sees the request.
+"""Who may come in, before any library sees the request.
 
-Belongs here: Host, Origin and token checks on every route, and the open `/health`.
-Does not belong here: MCP; an allowed request goes on to the app that `loader` brings.
-
-    /health   open: the bridge is alive, and whether OpenCode answers (asked at most every few seconds, no password)
-    /ready    with the token: 200, proof that this is our bridge, without loading the MCP library
-    /mcp, /   with the token: MCP
+/health   open: the bridge is alive, and whether its agent answers (asked at most every few seconds, no password)
+/ready    with the token: 200, proof that this is our bridge, without loading the MCP library
+/mcp, /   with the token: MCP
 """
 
 from __future__ import annotations
@@ -14,6 +11,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from reconciler.core import env_keys
 from reconciler.mcpkit.http_guard import allowed_origins, bears, header, misdirected, reply
 
 if TYPE_CHECKING:
@@ -23,15 +21,15 @@ if TYPE_CHECKING:
     from reconciler.mcpkit.http_guard import App, Receive, Scope, Send
 
 FRESH: Final = 5.0
-"""Seconds for which an answer of OpenCode counts."""
+"""Seconds for which an answer of the agent counts."""
 LIMIT: Final = 1.0
-"""Seconds that OpenCode is given to answer."""
+"""Seconds that the agent is given to answer."""
 ENDPOINTS: Final = frozenset({"/", "/mcp", "/mcp/"})
 """The original tool takes any path, so clients are configured with and without `/mcp`."""
 
 
 class Reach:
-    """Whether OpenCode answers, asked now and then: that it refuses who has no password proves that it is up."""
+    """Whether the agent answers, asked now and then: that it refuses who has no password proves that it is up."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -63,7 +61,8 @@ class Reach:
         host, port = self._config.agent_host, self._config.agent_port
         reader, writer = await asyncio.open_connection(host, port)
         try:
-            request = f"GET /global/health HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+            path = self._config.access.open_request.path
+            request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
             writer.write(request.encode())
             await writer.drain()
             return await reader.readline()
@@ -76,6 +75,7 @@ class Guard:
 
     def __init__(self, config: Config, mcp: App, loaded: Callable[[], bool]) -> None:
         self._project = config.project
+        self._kind = config.access.kind
         self._token = config.token
         self._origins = allowed_origins(config.port)
         self._reach = Reach(config)
@@ -94,7 +94,7 @@ class Guard:
             await reply(send, 404, {"error": "cannot find this path: MCP is at /mcp"})
         elif not bears(header(scope, b"authorization") or "", self._token):
             # No `resource_metadata` here: it would send clients looking for an OAuth server.
-            answer = {"error": "cannot let you in: send the project's MCP_TOOL_BEARER_TOKEN as a bearer token"}
+            answer = {"error": f"cannot let you in: send the project's {env_keys.TOKEN} as a bearer token"}
             await reply(send, 401, answer, {"www-authenticate": "Bearer"})
         elif scope["path"] == "/ready":
             await reply(send, 200, {"status": "ready", "project": self._project})
@@ -110,6 +110,6 @@ class Guard:
             await reply(send, 405, {"error": "cannot do this here: use GET"}, {"allow": "GET, HEAD"})
             return
         answer, age = await self._reach.look()
-        opencode = {"state": answer, "age_seconds": round(age, 1)}
-        body = {"status": "ok", "project": self._project, "opencode": opencode, "mcp_loaded": self._loaded()}
+        agent = {"state": answer, "age_seconds": round(age, 1)}
+        body = {"status": "ok", "project": self._project, self._kind: agent, "mcp_loaded": self._loaded()}
         await reply(send, 200, body)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler.core.git_url import Transport, check_git_url, check_ref, transport
+from reconciler.core.kinds import DEFAULT as DEFAULT_KIND
+from reconciler.core.kinds import DRIVERS, check_kind
 from reconciler.core.port_rules import HIGHEST_PORT, LOWEST_PORT, check_port, refused_port
 
 if TYPE_CHECKING:
@@ -177,7 +179,7 @@ class Git(_Model):
 class Agent(_Model):
     """The coding agent."""
 
-    kind: Literal["opencode"] = "opencode"
+    kind: Annotated[str, AfterValidator(check_kind), Field(json_schema_extra={"enum": sorted(DRIVERS)})] = DEFAULT_KIND
     version: Annotated[str, AfterValidator(_check_version)] | None = None
     """Exact version to provide; null takes the one installed, else the manager's default."""
     port: Annotated[int, *_port_of("agent")] | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from reconciler.core import plain_text
+from reconciler.core import kinds, plain_text
 from reconciler.core.observed import Health, Phase, Service
 from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
@@ -62,6 +62,8 @@ class ProjectStatus:
     name: str
     desired: str
     actual: str
+    kind: str = kinds.DEFAULT
+    """Of the agent."""
     ready: Condition
     reconciling: Condition
     stalled: Condition
@@ -140,6 +142,7 @@ def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectS
         message=message,
         generation=ledger.generation if ledger else 0,
         observed_generation=sources.observed_generation,
+        kind=spec.agent.kind if spec else kinds.DEFAULT,
         agent=_service(sources, Service.AGENT),
         bridge=_service(sources, Service.BRIDGE),
         git_url=spec.git.url if spec else "",

@@ -1,8 +1,5 @@
 """What a caller means by the arguments of a call, and one sentence for what is wrong with them. Pure.
 
-Belongs here: the spellings of a name, empty values, keys that nobody knows, a validation error in our own words.
-Does not belong here: what a tool takes (its signature says), or the value of any argument in a message.
-
 One rule for all tools: every spelling of a name is taken (`waitSeconds`, `wait_seconds`, `project`, `project_name`);
 `""` and null mean "not given"; a key that is likely a misspelling of one of ours is refused by name; a key that clients
 add by themselves is ignored; any other is ignored too, and the answer says so.

@@ -1,8 +1,5 @@
 """How a tool becomes an MCP tool, for one project or for many.
 
-Belongs here: names on the wire, the project argument, errors made readable, secrets kept out of results.
-Does not belong here: what the tools do, or what a caller means by an argument (`arguments`).
-
 A tool is an async function whose first parameter is the agent it works on. `bound` hides that parameter. For one
 project that is all; a router gets a `project` argument in its place:
 

@@ -1,8 +1,4 @@
-"""What both MCP endpoints have in common once the MCP library is loaded: the controller's, and each bridge's.
-
-Belongs here: the library's settings for HTTP, and what a server may say that it has.
-Does not belong here: the tools, and who may come in (`guard`).
-"""
+"""What both MCP endpoints have in common once the MCP library is loaded: the controller's, and each bridge's."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """One HTTP exchange with an MCP client, made fit for the MCP library.
 
-Belongs here: what the library is too strict or too loose about on the wire. Any `Accept` that includes JSON is served;
-what is no JSON-RPC message, or of an unknown protocol version, gets the protocol's error, which quotes nothing.
-Does not belong here: who may come in (`guard`), and what is served (`endpoint`).
+Any `Accept` that includes JSON is served; what is no JSON-RPC message, or of an unknown protocol version, gets the
+protocol's error, which quotes nothing.
 
 The library answers clients of older protocol versions with a stream of events. A client that did not offer to read
 one gets the last event, the response itself, as JSON.

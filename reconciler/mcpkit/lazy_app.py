@@ -1,8 +1,5 @@
 """The MCP app, loaded by the first request that needs it.
 
-Belongs here: the late start of what serves MCP, its life, and what happens when it fails. Both endpoints use it.
-Does not belong here: building the app (`server`, `endpoint`).
-
 Why late: the MCP library costs 0.5 s and 40 MB a process, and most endpoints of a machine with many projects are not
 used most of the time. It is loaded in a thread, so the open paths answer meanwhile.
 

@@ -1,8 +1,4 @@
-"""Keeping secrets out of what is returned and printed, pure.
-
-Belongs here: which keys of a document hold secrets, and what a secret inside a text looks like.
-Does not belong here: knowing any particular secret; those are handed in.
-"""
+"""Keeping secrets out of what is returned and printed, pure."""
 
 from __future__ import annotations
 

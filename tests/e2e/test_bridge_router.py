@@ -14,9 +14,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 from reconciler.agents.opencode.agent import Agent
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
-from reconciler.bridge.connect import connect
 from reconciler.mcpkit.binding import bound
-from tests.support.bridge import Bridge, call, refusal
+from tests.support.bridge import Bridge, call, connect, refusal
 from tests.support.opencode import PASSWORD, make_repository
 
 if TYPE_CHECKING:

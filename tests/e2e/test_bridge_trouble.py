@@ -17,10 +17,9 @@ from reconciler.agents.opencode import follow, session_state
 from reconciler.agents.opencode.agent import Agent
 from reconciler.agents.opencode.api import AgentError
 from reconciler.bridge.config import from_environment
-from reconciler.bridge.connect import connect
 from reconciler.mcpkit import redact
 from tests.support import bridge as support
-from tests.support.bridge import Bridge, call, refusal
+from tests.support.bridge import Bridge, call, connect, refusal
 from tests.support.fakemodel import STALLED, FakeModel
 from tests.support.live import (
     PATIENCE,

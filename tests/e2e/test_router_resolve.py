@@ -10,6 +10,7 @@ import pytest
 from mcp.server.mcpserver.exceptions import ToolError
 
 from reconciler import settings
+from reconciler.agents.opencode.agent import Agent
 from reconciler.agents.opencode.api import AgentError
 from reconciler.frontends.mcp.router import Router
 from reconciler.state import published
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from reconciler.agents.opencode.agent import Agent
+    from reconciler.agents.base import Client
 
 
 class Shelf:
@@ -84,6 +85,7 @@ async def test_an_agent_is_found_with_all_that_must_stay_hidden(shelf: Shelf) ->
     """Its clone, its password as written, and secrets that nothing shows."""
     agent = await shelf.router.resolve("blue")
 
+    assert isinstance(agent, Agent)
     assert (agent.project, agent.repo) == ("blue", shelf.home.sandbox("blue").repo)
     assert {"pa$$word-of-blue", "token-of-blue"} < set(agent.secrets)
     assert "word-of-blue" not in repr(agent)
@@ -91,7 +93,7 @@ async def test_an_agent_is_found_with_all_that_must_stay_hidden(shelf: Shelf) ->
 
 async def test_a_client_is_kept_while_port_and_secrets_stay(shelf: Shelf) -> None:
     """And made anew when one of them changes."""
-    agents: list[Agent] = [await shelf.router.resolve("blue") for _ in range(2)]
+    agents: list[Client] = [await shelf.router.resolve("blue") for _ in range(2)]
     shelf.publish("blue", port=4107)
     agents += [await shelf.router.resolve("blue") for _ in range(2)]
     shelf.secrets("blue", "OPENCODE_SERVER_PASSWORD=another-password\n")
@@ -110,6 +112,7 @@ async def test_a_call_that_waits_on_an_outdated_client_is_told_of_the_agent(shel
     shelf.publish("blue", port=4107)
     await shelf.router.resolve("blue")
 
+    assert isinstance(agent, Agent)
     with pytest.raises(AgentError, match="cannot reach the OpenCode server"):
         await agent.opencode.get("/session")
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.agents.opencode.agent import Agent
 from reconciler.agents.opencode.api import AgentError
 from reconciler.bridge import guard
 from reconciler.bridge.config import Config, from_environment
-from reconciler.bridge.connect import connect
 from reconciler.settings import Home
 from tests.e2e.test_router_resolve import Shelf
-from tests.support.bridge import TOKEN, Bridge
+from tests.support.bridge import TOKEN, Bridge, connect
 from tests.support.opencode import PASSWORD, free_port
 from tests.support.runs import vouch
 from tests.support.strangers import ANYWHERE, a_stranger, an_agent
@@ -86,6 +86,7 @@ async def test_a_call_through_the_one_address_sends_a_stranger_nothing(tmp_path:
     shelf.secrets("blue", f"OPENCODE_SERVER_PASSWORD={PASSWORD}\nMCP_TOOL_BEARER_TOKEN={TOKEN}\n")
     async with shelf.router.open(None):
         agent = await shelf.router.resolve("blue")
+        assert isinstance(agent, Agent)
         with a_stranger(port, tmp_path, PASSWORD, TOKEN) as stranger:
             with pytest.raises(AgentError, match=REFUSAL):
                 await agent.opencode.get("/session")

@@ -14,19 +14,18 @@ from mcp.server import MCPServer
 
 from reconciler.agents.opencode import attention
 from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.driver import DRIVER
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
-from reconciler.bridge.connect import connect
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Condition, ProjectStatus, ServiceStatus
 from reconciler.engines.local.git.git import plain as git_words
-from reconciler.engines.local.health.checks import _broken_config
 from reconciler.engines.local.health.http1 import Answer
 from reconciler.frontends.cli.main import main
 from reconciler.frontends.mcp.tools import make_server
 from reconciler.mcpkit.binding import bound
 from reconciler.state import published
-from tests.support.bridge import Bridge, said
+from tests.support.bridge import Bridge, connect, said
 from tests.support.fakecontroller import a_fake_controller, make_settings
 from tests.support.hostileagent import CALLS, HOSTILE, a_hostile_agent
 from tests.support.opencode import make_repository
@@ -125,7 +124,7 @@ def test_what_an_agent_asks_and_breaks_is_told_in_one_short_line() -> None:
     error = {"name": "ProviderAuthError", "data": {"providerID": HOSTILE}}
     refused = attention.refusal([{"info": {"time": {"created": 2000}, "error": error}}], 1.0)
     data = {"path": HOSTILE, "issues": [{"path": [HOSTILE, HOSTILE]}]}
-    broken = _broken_config(Answer(400, json.dumps({"name": f"Config{HOSTILE}", "data": data}).encode()))
+    broken = DRIVER.broken_config(Answer(400, json.dumps({"name": f"Config{HOSTILE}", "data": data}).encode()))
     told = [one.message for one in (*asked, *refused)]
 
     assert len(told) == 4

@@ -12,10 +12,9 @@ from reconciler.agents.opencode import clone as bridge_clone
 from reconciler.agents.opencode.agent import Agent
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
-from reconciler.bridge.connect import connect
 from reconciler.engines.local.git import repo
 from reconciler.mcpkit.binding import bound
-from tests.support.bridge import Bridge, call
+from tests.support.bridge import Bridge, call, connect
 from tests.support.gitrepo import Origin, git
 from tests.support.opencode import OpenCode
 

@@ -6,6 +6,7 @@ Does not belong here: OpenCode (`opencode`) and its model (`fakemodel`).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -21,6 +22,8 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import TextContent
 
+from reconciler.agents.opencode import toolset
+from reconciler.bridge.connect import connection
 from tests.support.bothforms import check_both_forms
 from tests.support.opencode import PASSWORD, free_port
 
@@ -28,10 +31,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from reconciler.agents.opencode.api import OpenCode
+    from reconciler.bridge.config import Config
+
     Progress = Callable[[float, float | None, str | None], Awaitable[None]]
 
 TOKEN: Final = "bridge-token-for-tests-0123456789"
 START_LIMIT: Final = 60.0
+
+
+def connect(config: Config) -> OpenCode:
+    """The client that a bridge with this configuration would have."""
+    return toolset.connect(connection(config, asyncio.Event())).opencode
 
 
 @dataclass

@@ -18,10 +18,9 @@ from mcp.server import MCPServer
 from reconciler.agents.opencode.agent import Agent
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
-from reconciler.bridge.connect import connect
 from reconciler.mcpkit.binding import bound
 from tests.support import bridge as support
-from tests.support.bridge import Bridge, call
+from tests.support.bridge import Bridge, call, connect
 from tests.support.fakemodel import FakeModel, provider
 from tests.support.opencode import OpenCode
 

@@ -1,13 +1,11 @@
-"""What a tool works on: one project's OpenCode server and its clone.
-
-Belongs here: the value that every tool gets as its first argument.
-Does not belong here: how it was found; that is the business of whoever registers the tools (`binding`).
-"""
+"""What a tool of OpenCode works on: one project's server and its clone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from reconciler.agents.opencode.kind import OPENCODE
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,3 +25,12 @@ class Agent:
     """Set when the program ends: whoever waits answers with what it has."""
     secrets: tuple[str, ...] = field(repr=False)
     """What no result may contain."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind."""
+        return OPENCODE.name
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self.opencode.close()

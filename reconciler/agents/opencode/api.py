@@ -1,9 +1,5 @@
 """The client of OpenCode's HTTP API.
 
-Belongs here: one call, its limits and how it can fail; the event stream.
-Does not belong here: what calls mean for MCP, any knowledge of a particular call beyond its path, and who may be sent
-the password (the engine's transport).
-
     AgentError
       Unreachable   no answer; `sent` says whether the request may have been taken
         Silent      it took the request and says nothing
@@ -90,14 +86,14 @@ class OpenCode:
 
     Args:
         url: where it answers.
-        authorization: the value of the header that lets us in.
+        authorization: the headers that let us in.
         transport: makes the connections, to nobody but that server.
     """
 
-    def __init__(self, url: str, authorization: str, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(self, url: str, authorization: Mapping[str, str], transport: httpx2.AsyncBaseTransport) -> None:
         self._client = httpx2.AsyncClient(
             base_url=url,
-            headers={"authorization": authorization},
+            headers=dict(authorization),
             timeout=httpx2.Timeout(CALL_LIMIT, connect=3.0),
             transport=transport,
             trust_env=False,

@@ -1,7 +1,4 @@
-"""What within an agent waits for a person, from what its API lists. Pure.
-
-Belongs here: wording it. Does not belong here: asking the agent (`health`), answering it (the bridge's tools do).
-"""
+"""What within an agent waits for a person, from what its API lists. Pure."""
 
 from __future__ import annotations
 

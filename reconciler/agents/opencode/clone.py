@@ -1,8 +1,7 @@
 """The files of the clone, and nothing outside it.
 
-Belongs here: confining a path, reading a file, searching the contents with git.
-Does not belong here: OpenCode, whose own file calls are not confined to the clone, trim what they read, and answer an
-empty text for a missing file; its search needs `rg`, and stops at ten hits.
+OpenCode's own file calls are not confined to the clone, trim what they read, and answer an empty text for a missing
+file; its search needs `rg`, and stops at ten hits. So files are read here, and contents searched with git.
 """
 
 from __future__ import annotations

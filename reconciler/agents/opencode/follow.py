@@ -1,8 +1,5 @@
 """Sending a prompt, and following a session until it needs somebody or the time is up.
 
-Belongs here: when to look, what to stream, when a verdict counts.
-Does not belong here: MCP (`tools_talk`) and the verdict itself (`turn`).
-
 Level-triggered: an event only says "look now", so a lost one costs seconds, never the answer. The stream is opened
 before the prompt is sent, so that nothing is missed.
 """

@@ -1,8 +1,4 @@
-"""The ids that callers name: they become part of a path, so they are checked before anything else.
-
-Belongs here: the types of the parameters that hold one.
-Does not belong here: whether such a thing exists; OpenCode says.
-"""
+"""The ids that callers name: they become part of a path, so they are checked before anything else."""
 
 from __future__ import annotations
 

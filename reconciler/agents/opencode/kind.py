@@ -1,28 +1,18 @@
-"""The agents that can be run: one row of data per kind, pure.
-
-Belongs here: how a kind is called, started, probed and ended. A new kind is a new row.
-Does not belong here: doing any of it. Every number and quirk is measured; see the agent's own documentation.
-"""
+"""What is known of OpenCode's command line, files and API. Every number and quirk is measured."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
+from reconciler.agents.base import Package
+from reconciler.agents.opencode.access import KIND, LIVE_PATH, USER
+
 
 @dataclass(frozen=True, kw_only=True)
-class AgentKind:
-    """One kind of agent. Durations are seconds."""
+class AgentKind(Package):
+    """One server of OpenCode's kind. Durations are seconds."""
 
-    name: str
-    package: str
-    """npm package; the platform (`-linux-x64`) is added to it."""
-    default_version: str
-    """Provided when the spec pins none and none is installed."""
-    programs: tuple[str, ...]
-    """Names on PATH."""
-    usual_places: tuple[str, ...]
-    """Below the user's home, where its own installers put it."""
     arguments: tuple[str, ...]
     """After the program; `{port}` is filled in. Never a secret: argv is public."""
     user: str
@@ -46,6 +36,8 @@ class AgentKind:
     """Below its XDG folders: written whenever anything is said in a session, and at no other time."""
     log: str
     """Below its XDG folders: what it writes about itself."""
+    credentials: str
+    """Below its XDG folders: what it logs in to model providers with."""
     locks: str
     """Below its XDG folders: locks of its installs, which one that was killed leaves behind."""
     dispose_path: str
@@ -55,28 +47,28 @@ class AgentKind:
 
 
 OPENCODE: Final = AgentKind(
-    name="opencode",
+    name=KIND,
     package="opencode",
+    download="about 185 MB",
     default_version="1.18.33",
     programs=("opencode",),
     usual_places=(".opencode/bin/opencode", ".bun/bin/opencode", ".local/bin/opencode"),
     # `serve`, not `web`: the same web UI, and no browser opened. Flags win over a server block in any opencode.json.
     arguments=("serve", "--hostname", "127.0.0.1", "--port", "{port}"),
-    user="opencode",
+    user=USER,
     password_variable="OPENCODE_SERVER_PASSWORD",  # noqa: S106  the name of a variable
     config_variable="OPENCODE_CONFIG_CONTENT",
     config='{"autoupdate":false,"share":"disabled"}',
     variables=(("OPENCODE_DISABLE_AUTOUPDATE", "1"),),
-    live_path="/global/health",
+    live_path=LIVE_PATH,
     ready_path="/session/status",
     permission_path="/permission",
     question_path="/question",
     sessions_path="/session",
     journal="data/opencode/opencode.db-wal",
     log="data/opencode/log/opencode.log",
+    credentials="data/opencode/auth.json",
     locks="state/opencode/locks",
     dispose_path="/global/dispose",
     grace=3.0,
 )
-
-KINDS: Final = {kind.name: kind for kind in (OPENCODE,)}

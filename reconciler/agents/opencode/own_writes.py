@@ -1,8 +1,5 @@
 """What OpenCode writes by itself into the clone it works in, told from work by its content.
 
-Belongs here: the few files, and the exact change it makes to each (read from 1.18.33, and measured).
-Does not belong here: asking git (`local.losses`, `bridge.clone`), or what is made of the answer.
-
 At every start it puts a `$schema` line into a configuration that has none, and for each `.opencode` folder it installs
 `@opencode-ai/plugin` with npm: `package.json`, `package-lock.json` and `node_modules` there, and a `.gitignore` that
 names all of them and itself, so that git says nothing unless the repository has a `.gitignore` or a `package.json` of

@@ -1,32 +1,15 @@
-"""What the tools return, as models: small, as every schema is sent to every client.
-
-Belongs here: the shapes, and how text is cut to size.
-Does not belong here: anything that fills them.
-"""
+"""What the tools of OpenCode return, as models: small, as every schema is sent to every client."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from mcp_types import CallToolResult, TextContent
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
-from pydantic.alias_generators import to_camel
+from pydantic import Field
+
+from reconciler.mcpkit.results import Result
 
 TEXT_CHARS: Final = 60_000
 """Of one answer's text."""
-
-
-class Result(BaseModel):
-    """Snake case here, camel case on the wire; what may be left out and is empty, is."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-    @model_serializer(mode="wrap")
-    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        dumped: dict[str, Any] = handler(self)
-        fields = type(self).model_fields.items()
-        optional = {name for key, one in fields if not one.is_required() for name in (key, one.alias)}
-        return {key: value for key, value in dumped.items() if key not in optional or value not in ("", [])}
 
 
 class Health(Result):
@@ -81,7 +64,7 @@ class Answer(Result):
     message_id: str = ""
     detail: str = ""
     queued: bool = False
-    waiting: list[Waiting] = []
+    waiting: list[Waiting] = Field(default_factory=list)
 
 
 class Entry(Result):
@@ -91,7 +74,7 @@ class Entry(Result):
     role: str
     created: str
     text: str
-    tools: list[str] = []
+    tools: list[str] = Field(default_factory=list)
     error: str = ""
     complete: bool = True
 
@@ -241,16 +224,6 @@ class Questions(Result):
 
     requests: list[Asked]
     note: str = ""
-
-
-def said(text: str, result: Result) -> CallToolResult:
-    """A tool's result: a short text for the model, and the same as an object.
-
-    Half of the clients show one of them, half the other, so a note stands in both.
-    """
-    structured = result.model_dump(by_alias=True, mode="json")
-    text = "\n".join(filter(None, (text, structured.get("note"))))
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structured)
 
 
 def head(text: str, limit: int = TEXT_CHARS) -> tuple[str, bool]:

@@ -1,8 +1,5 @@
 """What a session is doing, judged from one look at it, pure.
 
-Belongs here: reading OpenCode's messages and statuses, and the verdict on them.
-Does not belong here: looking (`talk`), waiting, or telling anybody.
-
 A look that says "idle" proves nothing by itself: OpenCode takes over a second before it shows a new prompt as busy, and
 after a crash it shows an interrupted one as idle. So the verdict goes by the newest message, and two of its cases,
 UNANSWERED and INTERRUPTED, count only when they last.

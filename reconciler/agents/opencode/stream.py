@@ -1,8 +1,4 @@
-"""What the event stream says about a session, put together.
-
-Belongs here: which events matter, the text that they carry, what of it was not reported yet.
-Does not belong here: the stream itself (`opencode`), and when to look or report (`talk`).
-"""
+"""What the event stream says about a session, put together."""
 
 from __future__ import annotations
 

@@ -1,10 +1,15 @@
-"""All tools by which an MCP client works with one OpenCode."""
+"""All tools by which an MCP client works with one OpenCode. Heavy: imported when somebody connects."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.api import OpenCode
 from reconciler.agents.opencode.tools import approvals, files, message, session, setup
+
+if TYPE_CHECKING:
+    from reconciler.agents.base import Connection
 
 TOOLS: Final = (
     *setup.TOOLS,
@@ -13,3 +18,18 @@ TOOLS: Final = (
     *files.TOOLS,
     *approvals.TOOLS,
 )
+INSTRUCTIONS: Final = (
+    "A coding agent at work in one repository. Begin with opencode-session-create, talk with opencode-session-message,"
+    " and look at the outcome with opencode-vcs-diff. When the answer's state is running, call again without content."
+)
+
+
+def connect(to: Connection) -> Agent:
+    """Make what the tools work on."""
+    return Agent(
+        project=to.project,
+        opencode=OpenCode(to.url, to.authorization, to.transport),
+        repo=to.repo,
+        stopping=to.stopping,
+        secrets=to.secrets,
+    )

@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from reconciler.agents.opencode.kind import KINDS
+from reconciler import agents
 from reconciler.core import actions, git_url
 from reconciler.core import spec as specs
 from reconciler.core.actions import Blocked, Done, Retry
@@ -182,9 +182,9 @@ class Actor:
         return f"add the public key {key}.pub to the repository, with write access{repo.key_page(spec.git.url)}"
 
     async def _provide(self, spec: Spec, version: str, report: Report) -> Outcome:
-        kind = KINDS[spec.agent.kind]
-        report(Reason.PROVIDING_AGENT, f"providing {kind.name} {version} with npm (about 185 MB, once)")
-        await self._toolchains.provide(kind, version)
+        package = agents.driver(spec.agent.kind).program
+        report(Reason.PROVIDING_AGENT, f"providing {package.name} {version} with npm ({package.download}, once)")
+        await self._toolchains.provide(package, version)
         return Done()
 
     async def _reserve(self, name: str, service: Service, fixed: int | None) -> Outcome:

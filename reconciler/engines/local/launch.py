@@ -1,7 +1,5 @@
 """How a service is started: its arguments, its environment, and the digest of what it depends on.
 
-Belongs here: turning a spec, the secrets and the paths into a `Launch`. Does not belong here: starting it.
-
 The digest names the inputs a person can change, not the environment made from them: an upgrade of the manager that
 makes it differently restarts nobody, unless a bridge of before would be a danger.
 """
@@ -16,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from reconciler.agents.opencode.kind import KINDS
+from reconciler import agents
+from reconciler.agents.base import LaunchError, Place
+from reconciler.core import env_keys
+from reconciler.core.kinds import DRIVERS
 from reconciler.core.observed import Service
 from reconciler.engines.local.health.checks import Target
 from reconciler.engines.local.processes.processes import Launch
@@ -27,6 +28,7 @@ from reconciler.system import files
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reconciler.agents.base import Driver
     from reconciler.core.spec import Spec
     from reconciler.engines.local.secrets.env_file import Env
     from reconciler.settings import Sandbox, Settings
@@ -71,13 +73,30 @@ class Project:
         """The project's folder."""
         return self.settings.home.sandbox(self.name)
 
+    @property
+    def driver(self) -> Driver:
+        """What knows its kind of agent."""
+        return agents.driver(self.spec.agent.kind)
+
+    @property
+    def place(self) -> Place:
+        """What the driver sees of it."""
+        sandbox = self.sandbox
+        return Place(
+            repo=sandbox.repo,
+            home=sandbox.home,
+            xdg=sandbox.xdg,
+            port=self.ports.get("agent", 0),
+            secret=self.env.server_password,
+            environment=self.settings.environment,
+            variables=self.spec.agent.env,
+        )
+
     def target(self, service: Service) -> Target:
         """Where and how the service is spoken to."""
         if service is Service.AGENT:
-            kind = KINDS[self.spec.agent.kind]
-            return Target(
-                port=self.ports["agent"], secret=self.env.server_password, run_dir=self.sandbox.run, kind=kind
-            )
+            port, secret = self.ports["agent"], self.env.server_password
+            return Target(port=port, secret=secret, run_dir=self.sandbox.run, driver=self.driver)
         foreign = bool(self.env.mcp_tool_dir)
         return Target(
             port=self.ports["bridge"], secret=self.env.bearer_token, run_dir=self.sandbox.run, foreign=foreign
@@ -125,11 +144,8 @@ def launch(project: Project, service: Service, program: str) -> Launch:
 
 
 def _agent(project: Project, program: str) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
-    kind, sandbox = KINDS[project.spec.agent.kind], project.sandbox
-    argv = (program, *(part.format(port=project.ports["agent"]) for part in kind.arguments))
-    env = _inherited(project.settings, (*_PASSED_ON, *_PROXIES))
-    env |= project.spec.agent.env
-    env |= dict(kind.variables)
+    driver, place, sandbox = project.driver, project.place, project.sandbox
+    env = _inherited(project.settings, (*_PASSED_ON, *_PROXIES)) | project.spec.agent.env
     env |= {
         "HOME": str(sandbox.home),
         "XDG_DATA_HOME": str(sandbox.xdg / "data"),
@@ -138,20 +154,12 @@ def _agent(project: Project, program: str) -> tuple[tuple[str, ...], dict[str, s
         "XDG_CACHE_HOME": str(sandbox.xdg / "cache"),
         "TMPDIR": str(sandbox.tmp),
         "GIT_SSH_COMMAND": project.ssh_command,
-        kind.config_variable: _policy(kind.config, project.settings.environment.get(kind.config_variable)),
-        kind.password_variable: project.env.server_password,
     }
-    return argv, env, sandbox.repo, kind.grace
-
-
-def _policy(default: str, operators: str | None) -> str:
-    """The operator's own configuration on top of ours; it wins over what the repository says."""
-    if not operators:
-        return default
     try:
-        return json.dumps(json.loads(default) | json.loads(operators))
-    except (ValueError, TypeError):
-        raise UserError("cannot use OPENCODE_CONFIG_CONTENT of the controller: it is not a JSON object") from None
+        env |= driver.environment(place)
+    except LaunchError as error:
+        raise UserError(str(error)) from None
+    return (program, *driver.arguments(place)), env, sandbox.repo, driver.grace
 
 
 def _bridge(project: Project) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
@@ -159,14 +167,13 @@ def _bridge(project: Project) -> tuple[tuple[str, ...], dict[str, str], Path, fl
     if project.env.mcp_tool_dir:
         argv = _node_tool(project)
         return argv, env | {"MCP_BEARER_TOKEN": project.env.bearer_token}, project.sandbox.run, _BRIDGE_GRACE
-    kind = KINDS[project.spec.agent.kind]
     _node_config(project).unlink(missing_ok=True)  # of the user's tool, which ran before
     env |= {
-        "MCP_TOOL_BEARER_TOKEN": project.env.bearer_token,
-        "MCP_TOOL_PORT": str(project.ports["bridge"]),
-        "OPENCODE_URL": f"http://127.0.0.1:{project.ports['agent']}",
-        "OPENCODE_SERVER_USERNAME": kind.user,
-        "OPENCODE_SERVER_PASSWORD": project.env.server_password,
+        env_keys.TOKEN: project.env.bearer_token,
+        env_keys.BRIDGE_PORT: str(project.ports["bridge"]),
+        env_keys.AGENT_URL: f"http://127.0.0.1:{project.ports['agent']}",
+        env_keys.PASSWORD: project.env.server_password,
+        "OCM_AGENT": DRIVERS[project.spec.agent.kind],
         "OCM_PROJECT": project.name,
         "OCM_REPO": str(project.sandbox.repo),
         "OCM_RUN": str(project.sandbox.run),

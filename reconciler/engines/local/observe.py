@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reconciler.agents.opencode.kind import KINDS
 from reconciler.core import spec as specs
 from reconciler.core.observed import Phase, Probe, ProjectFacts, Service
 from reconciler.engines.local import ports
@@ -74,15 +73,16 @@ class Observer:
             source = repo.source_of(spec.git.url, self._settings.specs)
             clone = replace(clone, moved=repo.moved_to(sandbox.repo, source))
         if destroying and (clone.cloned or clone.problem):
-            clone = replace(clone, losses=await repo.losses(sandbox.repo))
-        kind = KINDS[spec.agent.kind]
+            clone = replace(clone, losses=await repo.losses(sandbox.repo, spec.agent.kind))
         there = sandbox.path.exists()
         local = LocalFacts(
             prepared=all(path.is_dir() for path in (sandbox.run, sandbox.home, sandbox.xdg, sandbox.tmp)),
             env=_env_facts(project),
             key=await self._key(project),
             repo=clone,
-            toolchain=self._toolchains.find(kind, named=project.env.opencode_bin, version=spec.agent.version),
+            toolchain=self._toolchains.find(
+                project.driver.program, named=project.env.opencode_bin, version=spec.agent.version
+            ),
         )
         facts = ProjectFacts(
             name=name,
@@ -128,14 +128,13 @@ class Observer:
 
 
 def _subject(project: Project, service: Service, facts: LocalService) -> Subject:
-    sandbox, kind = project.sandbox, KINDS[project.spec.agent.kind]
     return Subject(
         name=project.name,
         service=service,
         facts=facts,
         target=project.target(service),
-        run_dir=sandbox.run,
-        journal=sandbox.xdg / kind.journal if service is Service.AGENT else None,
+        run_dir=project.sandbox.run,
+        journal=project.driver.journal(project.place) if service is Service.AGENT else None,
     )
 
 

@@ -1,8 +1,4 @@
-"""HTTP to one service of this project, and to nobody else who may listen on its port.
-
-Belongs here: connections on which nothing is written before it is proved who has taken them, as a transport for httpx2.
-Does not belong here: the proof (`reconciler.engines.local.processes.listener`), and what is asked (`opencode`).
-"""
+"""HTTP to one service of this project, and to nobody else who may listen on its port."""
 
 from __future__ import annotations
 

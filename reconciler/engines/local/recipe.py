@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from reconciler.core import port_rules
+from reconciler.core import env_keys, port_rules
 from reconciler.core.actions import Action, StopService
 from reconciler.core.observed import Phase, Service
 from reconciler.core.plan import Hold, Plan, Recipe, ending, outdated, stop_all
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reconciler.core.plan import View
     from reconciler.engines.local.facts import LocalFacts, LocalService
 
-SECRETS: Final = ("OPENCODE_SERVER_PASSWORD", "MCP_TOOL_BEARER_TOKEN")
+SECRETS: Final = (env_keys.PASSWORD, env_keys.TOKEN)
 """Keys of a `.env` for which there is a command."""
 
 
@@ -174,7 +174,7 @@ def _misplaced(site: Site, service: Service) -> bool:
 def _outside(site: Site, service: Service) -> Hold:
     fixed = site.service(service).fixed_port or 0
     section = site.view.spec.agent if service is Service.AGENT else site.view.spec.bridge
-    variable = "OPENCODE_PORT" if service is Service.AGENT else "MCP_TOOL_PORT"
+    variable = env_keys.AGENT_PORT if service is Service.AGENT else env_keys.BRIDGE_PORT
     where = f"{service}.port of the spec" if section.port == fixed else f"{variable} in {site.facts.env.path}"
     message = (
         f"{port_rules.refused_port(fixed, site.ports[service.value])} ({where}), "

@@ -1,8 +1,4 @@
-"""Starting, proving, adopting and ending services on this machine.
-
-Belongs here: what is done to processes, in the order that keeps the promises: ready is proved, stopped means empty.
-Does not belong here: how a process is held (`processes`, `keeper`) or probed (`health`), or what it gets (`launch`).
-"""
+"""Start, prove, adopt and end services on this machine: ready is proved, stopped means empty."""
 
 from __future__ import annotations
 
@@ -15,13 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from reconciler.agents.opencode.kind import KINDS
 from reconciler.core import actions
 from reconciler.core.actions import Done, LookAgain, Retry
 from reconciler.core.observed import Health, Phase, Probe, Service
 from reconciler.core.reasons import Reason
 from reconciler.engines.local import actions as local_actions
-from reconciler.engines.local import launch, plugins, ports
+from reconciler.engines.local import launch, ports, start_notes
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.http1 import CallError
@@ -49,9 +44,9 @@ SLOT_TIME: Final = 20.0
 """Seconds for which a start keeps others waiting: eight at once take 15 on two cores (measured), so what takes longer
 is stuck, and must not hold up those that are not."""
 ATTEMPTS: Final = (0.1, 1.0)
-"""Seconds for a cheap call of the first attempt at a proof, and at most: each attempt gives more time. What OpenCode is
-asked between its listen and its first answer is never answered (measured), so to wait long would be in vain; so would
-be to wait shortly on a busy machine."""
+"""Seconds for a cheap call of the first attempt at a proof, and at most: each attempt gives more time. What an agent is
+asked between its listen and its first answer may never be answered (measured), so to wait long would be in vain; so
+would be to wait shortly on a busy machine."""
 STOP_TIMEOUT: Final = 30.0
 """Seconds after which an unfinished stop is looked at again; the keeper goes on meanwhile."""
 
@@ -142,10 +137,10 @@ class Serving:
             let_go()
 
     def _program(self, project: Project) -> str:
-        kind = KINDS[project.spec.agent.kind]
-        found = self._toolchains.find(kind, named=project.env.opencode_bin, version=project.spec.agent.version)
+        package = project.driver.program
+        found = self._toolchains.find(package, named=project.env.opencode_bin, version=project.spec.agent.version)
         if not found.path:
-            raise UserError(f"cannot find the program of {kind.name} {found.version}; it will be provided again")
+            raise UserError(f"cannot find the program of {package.name} {found.version}; it will be provided again")
         return found.path
 
     async def _look_after(self, project: Project, service: Service, report: Report) -> Outcome:
@@ -168,11 +163,12 @@ class Serving:
         Slow is no reason to end it (`start_progress`).
         """
         agent, limit = service is Service.AGENT, self._settings.start_timeout
-        log = plugins.log(project) if agent else None
+        driver, place = project.driver, project.place
+        log = driver.log(place) if agent else None
         progress = Progress(project.sandbox.run, service.value, limit, log, fresh=seen is not None)
 
         def tell() -> None:
-            known = plugins.doing(project, progress.begin or 0) if agent else ""
+            known = driver.doing(place, progress.begin or 0) if agent else ""
             doing = known or f"waiting for the {service} ({progress.detail})"
             progress.told = True
             report(Reason.STARTING, f"{doing}, {progress.waited:.0f} s")
@@ -181,7 +177,7 @@ class Serving:
             async with progress.followed(tell):
                 return await self._attempts(project, service, report, seen, progress)
         except TimeoutError:
-            cause = plugins.stuck(project, progress.begin or 0) if agent else ""
+            cause = driver.stuck(place, progress.begin or 0) if agent else ""
         printed = self._settings.home.log_file(project.name, service.value)
         how = f"the {service} was not ready after {progress.waited:.0f} s, and did nothing for {progress.silent:.0f} s"
         message = f"{how} ({progress.detail}); {f'{cause}; ' if cause else ''}see {printed}"
@@ -216,19 +212,21 @@ class Serving:
     ) -> Probe:
         """One attempt at the proof; of an agent with plugins, with those that it could not load."""
         target, (now, quick) = project.target(service), when
-        if service is Service.BRIDGE or not plugins.used_by(project):
+        if service is Service.BRIDGE or not project.driver.loads_plugins(project.place):
             return await checks.prove(target, now, quick)
+        notes = start_notes.StartNotes(project.sandbox.run)
         if begin is None:  # it was told long ago
-            return replace(await checks.prove(target, now, quick), plugins=plugins.noted(project, run_id))
+            return replace(await checks.prove(target, now, quick), plugins=notes.read(run_id))
         try:
             target = target.proved()
-            async with plugins.Ear.open(target, quick) as ear:
+            wire = checks.Wire(target, checks.LOADING)
+            async with project.driver.failures(project.place, wire, quick, begin) as failed:
                 probe = await checks.prove(target, now, quick)
                 if probe.health is not Health.READY:
                     return probe
-                failed = (*await ear.told(), *await plugins.thrown(project, begin))
-                plugins.note(project, run_id, failed)
-                return replace(probe, plugins=failed)
+                found = await failed()
+                notes.write(run_id, found)
+                return replace(probe, plugins=found)
         except CallError as error:
             return Probe(at=now.boot, at_wall=now.wall, detail=str(error))
 
@@ -253,14 +251,12 @@ class Serving:
 
 
 def _is_prepared(project: Project) -> bool:
-    """Whether nothing is to be prepared, as for most restarts: a thread would cost them half a millisecond."""
-    sandbox, theirs = project.sandbox, _credentials(project)
-    link, identity = sandbox.xdg / "data" / "opencode" / "auth.json", sandbox.home / ".gitconfig"
+    """Tell whether nothing is to be prepared, as for most restarts: a thread would cost them half a millisecond."""
+    sandbox, driver, place = project.sandbox, project.driver, project.place
     with contextlib.suppress(OSError):
-        locks = _locks(project)
         empty = sandbox.tmp.is_symlink() or not any(sandbox.tmp.iterdir())
-        empty = empty and not (locks.is_dir() and any(locks.iterdir()))
-        return empty and (link.exists() or not theirs.is_file()) and identity.exists()
+        empty = empty and not any(left.is_dir() and any(left.iterdir()) for left in driver.leftovers(place))
+        return empty and driver.is_prepared(place) and (sandbox.home / ".gitconfig").exists()
     return False
 
 
@@ -285,31 +281,15 @@ def _empty(folder: Path) -> None:
         os.close(handle)
 
 
-def _credentials(project: Project) -> Path:
-    """Where the user's own OpenCode keeps what it logs in to model providers with."""
-    environment = project.settings.environment
-    data = environment.get("XDG_DATA_HOME") or Path(environment.get("HOME", "/")) / ".local" / "share"
-    return Path(data) / "opencode" / "auth.json"
-
-
-def _locks(project: Project) -> Path:
-    return project.sandbox.xdg / KINDS[project.spec.agent.kind].locks
-
-
 def _prepare_agent(project: Project) -> None:
-    """What an agent must find: no leftovers, the user's provider credentials, a name to commit with.
+    """Make what an agent must find: no leftovers, the files of its kind, a name to commit with.
 
-    Each process that ran a prompt leaves a 5.4 MB library in TMPDIR for ever, and one that was killed while it
-    installed plugins leaves a lock for which the next one waits 60 s (both measured).
+    Some leave libraries of megabytes there for ever: each agent that ran a prompt leaves 5.4 MB (measured).
     """
     sandbox = project.sandbox
-    _empty(sandbox.tmp)
-    _empty(_locks(project))
-    theirs = _credentials(project)
-    link = files.private_folder(sandbox.xdg / "data" / "opencode") / "auth.json"
-    if theirs.is_file() and not link.exists():
-        link.unlink(missing_ok=True)
-        link.symlink_to(theirs)
+    for left in (sandbox.tmp, *project.driver.leftovers(project.place)):
+        _empty(left)
+    project.driver.prepare(project.place)
     identity = Path(project.settings.environment.get("HOME", "/")) / ".gitconfig"
     own = sandbox.home / ".gitconfig"
     if identity.is_file() and not own.exists():

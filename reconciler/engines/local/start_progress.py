@@ -1,7 +1,4 @@
-"""How a start that takes long gets on: whether it works, and when it is given up.
-
-Belongs here: what counts as work, and the end of a service that shows none. Does not belong here: proving it ready
-(`serving`, `health`), or what an agent does meanwhile (`plugins`).
+"""Tell how a start that takes long gets on: whether it works, and when it is given up.
 
 Slow is no reason to end a service: an agent that installs plugins answers nothing until npm is done. As with liveness,
 processor time is work; so are bytes that are read or written, and lines in the agent's own log. Only one that shows
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 PERIOD: Final = 10.0
 """Seconds between two judgements, or a sixth of the start limit where that is less."""
 SHARE: Final = 0.05
-"""Of one processor, over a period. An OpenCode that waits for a registry uses 0.01, and once a minute 0.03 (measured);
+"""Of one processor, over a period. An agent that waits for a registry uses 0.01, and once a minute 0.03 (measured);
 an install on a machine with ten times more work than processors still gets 0.1."""
 BYTES: Final = 800
 """A second that are read and written, over a period. One that waits has 130 (measured)."""

@@ -1,6 +1,4 @@
-"""The agent's program: finding it, and installing a version that is missing.
-
-Belongs here: where to look, and npm. Does not belong here: running the agent.
+"""Find the agent's program, and install a version that is missing.
 
 npm checks the integrity of what it fetches; no script of any package runs. The platform package is asked for directly,
 because the meta package needs its post-install script.
@@ -16,17 +14,18 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.core import env_keys
 from reconciler.engines.local.facts import ToolchainFacts
 from reconciler.engines.local.git import subprocesses
 from reconciler.settings import UserError
 from reconciler.system import files
 
 if TYPE_CHECKING:
-    from reconciler.agents.opencode.kind import AgentKind
+    from reconciler.agents.base import Package
     from reconciler.settings import Settings
 
 INSTALL_TIMEOUT = 900.0
-"""Seconds for npm to fetch about 185 MB over a slow line."""
+"""Seconds for npm to fetch some 200 MB over a slow line."""
 
 
 class Toolchains:
@@ -36,7 +35,7 @@ class Toolchains:
         self._settings = settings
         self._installing: dict[str, asyncio.Lock] = {}
 
-    def find(self, kind: AgentKind, *, named: str, version: str | None) -> ToolchainFacts:
+    def find(self, kind: Package, *, named: str, version: str | None) -> ToolchainFacts:
         """The program to start, in this order: named in `.env`, pinned, installed by the user, provided by default."""
         if named:
             return ToolchainFacts(path=named)
@@ -45,11 +44,11 @@ class Toolchains:
             return ToolchainFacts(path=path, version=kind.default_version)
         return ToolchainFacts(path=self._provided(kind, version), version=version)
 
-    def folder(self, kind: AgentKind, version: str) -> Path:
+    def folder(self, kind: Package, version: str) -> Path:
         """Where this version is, or will be."""
         return self._settings.home.toolchains / f"{kind.name}-{version}"
 
-    async def provide(self, kind: AgentKind, version: str) -> Path:
+    async def provide(self, kind: Package, version: str) -> Path:
         """Install this version; the program's path.
 
         Raises:
@@ -60,13 +59,13 @@ class Toolchains:
                 return Path(found)
             return await self._install(kind, version)
 
-    async def _install(self, kind: AgentKind, version: str) -> Path:
+    async def _install(self, kind: Package, version: str) -> Path:
         package = f"{kind.package}-{platform_name()}@{version}"
         npm = shutil.which("npm", path=self._settings.environment.get("PATH"))
         if npm is None:
             raise UserError(
                 f"cannot provide {kind.name} {version}: npm is not on PATH; install Node.js with npm, or install "
-                f"{kind.name} yourself and set OPENCODE_BIN in the sandbox's .env to it"
+                f"{kind.name} yourself and set {env_keys.PROGRAM} in the sandbox's .env to it"
             )
         parent = files.private_folder(self._settings.home.toolchains)
         with tempfile.TemporaryDirectory(prefix=f".{kind.name}-{version}.", dir=parent) as temporary:
@@ -85,11 +84,11 @@ class Toolchains:
             await asyncio.to_thread(_put_in_place, program, Path(temporary), self.folder(kind, version))
         return Path(self._provided(kind, version))
 
-    def _provided(self, kind: AgentKind, version: str) -> str:
+    def _provided(self, kind: Package, version: str) -> str:
         program = self.folder(kind, version) / "bin" / kind.programs[0]
         return str(program) if os.access(program, os.X_OK) else ""
 
-    def _installed_by_user(self, kind: AgentKind) -> str:
+    def _installed_by_user(self, kind: Package) -> str:
         environment = self._settings.environment
         for program in kind.programs:
             if found := shutil.which(program, path=environment.get("PATH")):

@@ -1,12 +1,9 @@
-"""The agents of all projects behind one address: from a project's name to its agent, at each call anew.
-
-Belongs here: which project may be reached now, and what a caller is told about one that may not.
-Does not belong here: the tools (`bridge`), how they get their `project` argument (`bridge.binding`), the server.
+"""The agents of all projects behind one address: from a project's name to its agent.
 
 Nothing is remembered that could be out of date: the port comes from the published index and the secrets from the
 sandbox's `.env` when a call comes in, so a restarted agent, a new port or a new password are right at once. They are
-read here, not in `local`, which doors must not import: reading two values is no acting, and whether the `.env` is fit
-for use was judged before the agent ran.
+read here, not in `engines`, which frontends must not import: reading two values is no acting, and whether the `.env` is
+fit for use was judged before the agent ran.
 """
 
 from __future__ import annotations
@@ -22,22 +19,22 @@ from typing import TYPE_CHECKING, Any, Final
 from dotenv import dotenv_values
 from mcp.server.mcpserver.exceptions import ToolError
 
-from reconciler.agents.opencode.agent import Agent
-from reconciler.agents.opencode.kind import OPENCODE
+from reconciler import agents
 from reconciler.api import reader
 from reconciler.api.results import START_CONTROLLER
 from reconciler.bridge.config import Config
-from reconciler.bridge.connect import connect
+from reconciler.bridge.connect import connection
+from reconciler.core import env_keys, kinds
 from reconciler.settings import UserError
 from reconciler.state import published
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from reconciler.agents.base import Access, Client
     from reconciler.settings import Sandbox, Settings
     from reconciler.state.published import Index
 
-_TOKEN: Final = "MCP_TOOL_BEARER_TOKEN"  # noqa: S105  the name of a variable
 _ENV_BYTES: Final = 65536
 """What the manager itself accepts of a `.env`."""
 
@@ -51,7 +48,7 @@ class _Known:
     """An agent and what its client was made from."""
 
     config: Config
-    agent: Agent
+    agent: Client
 
 
 class Router:
@@ -73,11 +70,11 @@ class Router:
             for timer in self._timers.values():
                 timer.cancel()
             for known in self._known.values():
-                await known.agent.opencode.close()
+                await known.agent.close()
             self._timers.clear()
             self._known.clear()
 
-    async def resolve(self, project: str) -> Agent:
+    async def resolve(self, project: str) -> Client:
         """The agent of a project that can be talked to.
 
         Raises:
@@ -107,14 +104,8 @@ class Router:
         if timer := self._timers.pop(project, None):
             timer.cancel()
 
-    def _agent(self, config: Config) -> Agent:
-        return Agent(
-            project=config.project,
-            opencode=connect(config),
-            repo=config.repo,
-            stopping=self._stopping,
-            secrets=tuple(filter(None, config.secrets)),
-        )
+    def _agent(self, config: Config) -> Client:
+        return agents.toolset(config.access).connect(connection(config, self._stopping))
 
     def _config(self, index: Index, project: str) -> Config:
         status = self._status(index, project)
@@ -129,7 +120,7 @@ class Router:
             port=status["bridge"]["port"] or 0,
             agent_host="127.0.0.1",
             agent_port=status["agent"]["port"],
-            user=OPENCODE.user,
+            access=_access(status),
             token=token,
             password=password,
         )
@@ -140,6 +131,11 @@ class Router:
         if reader.has_spec(reader.specs_folder(index, self._settings), project):
             raise UserError(f"cannot reach {project}: the controller has not looked at its spec yet; try again shortly")
         raise UserError(reader.unknown(index, self._settings, project, "reach"))
+
+
+def _access(status: Mapping[str, Any]) -> Access:
+    """Return how a project's kind of agent is reached; what older versions published names none."""
+    return agents.access_to(kinds.DRIVERS[status.get("kind") or kinds.DEFAULT])
 
 
 def _unready(status: Mapping[str, Any], *, running: bool) -> str:
@@ -173,10 +169,10 @@ def _secrets(project: str, sandbox: Sandbox) -> tuple[str, str]:
         values = dotenv_values(stream=io.StringIO(data.decode("utf-8-sig"), newline=""), interpolate=False)
     except (OSError, UnicodeDecodeError):
         values = {}
-    password = values.get(OPENCODE.password_variable)
+    password = values.get(env_keys.PASSWORD)
     if not password:
         raise UserError(
-            f"cannot reach {project}: {sandbox.env_file} has no {OPENCODE.password_variable} that can be read; "
+            f"cannot reach {project}: {sandbox.env_file} has no {env_keys.PASSWORD} that can be read; "
             f"set it with: opencode-manager secrets {project}"
         )
-    return password, values.get(_TOKEN) or ""
+    return password, values.get(env_keys.TOKEN) or ""

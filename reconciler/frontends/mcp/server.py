@@ -1,8 +1,7 @@
 """The controller's HTTP server.
 
-Belongs here: who may come in, and an end that comes within seconds whatever is open. Does not belong here: the tools
-(`tools`). The MCP library is loaded by the first request that needs it: half a second and 45 MB that a controller
-nobody talks to does without.
+The MCP library is loaded by the first request that needs it: half a second and 45 MB that a controller nobody talks
+to does without.
 
     /healthz  open: the controller is alive
     /mcp      with the token: MCP

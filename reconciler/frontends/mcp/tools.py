@@ -1,9 +1,5 @@
 """The MCP tools: what a chat can ask for and look at, and beside them the tools of each project's agent.
 
-Belongs here: names, parameters, texts and schemas on the wire. Does not belong here: what a wish means (`client`), how
-it is served (`server`), or the agents' own tools (`bridge`, and `router` for which agent is meant). The six tools here
-write specs and read statuses; they never act.
-
 Each tool writes first and waits then, with a heartbeat, because clients give up on a silent call after 60 s; a client
 that goes away in the middle loses nothing but the answer.
 """
@@ -29,10 +25,10 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from reconciler import __version__
-from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.api import client, reader, results
 from reconciler.core.names import valid_name
 from reconciler.frontends.cli import render
+from reconciler.frontends.mcp import toolset
 from reconciler.frontends.mcp.router import Router
 from reconciler.mcpkit.binding import bound, offered
 from reconciler.mcpkit.endpoint import without
@@ -323,7 +319,7 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
         _tool(tools.destroy, "opencode_destroy", "Destroy a project", destructive=True, idempotent=True),
         _tool(tools.list, "opencode_list", "List all projects", read_only=True, idempotent=True),
     ]
-    every = [*six, *bound(TOOLS, router.resolve, routed=True)]
+    every = [*six, *bound(toolset.every(), router.resolve, routed=True)]
     mcp: MCPServer[Any] = MCPServer(
         "ocm",
         instructions=INSTRUCTIONS,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.agents.opencode.driver import DRIVER
 from reconciler.agents.opencode.kind import OPENCODE
 from reconciler.core.observed import Health, Now, Probe
 from reconciler.engines.local.health import checks
-from reconciler.engines.local.health.checks import Target, _broken_config
+from reconciler.engines.local.health.checks import Target
 from reconciler.engines.local.health.http1 import Answer, Call, CallError
 from reconciler.engines.local.processes.listener import Listener
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 )
 def test_a_broken_configuration_is_told_by_its_place(told: object, where: str) -> None:
     """And never by its text, in which keys may stand."""
-    text = _broken_config(Answer(400, json.dumps(told).encode()))
+    text = DRIVER.broken_config(Answer(400, json.dumps(told).encode()))
 
     assert text.startswith(where)
     assert "HUSH" not in text
@@ -60,7 +61,7 @@ def test_a_broken_configuration_is_told_by_its_place(told: object, where: str) -
 )
 def test_any_other_answer_says_nothing_of_a_configuration(answer: Answer) -> None:
     """However odd."""
-    assert _broken_config(answer) == ""
+    assert DRIVER.broken_config(answer) == ""
 
 
 class Slow:
@@ -83,7 +84,7 @@ async def test_one_probe_has_one_deadline_for_all_its_steps(monkeypatch: pytest.
     slow, now = Slow(), Now(boot=1.0, boot_id="boot", wall=1.0)
     monkeypatch.setattr(time, "monotonic", lambda: slow.clock)
     monkeypatch.setattr(checks, "ask", slow.ask)
-    target = Target(port=1, secret="a-password", run_dir=tmp_path, kind=OPENCODE, proof=Listener("a-run", 1, {}))
+    target = Target(port=1, secret="a-password", run_dir=tmp_path, driver=DRIVER, proof=Listener("a-run", 1, {}))
 
     probe = await checks.live(target, Probe(health=Health.READY, interrupted=("ses_1",)), now, written=7)
 

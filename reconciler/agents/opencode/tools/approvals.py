@@ -1,8 +1,4 @@
-"""The tools for what waits for a person: permissions and questions.
-
-Belongs here: one function a tool.
-Does not belong here: noticing that something waits while a prompt runs (`talk`).
-"""
+"""The tools for what waits for a person: permissions and questions."""
 
 from __future__ import annotations
 
@@ -15,9 +11,10 @@ from pydantic import Field
 from reconciler.agents.opencode import follow
 from reconciler.agents.opencode.agent import Agent  # noqa: TC001  read at run time, as the signature is
 from reconciler.agents.opencode.ids import PermissionId, QuestionId  # noqa: TC001  read at run time, as the signature is
-from reconciler.agents.opencode.results import Asked, Done, Permission, Permissions, Question, Questions, said
+from reconciler.agents.opencode.results import Asked, Done, Permission, Permissions, Question, Questions
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit.binding import Tool
+from reconciler.mcpkit.results import said
 
 _REPLIED: Final = {
     "once": "allowed this once",

@@ -1,8 +1,4 @@
-"""The tools for the files of the clone: find, search, read, and what changed.
-
-Belongs here: one function a tool.
-Does not belong here: confining paths and running git (`clone`).
-"""
+"""The tools for the files of the clone: find, search, read, and what changed."""
 
 from __future__ import annotations
 
@@ -15,18 +11,10 @@ from pydantic import Field
 from reconciler.agents.opencode import clone
 from reconciler.agents.opencode.agent import Agent  # noqa: TC001  read at run time, as the signature is
 from reconciler.agents.opencode.api import TooLarge
-from reconciler.agents.opencode.results import (
-    Change,
-    Diff,
-    FileContent,
-    FoundLine,
-    FoundLines,
-    Paths,
-    head,
-    said,
-)
+from reconciler.agents.opencode.results import Change, Diff, FileContent, FoundLine, FoundLines, Paths, head
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit.binding import Tool
+from reconciler.mcpkit.results import said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

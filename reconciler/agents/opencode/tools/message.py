@@ -1,8 +1,4 @@
-"""The tool that talks to a session.
-
-Belongs here: what a caller says and is told.
-Does not belong here: the following itself (`talk`).
-"""
+"""The tool that talks to a session."""
 
 from __future__ import annotations
 
@@ -19,12 +15,13 @@ from reconciler.agents.opencode import follow, session_state
 from reconciler.agents.opencode.agent import Agent  # noqa: TC001  read at run time, as the signature is
 from reconciler.agents.opencode.api import Silent
 from reconciler.agents.opencode.ids import SessionId  # noqa: TC001  read at run time, as the signature is
-from reconciler.agents.opencode.results import Answer, Waiting, said, tail
+from reconciler.agents.opencode.results import Answer, Waiting, tail
 from reconciler.agents.opencode.session_state import State
 from reconciler.agents.opencode.tools.session import AgentName, Model, model_field
 from reconciler.core import plain_text
 from reconciler.mcpkit import redact
 from reconciler.mcpkit.binding import Tool
+from reconciler.mcpkit.results import said
 
 if TYPE_CHECKING:
     from reconciler.agents.opencode.session_state import Sight

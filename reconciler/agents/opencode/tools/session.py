@@ -1,8 +1,4 @@
-"""The tools for sessions: make, list, look at, abort, delete.
-
-Belongs here: one function a tool, and the annotations of their parameters.
-Does not belong here: talking to a session (`tools_talk`).
-"""
+"""The tools for sessions: make, list, look at, abort, delete."""
 
 from __future__ import annotations
 
@@ -28,11 +24,11 @@ from reconciler.agents.opencode.results import (
     Todo,
     Todos,
     head,
-    said,
 )
 from reconciler.agents.opencode.tools.files import diff
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit.binding import Tool
+from reconciler.mcpkit.results import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,7 +1,6 @@
 """The tools for the agent itself: its health, its configuration, its models.
 
-Belongs here: one function a tool. Nothing leaves without `redact`: OpenCode returns API keys in clear text.
-Does not belong here: changing any of it.
+Nothing leaves without `redact`: OpenCode returns API keys in clear text.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ from mcp_types import CallToolResult  # noqa: TC002  read at run time, as the si
 
 from reconciler.agents.opencode.agent import Agent  # noqa: TC001  read at run time, as the signature is
 from reconciler.agents.opencode.api import Refused, Unreachable
-from reconciler.agents.opencode.results import TEXT_CHARS, Document, Health, Provider, Providers, said
+from reconciler.agents.opencode.results import TEXT_CHARS, Document, Health, Provider, Providers
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit import redact
 from reconciler.mcpkit.binding import Tool
+from reconciler.mcpkit.results import said
 
 _MODELS: Final = 100
 """Of one provider, at most."""

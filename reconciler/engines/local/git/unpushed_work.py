@@ -1,23 +1,24 @@
-"""What destroying a clone would lose.
+"""Find work that exists in this clone alone, before it is destroyed.
 
-Belongs here: finding work that exists nowhere else. Does not belong here: deciding what to do about it (`plan`).
-
-Looking changes nothing and runs nothing that the clone names (see `git.view`). What it cannot tell counts as a loss.
+Nothing is changed, and nothing runs that the clone names (see `git.view`). What cannot be determined counts as a loss.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from reconciler.agents.opencode import own_writes
+from reconciler import agents
+from reconciler.core import kinds
 from reconciler.engines.local.git.git import GitProblem, plain, read, view
 from reconciler.system.aio import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from reconciler.agents.base import Driver
 
 KNOWN_FILE: Final = "opencode-manager.known"
 """In `.git`: objects that came from the remote although no remote-tracking branch leads to them, one a line."""
@@ -40,27 +41,38 @@ _MAX_KNOWN: Final = 20_000
 """Object names that fit on a command line; with more, too much is reported rather than too little."""
 
 
-async def losses(clone: Path) -> tuple[str, ...]:
-    """What of this clone exists nowhere else, for people; empty when nothing does.
+class _Walk(NamedTuple):
+    """One search through a clone and its submodules."""
+
+    top: Path
+    seen: set[Path]
+    """Git folders."""
+    driver: Driver
+    """Of the agent that works there: what it writes by itself is nobody's work."""
+
+
+async def losses(clone: Path, kind: str = kinds.DEFAULT) -> tuple[str, ...]:
+    """Return what of this clone exists nowhere else, for people; empty when nothing does.
 
     Args:
         clone: the work tree, with its `.git`.
+        kind: of the agent that works there.
     """
-    seen: set[Path] = set()
-    found = await _losses(clone, MAX_DEPTH, clone, seen)
-    return (*found, *await _left_behind(clone, seen))
+    walk = _Walk(clone, set(), agents.driver(kind))
+    found = await _losses(clone, MAX_DEPTH, walk)
+    return (*found, *await _left_behind(clone, walk.seen))
 
 
-async def _losses(tree: Path, depth: int, top: Path, seen: set[Path]) -> tuple[str, ...]:
+async def _losses(tree: Path, depth: int, walk: _Walk) -> tuple[str, ...]:
     try:
-        gitdir = _gitdir(tree, top)
-        seen.add(gitdir.resolve())
+        gitdir = _gitdir(tree, walk.top)
+        walk.seen.add(gitdir.resolve())
         async with view(gitdir) as place:
             return (
                 *await _in_repository(place, gitdir),
-                *await _files(place, tree),
+                *await _files(place, tree, walk.driver),
                 *_worktrees(gitdir),
-                *await _index(place, tree, depth, (top, seen)),
+                *await _index(place, tree, depth, walk),
             )
     except (GitProblem, OSError) as error:
         return (f"cannot tell what would be lost: {plain(str(error))}",)
@@ -159,7 +171,7 @@ async def _stashes(place: Path) -> tuple[str, ...]:
     return _some(entries or ["stash without a log"], "stashes")
 
 
-async def _files(place: Path, tree: Path) -> tuple[str, ...]:
+async def _files(place: Path, tree: Path, driver: Driver) -> tuple[str, ...]:
     out = await read(
         *(f"--git-dir={place}", f"--work-tree={tree}", "status", "--porcelain=v1", "-z", "--no-renames"),
         *("--untracked-files=normal", "--ignore-submodules=dirty"),
@@ -167,20 +179,21 @@ async def _files(place: Path, tree: Path) -> tuple[str, ...]:
         what="compare its files",
     )
     found = [entry for entry in out.split("\0") if len(entry) > 3]
-    entries = [entry for entry in found if not await _is_opencodes(place, tree, entry[:2], entry[3:])]
+    entries = [entry for entry in found if not await _is_agents(driver, place, tree, entry)]
     changed = [f"changed file {plain(entry[3:])}" for entry in entries if not entry.startswith("??")]
     untracked = [f"untracked {plain(entry[3:])}" for entry in entries if entry.startswith("??")]
     return (*_some(changed, "changed files"), *_some(untracked, "untracked files"))
 
 
-async def _is_opencodes(place: Path, tree: Path, status: str, name: str) -> bool:
-    """Whether OpenCode alone made this difference, which is nobody's work; `status` is git's two letters for it."""
-    if status not in {" M", "M ", "??"} or not own_writes.known(name.rstrip("/")):
+async def _is_agents(driver: Driver, place: Path, tree: Path, entry: str) -> bool:
+    """Tell whether the agent by itself made this difference, which is nobody's work; `entry` is git's status line."""
+    status, name = entry[:2], entry[3:]
+    if status not in {" M", "M ", "??"} or not driver.may_write(name.rstrip("/")):
         return False
     committed = None
     if status != "??":
         committed = await read(f"--git-dir={place}", "cat-file", "blob", f"HEAD:{name}", folder=place, what="read it")
-    return await asyncio.to_thread(own_writes.is_own, tree, name, committed)
+    return await asyncio.to_thread(driver.wrote, tree, name, committed)
 
 
 def _worktrees(gitdir: Path) -> tuple[str, ...]:
@@ -188,7 +201,7 @@ def _worktrees(gitdir: Path) -> tuple[str, ...]:
     return _some([f"another worktree {plain(place).removesuffix('/.git')} needs it" for place in places], "worktrees")
 
 
-async def _index(place: Path, tree: Path, depth: int, within: tuple[Path, set[Path]]) -> tuple[str, ...]:
+async def _index(place: Path, tree: Path, depth: int, walk: _Walk) -> tuple[str, ...]:
     """Files that `git status` was told to pass over, and what submodules would lose."""
     out = await read(
         *(f"--git-dir={place}", f"--work-tree={tree}", "ls-files", "-z", "-v", "--stage"),
@@ -202,7 +215,7 @@ async def _index(place: Path, tree: Path, depth: int, within: tuple[Path, set[Pa
         about, _, name = rest.partition("\t")
         if about.startswith("160000 ") and (tree / name / ".git").exists():
             deep = ("cannot tell: it is nested too deeply",)
-            inside = await _losses(tree / name, depth - 1, *within) if depth else deep
+            inside = await _losses(tree / name, depth - 1, walk) if depth else deep
             found += (f"in submodule {plain(name)}: {loss}" for loss in inside)
         elif (tag.islower() or tag == "S") and (tree / name).is_file():
             hidden.append(f"file {plain(name)} is hidden from git status")

@@ -1,35 +1,31 @@
-"""Whether a service is what it claims to be: looked at over HTTP, and proved.
+"""Prove that a service is ready, and probe whether it is alive, over HTTP.
 
-Belongs here: the proof of readiness and the probe of liveness, for agents and bridges.
-Does not belong here: what to do about the answer (`plan`).
-
-Every request is on a new connection with a short limit: OpenCode accepts connections before its request handler is
+Every request is on a new connection with a short limit: an agent may accept connections before its request handler is
 attached, and what arrives in that gap is never answered (measured: up to 4 s with 8 starting at once).
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import re
 import time
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from reconciler.agents.opencode import attention
-from reconciler.core.observed import Attention, Health, Probe, Service
-from reconciler.core.plain_text import plain
+from reconciler.agents.base import REFUSAL, Request
+from reconciler.core.observed import Health, Probe, Service
+from reconciler.engines.local.health import http1
 from reconciler.engines.local.health.http1 import Call, CallError, ask
 from reconciler.engines.local.processes import listener
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from reconciler.agents.opencode.kind import AgentKind
+    from reconciler.agents.base import Driver
     from reconciler.core.observed import Now
-    from reconciler.engines.local.health.http1 import Answer
+    from reconciler.engines.local.health.http1 import Answer, Stream
     from reconciler.engines.local.processes.listener import Listener
 
 QUICK: Final = 1.0
@@ -42,10 +38,7 @@ LOADING: Final = 30.0
 MISSES: Final = 3
 """Liveness probes missed in a row before a service counts as unresponsive: a busy agent misses some."""
 
-RECENT: Final = 5
-"""Sessions that are asked whether a restart interrupted them: the last ones that were used."""
-
-BRIDGE_READY: Final = "/ready"
+BRIDGE_READY: Final = Request(path="/ready")
 """Of our own bridge: behind the token, and without loading the MCP library, which would cost 45 MB per project."""
 
 _INITIALIZE: Final = {
@@ -67,7 +60,7 @@ class Target:
     port: int
     secret: str = field(repr=False)
     run_dir: Path
-    kind: AgentKind | None = None
+    driver: Driver | None = None
     """None: a bridge."""
     foreign: bool = False
     """A bridge that is the user's own tool: it has no `/ready`, so it is asked in MCP itself."""
@@ -77,7 +70,7 @@ class Target:
     @property
     def service(self) -> str:
         """The service's name."""
-        return (Service.AGENT if self.kind else Service.BRIDGE).value
+        return (Service.AGENT if self.driver else Service.BRIDGE).value
 
     def proved(self) -> Target:
         """The same with who listens now.
@@ -90,37 +83,38 @@ class Target:
         except listener.NotProvedError as error:
             raise CallError(str(error)) from None
 
-    def call(self, path: str, method: str = "GET", *, secret: bool = True) -> Call:
-        """A call of a rightful client, or of one without the secret."""
-        if not secret:
-            return Call(port=self.port, path=path, method=method)
-        return Call(port=self.port, path=path, method=method, headers=self._authorization(), proof=self.proof)
+    def call(self, request: Request, *, secret: bool = True) -> Call:
+        """Make a call of a rightful client, or of one without the secret."""
+        call = Call(port=self.port, path=request.path, method=request.method)
+        return replace(call, headers=self._authorization(), secret=True, proof=self.proof) if secret else call
 
     def open_call(self) -> Call:
-        """A call without the secret."""
+        """Make the call without the secret that must be refused."""
         if self.foreign:
             return self.initialize_call(secret=False)
-        return self.call(self.kind.live_path if self.kind else BRIDGE_READY, secret=False)
+        return self.call(self.driver.open_request if self.driver else BRIDGE_READY, secret=False)
 
     def live_call(self) -> Call:
-        """The cheapest call that shows life: of a bridge, its refusal."""
-        return self.call(self.kind.live_path) if self.kind else self.open_call()
+        """Make the cheapest call that shows life: of a bridge, its refusal."""
+        return self.call(self.driver.live_request) if self.driver else self.open_call()
 
     def initialize_call(self, *, secret: bool) -> Call:
         """The first call of an MCP client."""
-        headers = {"accept": "application/json, text/event-stream"} | (self._authorization() if secret else {})
+        headers = {"accept": "application/json, text/event-stream"} | (bearer(self.secret) if secret else {})
         body = json.dumps(_INITIALIZE).encode()
         return Call(port=self.port, path="/mcp", method="POST", headers=headers, body=body, proof=self.proof)
 
     def _authorization(self) -> dict[str, str]:
-        if self.kind is None:
-            return {"authorization": f"Bearer {self.secret}"}
-        pair = f"{self.kind.user}:{self.secret}".encode()
-        return {"authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        return dict(self.driver.authorization(self.secret)) if self.driver else bearer(self.secret)
 
 
-class _Steps:
-    """The calls of one probe, which have one deadline.
+def bearer(token: str) -> dict[str, str]:
+    """Return the header that lets a client of a bridge in."""
+    return {"authorization": f"Bearer {token}"}
+
+
+class Wire:
+    """The calls of one probe, which have one deadline: what a driver asks its agent through.
 
     Args:
         target: who is asked.
@@ -131,12 +125,23 @@ class _Steps:
         self.target = target
         self._deadline = time.monotonic() + limit
 
-    async def ask(self, call: Call, limit: float | None = None) -> Answer:
-        """The answer to one of them, waited for no longer than `limit` or `LIVENESS` seconds. Raises CallError."""
+    async def ask(self, request: Request, limit: float | None = None) -> Answer:
+        """Send a request with the secret; see `send`."""
+        return await self.send(self.target.call(request), limit)
+
+    async def send(self, call: Call, limit: float | None = None) -> Answer:
+        """Make one call and wait no longer than `limit` or `LIVENESS` seconds. Raises CallError."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise CallError("no answer in time")
         return await ask(call, min(LIVENESS if limit is None else limit, left))
+
+    @contextlib.asynccontextmanager
+    async def stream(self, request: Request, limit: float) -> AsyncIterator[Stream]:
+        """Open an endless answer; it stays empty where an agent refuses nobody. Raises CallError: no answer."""
+        refused = await self.send(self.target.open_call(), limit)
+        async with http1.stream(self.target.call(request, secret=refused.status == REFUSAL), limit) as opened:
+            yield opened
 
 
 async def prove(target: Target, now: Now, quick: float = QUICK) -> Probe:
@@ -150,8 +155,8 @@ async def prove(target: Target, now: Now, quick: float = QUICK) -> Probe:
     probe = Probe(at=now.boot, at_wall=now.wall)
     try:
         target = target if target.proof else target.proved()
-        steps = _Steps(target, LOADING)
-        refused = await steps.ask(target.open_call(), quick)
+        steps = Wire(target, LOADING)
+        refused = await steps.send(target.open_call(), quick)
         if refused.status != HTTPStatus.UNAUTHORIZED:
             detail = f"cannot trust port {target.port}: it answers {refused.status} without the password"
             return replace(probe, health=Health.UNPROTECTED, detail=detail)
@@ -170,23 +175,23 @@ async def live(target: Target, before: Probe, now: Now, *, written: int = 0, sta
         written: when an agent wrote its journal last: how its work ended is asked only after it worked.
         started: wall clock time of its start.
     """
-    steps = _Steps(target, 2 * LIVENESS)
+    steps, driver = Wire(target, 2 * LIVENESS), target.driver
     told = await _told(steps)
-    if told is not None and (broken := _broken_config(told)):
+    if driver and told and (broken := driver.broken_config(told)):
         return replace(before, health=Health.CONFIG_INVALID, at=now.boot, at_wall=now.wall, misses=0, detail=broken)
-    sessions = _sessions(told)
-    if sessions is None:
+    activity = driver.activity(told) if driver else None
+    if activity is None:
         try:
-            answer = await steps.ask(target.live_call())
+            answer = await steps.send(target.live_call())
         except CallError as error:
             return missed(before, now, str(error))
-        if answer.status != (HTTPStatus.OK if target.kind else HTTPStatus.UNAUTHORIZED):
+        if answer.status != (HTTPStatus.OK if driver else REFUSAL):
             return missed(before, now, f"it answers {answer.status}", answers=True)
-    asked = await _attention(steps, sessions) if sessions else ()
-    cut = () if before.interrupted == () else await _interrupted(steps)
+    asked = await driver.needs(steps, activity) if driver and activity else ()
+    cut = await driver.interrupted(steps) if driver and before.interrupted != () else ()
     refused = before.refused
     if written != before.written:
-        found = await _refused(steps, started)
+        found = await driver.refused(steps, started) if driver else ()
         refused, written = (refused, before.written) if found is None else (found, written)
     return Probe(
         health=Health.READY,
@@ -200,113 +205,39 @@ async def live(target: Target, before: Probe, now: Now, *, written: int = 0, sta
     )
 
 
-async def _told(steps: _Steps) -> Answer | None:
-    """What an agent says it works at: one call that shows life and tells whether more is to be asked."""
-    if (kind := steps.target.kind) is not None:
+async def _told(steps: Wire) -> Answer | None:
+    """Ask an agent what it works at: one call that shows life and tells whether more is to be asked."""
+    if (driver := steps.target.driver) is not None:
         with contextlib.suppress(CallError):
-            return await steps.ask(steps.target.call(kind.ready_path))
+            return await steps.ask(driver.ready_request)
     return None
-
-
-def _sessions(told: Answer | None) -> dict[str, Any] | None:
-    """The sessions that are at work, by name; None where that was not told."""
-    try:
-        sessions = told.json() if told is not None and told.status == HTTPStatus.OK else None
-    except ValueError:
-        return None
-    return sessions if isinstance(sessions, dict) else None
-
-
-async def _attention(steps: _Steps, sessions: dict[str, Any]) -> tuple[Attention, ...]:
-    """What within an agent at work waits for a person. Nothing where it cannot be told."""
-    if (kind := steps.target.kind) is None:
-        return ()
-    try:
-        paths = (kind.permission_path, kind.question_path)
-        permissions, questions = [(await steps.ask(steps.target.call(path))).json() for path in paths]
-        return tuple(attention.of(permissions, questions, sessions))
-    except (CallError, ValueError, TypeError, KeyError, AttributeError):
-        return ()
-
-
-async def _interrupted(steps: _Steps) -> tuple[str, ...]:
-    """The recent sessions whose last answer broke off, and that do not work at it now."""
-    if (kind := steps.target.kind) is None:
-        return ()
-    try:
-        busy = await steps.ask(steps.target.call(kind.ready_path))
-        newest = await _newest(kind, steps, RECENT, busy.json())
-        return tuple(name for name, messages in newest.items() if attention.broke_off(messages))
-    except (CallError, ValueError, TypeError, KeyError, AttributeError):
-        return ()
-
-
-async def _refused(steps: _Steps, started: float) -> tuple[Attention, ...] | None:
-    """Whether a model provider refused the newest message of this run; None where it cannot be told."""
-    if (kind := steps.target.kind) is None:
-        return ()
-    try:
-        newest = await _newest(kind, steps, 1, {})
-        return tuple(one for messages in newest.values() for one in attention.refusal(messages, started))
-    except (CallError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-async def _newest(kind: AgentKind, steps: _Steps, count: int, busy: dict[str, Any]) -> dict[str, Any]:
-    """The newest message of each of the last used sessions that nothing works at."""
-    target = steps.target
-    listed = await steps.ask(target.call(f"{kind.sessions_path}?limit={count}"))
-    names = attention.at_rest(listed.json(), busy)
-    calls = [target.call(f"{kind.sessions_path}/{name}/message?limit=1") for name in names]
-    return {name: (await steps.ask(call)).json() for name, call in zip(names, calls, strict=True)}
 
 
 async def dispose(target: Target) -> None:
     """Ask an agent to end what it started itself. Best effort: its tree is emptied anyway."""
-    if target.kind is not None:
+    if target.driver is not None and (request := target.driver.shutdown_request) is not None:
         with contextlib.suppress(CallError):
-            await ask(target.proved().call(target.kind.dispose_path, method="POST"), LIVENESS)
+            await ask(target.proved().call(request), LIVENESS)
 
 
-async def _answers(steps: _Steps, probe: Probe, quick: float) -> Probe:
-    """A real call with the secret."""
-    target = steps.target
+async def _answers(steps: Wire, probe: Probe, quick: float) -> Probe:
+    """Make a real call with the secret."""
+    target, driver = steps.target, steps.target.driver
     if target.foreign:
-        answer = await steps.ask(target.initialize_call(secret=True), LOADING)
-    elif target.kind is None:
-        answer = await steps.ask(target.call(BRIDGE_READY), quick)
+        answer = await steps.send(target.initialize_call(secret=True), LOADING)
+    elif driver is None:
+        answer = await steps.ask(BRIDGE_READY, quick)
     else:
-        answer = await steps.ask(target.call(target.kind.ready_path), LOADING)  # it has answered once: it answers
+        answer = await steps.ask(driver.ready_request, LOADING)  # it has answered once: it answers
     if answer.status == HTTPStatus.OK:
-        if target.kind is not None and not _is_json(answer):
+        if driver is not None and not _is_json(answer):
             return replace(probe, detail="it answers with a page, which no agent does")
         return replace(probe, health=Health.READY)
-    if answer.status == HTTPStatus.UNAUTHORIZED:
+    if answer.status == REFUSAL:
         return replace(probe, health=Health.REFUSING, detail=_wrong(target))
-    if broken := _broken_config(answer):
+    if driver is not None and (broken := driver.broken_config(answer)):
         return replace(probe, health=Health.CONFIG_INVALID, detail=broken)
     return replace(probe, detail=f"it answers {answer.status}")
-
-
-def _broken_config(answer: Answer) -> str:
-    """Which configuration the agent cannot load, and what to do; empty for any other answer.
-
-    Never what it quotes: its message may hold the whole file, keys of model providers included.
-    """
-    try:
-        told = answer.json() if answer.status == HTTPStatus.BAD_REQUEST else {}
-        name, data = str(told.get("name", "")), told.get("data") or {}
-        message, path = str(data.get("message", "")), str(data.get("path") or "")
-        keys = [".".join(map(str, issue["path"])) for issue in data.get("issues") or () if issue.get("path")]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return ""
-    if not name.startswith("Config"):
-        return ""
-    line = re.search(r"\bline (\d+)", message)
-    where = f" {plain(path)}" if path else ""
-    where += f", line {line[1]}" if line else ""
-    where += f", at {plain(', '.join(keys[:3]), 200)}" if keys else ""
-    return f"cannot load the agent's configuration{where} ({plain(name, 60)}): mend it; it is tried again by itself"
 
 
 def _is_json(answer: Answer) -> bool:

@@ -1,8 +1,5 @@
 """Asking each service that is ready, again and again, whether it still is.
 
-Belongs here: when a service is asked, and what it said last. Does not belong here: how it is asked and what an answer
-means (`health`), or what is done about it (`plan`).
-
 As in a kubelet, probes have timers of their own, and only news makes anybody look at a project: to look at everything
 costs three times as much as to ask, and a service that hangs holds up nobody else. A service is asked only after the
 first proof that it is ready, which is waited for where it is started.

@@ -1,8 +1,5 @@
 """Why a service ended, as far as its own last words tell.
 
-Belongs here: the phrases by which programs of ours say it, and reading the end of a log for one of them.
-Does not belong here: exit codes and signals (`holding` records them), or what follows (`restarts`).
-
 Only the name of a cause is passed on, never a line of the log: an agent may have written anything there.
 """
 
@@ -11,12 +8,13 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from reconciler import agents
+
 _TAIL: Final = 2048
 """Bytes at the end of the log that are searched: last words are few."""
 _PHRASES: Final = (
     ("address already in use", "its port was taken"),
     ("eaddrinuse", "its port was taken"),
-    ("serveerror", "it could not listen on its port"),  # all that OpenCode 1.18 says of a taken port (measured)
     ("heap out of memory", "out of memory"),
     ("cannot allocate memory", "out of memory"),
     ("no space left on device", "the disk is full"),
@@ -39,5 +37,5 @@ def of_log(path: str, begin: int) -> str:
             text = log.read().decode(errors="replace").lower()
     except OSError:
         return ""
-    found = [(text.rfind(phrase), cause) for phrase, cause in _PHRASES if phrase in text]
+    found = [(text.rfind(phrase), cause) for phrase, cause in (*_PHRASES, *agents.last_words()) if phrase in text]
     return max(found)[1] if found else ""

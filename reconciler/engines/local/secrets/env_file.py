@@ -1,8 +1,4 @@
-"""The sandbox's `.env`: the only place of a project's secrets.
-
-Belongs here: reading, judging, making and changing it. Does not belong here: SSH keys (`keys`), or handing secrets to a
-child (`launch`). Problems name the file, the line and the key, never a value.
-"""
+"""The sandbox's `.env`: the only place of a project's secrets. Problems name file, line and key, never a value."""
 
 from __future__ import annotations
 
@@ -19,6 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 from dotenv.parser import parse_stream
 
+from reconciler.core.env_keys import (
+    AGENT_PORT,
+    BRIDGE_PORT,
+    ENV_KEYS,
+    GIT_URL,
+    PASSWORD,
+    PROGRAM,
+    SSH_KEY,
+    TOKEN,
+    TOOL_DIR,
+)
 from reconciler.core.port_rules import HIGHEST_PORT, LOWEST_PORT, PORTS, UNUSABLE_PORTS, range_variable
 from reconciler.settings import UserError
 from reconciler.system import files
@@ -28,17 +35,7 @@ if TYPE_CHECKING:
 
     from reconciler.settings import Sandbox
 
-KEYS: Final = (
-    "GIT_URL",
-    "SSH_KEY_PATH",
-    "OPENCODE_SERVER_PASSWORD",
-    "MCP_TOOL_BEARER_TOKEN",
-    "OPENCODE_PORT",
-    "MCP_TOOL_PORT",
-    "OPENCODE_BIN",
-    "MCP_TOOL_DIR",
-)
-SECRETS: Final = ("OPENCODE_SERVER_PASSWORD", "MCP_TOOL_BEARER_TOKEN")
+SECRETS: Final = (PASSWORD, TOKEN)
 MAX_BYTES: Final = 65536
 MIN_SECRET: Final = 12
 """Characters."""
@@ -146,29 +143,29 @@ def read_env(path: Path) -> Env:
         exists=True,
         problems=tuple(problems),
         warnings=(*_unreviewed(path, parsed), *_unknown(path, values, lines)),
-        server_password=values.get("OPENCODE_SERVER_PASSWORD", ""),
-        bearer_token=values.get("MCP_TOOL_BEARER_TOKEN", ""),
-        git_url=values.get("GIT_URL", ""),
-        ssh_key_path=values.get("SSH_KEY_PATH", ""),
-        opencode_port=_port(values, "OPENCODE_PORT"),
-        mcp_tool_port=_port(values, "MCP_TOOL_PORT"),
-        opencode_bin=values.get("OPENCODE_BIN", ""),
-        mcp_tool_dir=values.get("MCP_TOOL_DIR", ""),
+        server_password=values.get(PASSWORD, ""),
+        bearer_token=values.get(TOKEN, ""),
+        git_url=values.get(GIT_URL, ""),
+        ssh_key_path=values.get(SSH_KEY, ""),
+        opencode_port=_port(values, AGENT_PORT),
+        mcp_tool_port=_port(values, BRIDGE_PORT),
+        opencode_bin=values.get(PROGRAM, ""),
+        mcp_tool_dir=values.get(TOOL_DIR, ""),
     )
 
 
 def write_env(sandbox: Sandbox, *, git_url: str, ssh_key: Path | None) -> None:
     """Make a `.env` with strong random secrets. An existing one is never touched."""
-    key = f"SSH_KEY_PATH={quote(str(ssh_key))}" if ssh_key else "# SSH_KEY_PATH=/path/to/a/private/key"
+    key = f"{SSH_KEY}={quote(str(ssh_key))}" if ssh_key else f"# {SSH_KEY}=/path/to/a/private/key"
     text = (
         f"{_REVIEW}\n# The manager notices every edit.\n\n"
-        f"# Git repository\nGIT_URL={quote(git_url)}\n\n"
+        f"# Git repository\n{GIT_URL}={quote(git_url)}\n\n"
         f"# SSH key (read and write access)\n{key}\n\n"
-        f"# OpenCode password\nOPENCODE_SERVER_PASSWORD={secrets.token_urlsafe(32)}\n\n"
-        f"# MCP tool bearer token\nMCP_TOOL_BEARER_TOKEN={secrets.token_urlsafe(32)}\n\n"
-        "# Optional: fixed ports\n# OPENCODE_PORT=4101\n# MCP_TOOL_PORT=5101\n\n"
-        "# Optional: programs of your own\n# OPENCODE_BIN=/path/to/opencode\n"
-        "# MCP_TOOL_DIR=/path/to/opencode-mcp-tool\n"
+        f"# OpenCode password\n{PASSWORD}={secrets.token_urlsafe(32)}\n\n"
+        f"# MCP tool bearer token\n{TOKEN}={secrets.token_urlsafe(32)}\n\n"
+        f"# Optional: fixed ports\n# {AGENT_PORT}=4101\n# {BRIDGE_PORT}=5101\n\n"
+        f"# Optional: programs of your own\n# {PROGRAM}=/path/to/opencode\n"
+        f"# {TOOL_DIR}=/path/to/opencode-mcp-tool\n"
     )
     temporary = sandbox.run / f".env.{secrets.token_hex(4)}"
     try:
@@ -295,21 +292,21 @@ def _judge(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield key, why
     if token and token == password:
         yield SECRETS[1], "is the same as the password: whoever has one must not have the other; change it"
-    for key, service in (("OPENCODE_PORT", "agent"), ("MCP_TOOL_PORT", "bridge")):
+    for key, service in ((AGENT_PORT, "agent"), (BRIDGE_PORT, "bridge")):
         port, (low, high) = _port(values, key), PORTS[service]
         if values.get(key) and (port is None or not LOWEST_PORT <= port <= HIGHEST_PORT):
             yield key, f"must be a port from {low} to {high}, or from where {range_variable(service)} moves that range"
         elif port in UNUSABLE_PORTS:
             yield key, "must be another port: browsers and Node refuse this one"
-    program, tool, ssh_key = (values.get(key, "") for key in ("OPENCODE_BIN", "MCP_TOOL_DIR", "SSH_KEY_PATH"))
+    program, tool, ssh_key = (values.get(key, "") for key in (PROGRAM, TOOL_DIR, SSH_KEY))
     if program and not (Path(program).is_absolute() and Path(program).is_file() and os.access(program, os.X_OK)):
-        yield "OPENCODE_BIN", "must be the absolute path of a program; see: which opencode"
+        yield PROGRAM, "must be the absolute path of a program; see: which opencode"
     if tool and not (Path(tool).is_absolute() and Path(tool).is_dir()):
-        yield "MCP_TOOL_DIR", "must be the absolute path of a folder"
+        yield TOOL_DIR, "must be the absolute path of a folder"
     if "PRIVATE KEY" in ssh_key or ssh_key.startswith(("ssh-", "ecdsa-")):
-        yield "SSH_KEY_PATH", "must be the path of a key, not its text"
+        yield SSH_KEY, "must be the path of a key, not its text"
     elif ssh_key and not re.fullmatch(r"[~/][^\x00-\x1f\"']*", ssh_key):
-        yield "SSH_KEY_PATH", "must be an absolute path without quotes"
+        yield SSH_KEY, "must be an absolute path without quotes"
 
 
 def _judge_secret(value: str, allowed: re.Pattern[str]) -> str:
@@ -336,8 +333,8 @@ def _unreviewed(path: Path, parsed: _Parsed) -> Iterator[str]:
 
 def _unknown(path: Path, values: Mapping[str, str], lines: Mapping[str, int]) -> Iterator[str]:
     for key in values:
-        if key not in KEYS:
-            near = get_close_matches(key, KEYS, n=1)
+        if key not in ENV_KEYS:
+            near = get_close_matches(key, ENV_KEYS, n=1)
             # Only what looks like a key is shown: it can be a secret that was pasted onto a line of its own.
             what = f"{key} is not known and not used; did you mean {near[0]}?" if near else "it is no known key"
             yield f"{path}:{lines[key]}: {what}"

@@ -1,7 +1,4 @@
-"""SSH keys: making a deploy key, judging a key that was named, and how git is told to use it.
-
-Belongs here: ssh-keygen and the options of ssh. Does not belong here: git (`repo`), or `.env` (`credentials`).
-"""
+"""SSH keys: making a deploy key, judging a key that was named, and how git is told to use it."""
 
 from __future__ import annotations
 

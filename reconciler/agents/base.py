@@ -1,0 +1,246 @@
+"""The protocol of a driver: what an engine, a bridge and a frontend ask of each kind of agent.
+
+Every driver passes the suite in `tests/agents/contract.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from reconciler.agents.access import REFUSAL, Access, Request
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    import httpx2
+
+    from reconciler.core.observed import Attention
+    from reconciler.mcpkit.binding import Tool
+
+__all__ = [
+    "REFUSAL",
+    "Access",
+    "Answer",
+    "CallError",
+    "Client",
+    "Connection",
+    "Driver",
+    "LaunchError",
+    "Package",
+    "Place",
+    "Request",
+    "Stream",
+    "Toolset",
+    "Wire",
+]
+
+
+class CallError(Exception):
+    """There is no answer; the text is a clause that says why."""
+
+
+class LaunchError(Exception):
+    """An agent cannot be launched like this; the text is a sentence that begins with "cannot"."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> Any:  # noqa: ANN401  whatever they say
+        """Return the body as data. Raises ValueError."""
+        return json.loads(self.body)
+
+
+class Stream(Protocol):
+    """The body of an answer that does not end."""
+
+    async def read(self, seconds: float, most: int) -> str:
+        """Return what arrives within so many seconds, and no more than `most` bytes; empty where nothing does."""
+
+
+class Wire(Protocol):
+    """Calls to an agent whose listener is proved to be ours."""
+
+    async def ask(self, request: Request, limit: float | None = None) -> Answer:
+        """Send the request with credentials; wait `limit` seconds at most. Raises CallError."""
+
+    def stream(self, request: Request, limit: float) -> AbstractAsyncContextManager[Stream]:
+        """Open an endless answer; one that cannot be opened within `limit` seconds is empty.
+
+        Raises:
+            CallError: the agent does not answer yet.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """Where the agent's program comes from."""
+
+    name: str
+    """Of the kind."""
+    package: str
+    """npm package; the platform (`-linux-x64`) is added to it."""
+    download: str
+    """How much npm fetches, in words."""
+    default_version: str
+    """Provided when the spec pins none and none is installed."""
+    programs: tuple[str, ...]
+    """Names on PATH."""
+    usual_places: tuple[str, ...]
+    """Below the user's home, where its own installers put it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one agent lives: its folders, port and secret."""
+
+    repo: Path
+    """The clone, in which it works."""
+    home: Path
+    xdg: Path
+    """Its private XDG folders: `data`, `config`, `state`, `cache`."""
+    port: int
+    secret: str = field(repr=False)
+    """What it must demand of its clients."""
+    environment: Mapping[str, str] = field(repr=False)
+    """The controller's own."""
+    variables: Mapping[str, str] = field(repr=False)
+    """Of the spec's `agent.env`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """How a toolset reaches its agent."""
+
+    project: str
+    repo: Path
+    url: str
+    authorization: Mapping[str, str] = field(repr=False)
+    """Headers that let us in."""
+    transport: httpx2.AsyncBaseTransport
+    """Makes connections to the proved agent, and to nobody else."""
+    stopping: asyncio.Event
+    """Set when the program ends: whoever waits answers with what there is."""
+    secrets: tuple[str, ...] = field(repr=False)
+    """What no result may contain."""
+
+
+class Client(Protocol):
+    """What the tools of a kind work on. Close it."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no result may contain."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+
+
+class Toolset(Protocol):
+    """The tools by which an MCP client works with an agent: the `toolset` module of each kind."""
+
+    TOOLS: tuple[Tool, ...]
+    INSTRUCTIONS: str
+
+    def connect(self, to: Connection) -> Client:
+        """Make what the tools work on."""
+
+
+class Driver(Access, Protocol):
+    """What knows one kind of agent. It acts on nothing but the agent's own files and API."""
+
+    program: Package
+    grace: float
+    """Seconds after TERM, before TERM again, and again before KILL."""
+    last_words: tuple[tuple[str, str], ...]
+    """Phrases, in small letters, by which it says why it ends, each with the cause."""
+
+    # -- launch
+
+    def arguments(self, place: Place) -> tuple[str, ...]:
+        """Return what follows the program in argv. Never a secret: argv is public."""
+
+    def environment(self, place: Place) -> Mapping[str, str]:
+        """Return its own variables, the secret among them. Raises LaunchError."""
+
+    def leftovers(self, place: Place) -> tuple[Path, ...]:
+        """Return folders that are emptied before each start."""
+
+    def is_prepared(self, place: Place) -> bool:
+        """Tell whether `prepare` has nothing to do."""
+
+    def prepare(self, place: Place) -> None:
+        """Make the files it must find. Blocking."""
+
+    # -- readiness and liveness
+
+    live_request: Request
+    """The cheapest request that shows life."""
+    ready_request: Request
+    """Is answered with JSON only when the project is loaded; the answer says what the agent works at."""
+    shutdown_request: Request | None
+    """Ends what the agent itself started, before TERM."""
+
+    def activity(self, ready: Answer | None) -> Mapping[str, Any] | None:
+        """Return what it works at, by name, from the answer to `ready_request`; empty: idle, None: it does not say."""
+
+    def broken_config(self, answer: Answer) -> str:
+        """Say which configuration it cannot load and what to do; empty for any other answer. Never what it quotes."""
+
+    # -- needs
+
+    async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[Attention, ...]:
+        """Return what waits for a person in an agent at work; nothing where that cannot be seen."""
+
+    async def interrupted(self, wire: Wire) -> tuple[str, ...]:
+        """Return the recent conversations whose last answer broke off."""
+
+    async def refused(self, wire: Wire, started: float) -> tuple[Attention, ...] | None:
+        """Return whether a model provider refused the newest message since `started` (wall clock); None: unknown."""
+
+    # -- its files
+
+    def journal(self, place: Place) -> Path | None:
+        """Return the file that is written whenever it works, and at no other time."""
+
+    def log(self, place: Place) -> Path | None:
+        """Return what it writes about itself."""
+
+    def may_write(self, name: str) -> bool:
+        """Tell whether it may have written this path of the clone by itself; only then is its content read."""
+
+    def wrote(self, tree: Path, name: str, committed: str | None) -> bool:
+        """Tell whether the file's difference to the committed text is its own doing alone. False in any doubt."""
+
+    # -- a start that takes long
+
+    def loads_plugins(self, place: Place) -> bool:
+        """Tell whether a start loads plugins, which may take long and fail one by one."""
+
+    def doing(self, place: Place, begin: int) -> str:
+        """Say in two words what a start does that does not answer; `begin`: size of its log when it was started."""
+
+    def stuck(self, place: Place, begin: int) -> str:
+        """Say why such a start did not end, and the way out; empty where it does not know."""
+
+    def failures(
+        self, place: Place, wire: Wire, limit: float, begin: int
+    ) -> AbstractAsyncContextManager[Callable[[], Awaitable[tuple[str, ...]]]]:
+        """Listen while it is proved ready; what is yielded returns the plugins that it could not load.
+
+        Raises:
+            CallError: it does not answer yet.
+        """

@@ -1,0 +1,157 @@
+"""The driver of OpenCode.
+
+It loads neither the MCP library nor an HTTP client: the toolset does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.agents.base import LaunchError, Request
+from reconciler.agents.opencode import needs, own_writes, plugins
+from reconciler.agents.opencode.access import OpenCodeAccess
+from reconciler.agents.opencode.kind import OPENCODE
+from reconciler.core.plain_text import plain
+from reconciler.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from reconciler.agents.base import Answer, Driver, Package, Place, Wire
+    from reconciler.core.observed import Attention
+
+
+class OpenCodeDriver(OpenCodeAccess):
+    """See `agents.base.Driver`."""
+
+    program: Package = OPENCODE
+    grace = OPENCODE.grace
+    last_words: tuple[tuple[str, str], ...] = (
+        ("serveerror", "it could not listen on its port"),  # all that 1.18 says of a taken port (measured)
+    )
+    live_request = Request(path=OPENCODE.live_path)
+    ready_request = Request(path=OPENCODE.ready_path)
+    shutdown_request: Request | None = Request(path=OPENCODE.dispose_path, method="POST")
+
+    def arguments(self, place: Place) -> tuple[str, ...]:
+        """Return `serve` with the address."""
+        return tuple(part.format(port=place.port) for part in OPENCODE.arguments)
+
+    def environment(self, place: Place) -> Mapping[str, str]:
+        """Return its password and the operator's policy."""
+        return {
+            **dict(OPENCODE.variables),
+            OPENCODE.config_variable: policy(place.environment.get(OPENCODE.config_variable)),
+            OPENCODE.password_variable: place.secret,
+        }
+
+    def leftovers(self, place: Place) -> tuple[Path, ...]:
+        """Return its install locks: one that was killed leaves a lock for which the next waits 60 s (measured)."""
+        return (place.xdg / OPENCODE.locks,)
+
+    def is_prepared(self, place: Place) -> bool:
+        """Tell whether it has the user's provider credentials, if there are any."""
+        return (place.xdg / OPENCODE.credentials).exists() or not _credentials(place).is_file()
+
+    def prepare(self, place: Place) -> None:
+        """Link the user's provider credentials. Blocking."""
+        theirs, name = _credentials(place), place.xdg / OPENCODE.credentials
+        link = files.private_folder(name.parent) / name.name
+        if theirs.is_file() and not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(theirs)
+
+    def activity(self, ready: Answer | None) -> Mapping[str, Any] | None:
+        """Return the sessions that are at work."""
+        try:
+            sessions = ready.json() if ready is not None and ready.status == HTTPStatus.OK else None
+        except ValueError:
+            return None
+        return sessions if isinstance(sessions, dict) else None
+
+    def broken_config(self, answer: Answer) -> str:
+        """Say which file, line and key. Its message may hold the whole file, keys of model providers included."""
+        try:
+            told = answer.json() if answer.status == HTTPStatus.BAD_REQUEST else {}
+            name, data = str(told.get("name", "")), told.get("data") or {}
+            message, path = str(data.get("message", "")), str(data.get("path") or "")
+            keys = [".".join(map(str, issue["path"])) for issue in data.get("issues") or () if issue.get("path")]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return ""
+        if not name.startswith("Config"):
+            return ""
+        line = re.search(r"\bline (\d+)", message)
+        where = f" {plain(path)}" if path else ""
+        where += f", line {line[1]}" if line else ""
+        where += f", at {plain(', '.join(keys[:3]), 200)}" if keys else ""
+        return f"cannot load the agent's configuration{where} ({plain(name, 60)}): mend it; it is tried again by itself"
+
+    async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[Attention, ...]:
+        """Return permissions, questions and unreachable providers."""
+        return await needs.waiting(wire, activity)
+
+    async def interrupted(self, wire: Wire) -> tuple[str, ...]:
+        """Return sessions."""
+        return await needs.interrupted(wire)
+
+    async def refused(self, wire: Wire, started: float) -> tuple[Attention, ...] | None:
+        """Return a refusal of this run."""
+        return await needs.refused(wire, started)
+
+    def journal(self, place: Place) -> Path:
+        """Return its database's log."""
+        return place.xdg / OPENCODE.journal
+
+    def log(self, place: Place) -> Path:
+        """Return its own log."""
+        return plugins.log(place)
+
+    def may_write(self, name: str) -> bool:
+        """Tell by the name."""
+        return own_writes.known(name)
+
+    def wrote(self, tree: Path, name: str, committed: str | None) -> bool:
+        """Tell by the content."""
+        return own_writes.is_own(tree, name, committed)
+
+    def loads_plugins(self, place: Place) -> bool:
+        """Tell whether the clone or the operator names any."""
+        return plugins.used_by(place)
+
+    def doing(self, place: Place, begin: int) -> str:
+        """Say whether it installs plugins."""
+        return plugins.doing(place, begin)
+
+    def stuck(self, place: Place, begin: int) -> str:
+        """Say whether npm waits for its registry."""
+        return plugins.stuck(place, begin)
+
+    def failures(
+        self, place: Place, wire: Wire, limit: float, begin: int
+    ) -> AbstractAsyncContextManager[Callable[[], Awaitable[tuple[str, ...]]]]:
+        """Hear its events."""
+        return plugins.failures(place, wire, limit, begin)
+
+
+def policy(operators: str | None) -> str:
+    """Return the configuration: the operator's own on top of ours; it wins over what the repository says."""
+    if not operators:
+        return OPENCODE.config
+    with contextlib.suppress(ValueError, TypeError):
+        return json.dumps(json.loads(OPENCODE.config) | json.loads(operators))
+    raise LaunchError(f"cannot use {OPENCODE.config_variable} of the controller: it is not a JSON object")
+
+
+def _credentials(place: Place) -> Path:
+    """Return where the user's own OpenCode keeps what it logs in to model providers with."""
+    data = place.environment.get("XDG_DATA_HOME") or Path(place.environment.get("HOME", "/")) / ".local" / "share"
+    return Path(data) / Path(OPENCODE.credentials).relative_to("data")
+
+
+DRIVER: Final[Driver] = OpenCodeDriver()

@@ -1,0 +1,197 @@
+"""The suite that every driver passes: subclass it, and say how an agent of the kind is run and kept busy."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from reconciler import agents
+from reconciler.agents.base import REFUSAL, Answer, Place
+from reconciler.core import env_keys, kinds
+from reconciler.core import spec as specs
+from reconciler.core.observed import Health, Service
+from reconciler.engines.local.facts import process
+from reconciler.engines.local.health import checks
+from reconciler.engines.local.launch import launch
+from reconciler.mcpkit.binding import bound
+from tests.support.bridge import call
+from tests.support.local_project import NAME, LocalProject
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from mcp import Client
+
+    from reconciler.agents.base import Driver
+
+SECRET, TOKEN = "the-agents-secret-0123456789", "the-bridges-token-0123456789"
+TOOL_NAME = re.compile(r"opencode-[a-z]+(-[a-z]+)*")
+"""The names of tools are the user's contract, whatever the kind."""
+
+
+class DriverContract:
+    """What an engine, a bridge and a frontend rely on."""
+
+    kind: str
+
+    @pytest.fixture(name="driver")
+    def _driver(self) -> Driver:
+        return agents.driver(self.kind)
+
+    @pytest.fixture(name="place")
+    def _place(self, tmp_path: Path) -> Place:
+        for folder in ("repo", "home", "xdg", "user"):
+            (tmp_path / folder).mkdir()
+        return Place(
+            repo=tmp_path / "repo",
+            home=tmp_path / "home",
+            xdg=tmp_path / "xdg",
+            port=4101,
+            secret=SECRET,
+            environment={"HOME": str(tmp_path / "user")},
+            variables={},
+        )
+
+    # -- to be said by each kind
+
+    @pytest.fixture(name="running")
+    def _running(self) -> AbstractAsyncContextManager[LocalProject]:
+        """A project whose agent is of this kind, not started yet."""
+        raise NotImplementedError
+
+    def at_work(self, client: Client, session_id: str) -> AbstractAsyncContextManager[object]:
+        """Keep the agent busy within."""
+        raise NotImplementedError
+
+    # -- by itself
+
+    def test_the_spec_accepts_its_kind(self, driver: Driver) -> None:
+        """It is in the registry, by its own name."""
+        spec = specs.parse({"git": {"url": "/srv/x"}, "agent": {"kind": self.kind}})
+
+        assert spec.agent.kind == driver.program.name == driver.kind == self.kind
+
+    def test_its_secret_is_in_its_environment_and_not_in_argv(self, driver: Driver, place: Place) -> None:
+        """Everybody can read argv; its port is there or in a variable."""
+        argv, variables = driver.arguments(place), driver.environment(place)
+
+        assert SECRET not in " ".join(argv)
+        assert SECRET in variables.values()
+        assert "4101" in " ".join((*argv, *variables.values()))
+        assert SECRET not in repr(place)
+
+    def test_it_sets_no_variable_that_is_the_engines(self, driver: Driver, place: Place) -> None:
+        """Its folders and its SSH command are given to it."""
+        engines = {"HOME", "PATH", "TMPDIR", "GIT_SSH_COMMAND", env_keys.TOKEN}
+
+        assert not engines & set(driver.environment(place))
+
+    def test_its_credentials_are_headers_that_hold_the_secret(self, driver: Driver) -> None:
+        """Other secrets make other headers; names are in small letters, as the engine looks for them."""
+        headers = driver.authorization(SECRET)
+
+        assert headers != driver.authorization(TOKEN)
+        assert all(name == name.lower() for name in headers)
+
+    def test_preparing_is_done_once(self, driver: Driver, place: Place) -> None:
+        """And what is emptied before a start is below its own folders."""
+        driver.prepare(place)
+
+        assert driver.is_prepared(place)
+        assert all(
+            left.is_relative_to(place.home) or left.is_relative_to(place.xdg) for left in driver.leftovers(place)
+        )
+
+    @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"no JSON", b'{"a": 1}', b"\xff", b"null"])
+    @pytest.mark.parametrize("status", [200, 400, 401, 500])
+    def test_no_odd_answer_upsets_it(self, driver: Driver, status: int, body: bytes) -> None:
+        """It is read, or it says nothing."""
+        activity = driver.activity(Answer(status, body))
+
+        assert activity is None or status == HTTPStatus.OK
+        assert driver.broken_config(Answer(status, body)) == ""
+        assert driver.activity(None) is None
+
+    def test_a_bridge_reaches_it_as_the_engine_does(self, driver: Driver) -> None:
+        """By what it loads alone."""
+        access = agents.access_to(kinds.DRIVERS[self.kind])
+
+        assert (access.kind, access.package, access.open_request) == (driver.kind, driver.package, driver.open_request)
+        assert access.authorization(SECRET) == driver.authorization(SECRET)
+
+    def test_its_tools_can_be_offered(self, driver: Driver) -> None:
+        """For one project and for many; each once, with a description."""
+        toolset = agents.toolset(driver)
+        names = [tool.name for tool in toolset.TOOLS]
+
+        assert len(set(names)) == len(names)
+        assert all(TOOL_NAME.fullmatch(name) for name in names)
+        for routed in (False, True):
+            offered = bound(toolset.TOOLS, lambda _: pytest.fail("nobody calls one"), routed=routed)
+            assert all(tool.description for tool in offered)
+        assert toolset.INSTRUCTIONS
+
+    # -- run by the real keeper
+
+    @pytest.mark.long
+    async def test_its_life(self, running: AbstractAsyncContextManager[LocalProject], driver: Driver) -> None:
+        """Started, proved, asked by both, busy, and ended with all that it started."""
+        async with AsyncExitStack() as stack:
+            project = await stack.enter_async_context(running)
+            for service in Service:
+                await project.start(service)
+            facts = await project.until(lambda facts: facts.agent.probe.health is Health.READY)
+            assert facts.bridge.probe.health is Health.READY, facts.bridge
+            leader, target = psutil.Process(process(facts.agent).pid), _target(project)
+            family = [leader, *leader.children(recursive=True)]
+            await _refuses_and_answers(target, driver)
+            async with project.client() as client:
+                assert (await call(client, "server-health"))["healthy"]
+                made = await call(client, "session-create", title="t")
+                assert await _activity(target, driver) == {}
+                async with self.at_work(client, made["sessionId"]):
+                    assert await _activity(target, driver)
+                assert driver.shutdown_request is None or await _shuts_down(target, driver)
+            for service in (Service.BRIDGE, Service.AGENT):
+                await project.stop(service)
+            stopped = await project.observe()
+            assert not stopped.agent.alive
+            assert not stopped.bridge.alive
+            assert not any(one.is_running() for one in family)
+
+
+def _target(project: LocalProject) -> checks.Target:
+    ledger = project.ledgers.get(NAME)
+    assert ledger is not None
+    ours = project.engine._observer.project(NAME, project.spec, ledger)
+    argv = launch(ours, Service.AGENT, "/bin/program").argv
+    assert ours.env.server_password not in " ".join(argv)
+    return ours.target(Service.AGENT).proved()
+
+
+async def _refuses_and_answers(target: checks.Target, driver: Driver) -> None:
+    wire, stranger = checks.Wire(target, 60.0), checks.Wire(replace(target, secret="wrong-0123456789"), 60.0)
+    for request in (driver.open_request, driver.live_request, driver.ready_request):
+        assert (await wire.send(target.call(request, secret=False))).status == REFUSAL
+        assert (await stranger.ask(request)).status == REFUSAL
+        answer = await wire.ask(request, checks.LOADING)
+        assert answer.status == HTTPStatus.OK
+        assert isinstance(answer.json(), dict | list)
+
+
+async def _activity(target: checks.Target, driver: Driver) -> dict[str, Any]:
+    found = driver.activity(await checks.Wire(target, 60.0).ask(driver.ready_request))
+    assert found is not None
+    return dict(found)
+
+
+async def _shuts_down(target: checks.Target, driver: Driver) -> bool:
+    assert driver.shutdown_request is not None
+    return (await checks.Wire(target, 60.0).ask(driver.shutdown_request)).status < HTTPStatus.BAD_REQUEST

@@ -1,0 +1,111 @@
+"""The driver of the echo agent."""
+
+from __future__ import annotations
+
+import contextlib
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.agents.base import CallError, Package, Request
+from reconciler.core.observed import Attention
+from reconciler.core.reasons import Reason
+from tests.support.echo_agent.access import EchoAccess
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from reconciler.agents.base import Answer, Driver, Place, Wire
+
+SERVER: Final = Path(__file__).with_name("server.py")
+
+
+class EchoDriver(EchoAccess):
+    """See `agents.base.Driver`."""
+
+    program = Package(
+        name="echo",
+        package="echo-agent",
+        download="nothing",
+        default_version="1.0.0",
+        programs=("python3",),
+        usual_places=(),
+    )
+    grace = 1.0
+    last_words: tuple[tuple[str, str], ...] = ()
+    live_request = Request(path="/alive")
+    ready_request = Request(path="/rooms")
+    shutdown_request: Request | None = Request(path="/leave", method="POST")
+
+    def arguments(self, place: Place) -> tuple[str, ...]:
+        return ("-S", "-E", str(SERVER), "--listen", str(place.port))
+
+    def environment(self, place: Place) -> Mapping[str, str]:
+        return {"ECHO_KEY": place.secret}
+
+    def leftovers(self, place: Place) -> tuple[Path, ...]:
+        return (place.home / "scratch",)
+
+    def is_prepared(self, place: Place) -> bool:
+        return (place.home / "prepared").exists()
+
+    def prepare(self, place: Place) -> None:
+        (place.home / "prepared").touch()
+
+    def activity(self, ready: Answer | None) -> Mapping[str, Any] | None:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            if ready is not None and ready.status == HTTPStatus.OK:
+                return dict(ready.json()["rooms"])
+        return None
+
+    def broken_config(self, answer: Answer) -> str:  # noqa: ARG002  it has no configuration
+        return ""
+
+    async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[Attention, ...]:  # noqa: ARG002
+        asking = [room for room, state in activity.items() if state == "asking"]
+        return tuple(Attention(Reason.WAITING_FOR_ANSWER, f"the agent asks in {room}") for room in asking)
+
+    async def interrupted(self, wire: Wire) -> tuple[str, ...]:  # noqa: ARG002  it remembers nothing
+        return ()
+
+    async def refused(self, wire: Wire, started: float) -> tuple[Attention, ...] | None:  # noqa: ARG002
+        return ()
+
+    def journal(self, place: Place) -> Path | None:  # noqa: ARG002
+        return None
+
+    def log(self, place: Place) -> Path | None:  # noqa: ARG002
+        return None
+
+    def may_write(self, name: str) -> bool:  # noqa: ARG002
+        return False
+
+    def wrote(self, tree: Path, name: str, committed: str | None) -> bool:  # noqa: ARG002
+        return False
+
+    def loads_plugins(self, place: Place) -> bool:  # noqa: ARG002
+        return False
+
+    def doing(self, place: Place, begin: int) -> str:  # noqa: ARG002
+        return ""
+
+    def stuck(self, place: Place, begin: int) -> str:  # noqa: ARG002
+        return ""
+
+    @contextlib.asynccontextmanager
+    async def failures(
+        self,
+        place: Place,  # noqa: ARG002
+        wire: Wire,
+        limit: float,
+        begin: int,  # noqa: ARG002
+    ) -> AsyncIterator[Callable[[], Awaitable[tuple[str, ...]]]]:
+        async def none() -> tuple[str, ...]:
+            return ()
+
+        if (await wire.ask(self.live_request, limit)).status != HTTPStatus.OK:
+            raise CallError("it does not answer")
+        yield none
+
+
+DRIVER: Final[Driver] = EchoDriver()
