@@ -38,6 +38,7 @@ class News(Events):
     """Wakes who waits for what an engine has to say."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._event = asyncio.Event()
 
     def happened(self, name: str) -> None:  # noqa: ARG002  there is one
