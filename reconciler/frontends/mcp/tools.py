@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import textwrap
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from types import GenericAlias, NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import (
@@ -22,7 +23,7 @@ from mcp.server.mcpserver import (
 )
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from reconciler import __version__
 from reconciler.api import client, reader, results
@@ -35,6 +36,8 @@ from reconciler.mcpkit.endpoint import without
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from mcp.server.mcpserver.tools import Tool
 
     from reconciler.api.client import Wish
@@ -56,71 +59,37 @@ Name = Annotated[str, Field(description="Name of the project: 1 to 63 of a-z, 0-
 Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait for that")]
 
 
-class Answer(BaseModel):
-    """How a project stands. What is not known or empty is left out."""
-
-    project: str
-    status: Literal["success", "waiting_for_key", "waiting_for_secrets", "in_progress", "error"]
-    message: str
-    reason: str = ""
-    desired: str = ""
-    actual: str = ""
-    opencode_state: str = ""
-    opencode_url: str = ""
-    opencode_port: int = 0
-    opencode_pid: int = 0
-    mcp_tool_state: str = ""
-    mcp_tool_url: str = ""
-    mcp_tool_port: int = 0
-    mcp_tool_pid: int = 0
-    sandbox: str = ""
-    token_file: str = ""
-    git_url: str = ""
-    last_health_check: str = ""
-    public_key: str = ""
-    public_key_path: str = ""
-    warning: str = ""
-    generation: int = 0
-    observed_generation: int = 0
-    converged: bool = False
+IN_FULL: Final = (
+    *("git_ref", "ready", "reconciling", "stalled", "opencode_restarts", "opencode_last_exit"),
+    *("mcp_tool_restarts", "mcp_tool_last_exit", "planned", "observed"),
+)
+"""Fields that only a status in full has."""
 
 
-class FullAnswer(Answer):
-    """How a project stands, in full."""
+def _schema(
+    of: type,
+    *required: str,
+    without: Collection[str] = (),
+    items: Any = None,  # noqa: ANN401  a type
+    **more: Any,  # noqa: ANN401
+) -> type[BaseModel]:
+    """Return the model of a result on the wire: what is not known or empty is left out, so nothing there is null."""
 
-    git_ref: str = ""
-    ready: str = ""
-    reconciling: str = ""
-    stalled: str = ""
-    opencode_restarts: int = 0
-    opencode_last_exit: str = ""
-    mcp_tool_restarts: int = 0
-    mcp_tool_last_exit: str = ""
-    planned: list[str] = []
-    observed: str = ""
+    def wire(hint: Any) -> Any:  # noqa: ANN401  a type
+        inner = get_args(hint)
+        if get_origin(hint) is tuple:
+            return GenericAlias(list, items or inner[0])
+        return next(one for one in inner if one is not NoneType) if NoneType in inner else hint
 
-
-class Line(BaseModel):
-    """One project in a list."""
-
-    project: str
-    desired: str
-    actual: str
-    reason: str
-    message: str = ""
-    opencode_url: str = ""
-    opencode_pid: int = 0
-    mcp_tool_url: str = ""
-    mcp_tool_pid: int = 0
+    hints = {name: wire(hint) for name, hint in get_type_hints(of).items() if name not in without}
+    fields: Any = {name: (hint, ... if name in required else None) for name, hint in hints.items()}
+    return create_model(of.__name__, **more, **fields)
 
 
-class Lines(BaseModel):
-    """All projects."""
-
-    message: str
-    projects: list[Line]
-    controller_running: bool
-    warning: str = ""
+Answer: Final = _schema(results.Result, "project", "status", "message", without=IN_FULL)
+FullAnswer: Final = _schema(results.Result, "project", "status", "message")
+Line: Final = _schema(results.Summary, "project", "desired", "actual", "reason")
+Lines: Final = _schema(results.Listing, "projects", "controller_running", items=Line, message=(str, ...))
 
 
 class Sure(BaseModel):
