@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.core import spec as specs
 from reconciler.core.observed import Ledger
+from reconciler.engines.base import Events
 from reconciler.engines.local.engine import LocalEngine
 from reconciler.frontends.mcp import router
 from reconciler.frontends.mcp.router import Router
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-
-
-class Nobody:
-    """Wants no news of an engine."""
-
-    def happened(self, name: str) -> None:
-        """Not wanted."""
-
-    def probed(self, *_: object) -> None:
-        """Not wanted."""
 
 
 def write(path: Path) -> str:
@@ -45,7 +36,7 @@ async def test_after_rotating_and_one_pass_the_old_password_is_not_in_memory(tmp
     """The new one is there, which shows that the search finds what there is."""
     settings = make_settings(tmp_path)
     spec, ledger = specs.parse({"git": {"url": "/srv/x"}}), Ledger(uid="1", ports={"agent": 4101, "bridge": 5101})
-    engine, path = LocalEngine(settings, None, Nobody(), dry=True), settings.home.sandbox("app").env_file  # type: ignore[arg-type]
+    engine, path = LocalEngine(settings, None, Events(), dry=True), settings.home.sandbox("app").env_file  # type: ignore[arg-type]
     old = write(path)
     await engine.observe("app", spec, ledger)
     new = write(path)
