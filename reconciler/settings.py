@@ -1,8 +1,4 @@
-"""Where things live and the few knobs there are.
-
-Belongs here: paths below the home folder, environment variables and their defaults.
-Does not belong here: anything that opens, creates or reads one of those files.
-"""
+"""The layout of the home folder, the environment variables, and their defaults. Opens and creates no file."""
 
 from __future__ import annotations
 
@@ -28,7 +24,7 @@ WEDGED_VARIABLE: Final = "OPENCODE_MANAGER_WEDGED"
 
 
 class UserError(Exception):
-    """Something the person can mend. Its text is one sentence that begins with "cannot" and says what to do."""
+    """An error that the user can fix: one sentence that begins with "cannot" and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Sandbox:
 
     @cached_property
     def repo(self) -> Path:
-        """The git clone the agent works in."""
+        """The git clone that the agent works in."""
         return self.path / "repo"
 
     @cached_property
@@ -54,7 +50,7 @@ class Sandbox:
 
     @cached_property
     def ledger(self) -> Path:
-        """What must be remembered of this project: generation, ports, restart counters."""
+        """The ledger: generation, ports, restart counters of this project."""
         return self.run / "ledger.json"
 
     @cached_property
@@ -78,7 +74,7 @@ class Sandbox:
         return self.path / "tmp"
 
     def pid_file(self, service: str) -> Path:
-        """The pid of the service itself (never the keeper's), for people and their scripts."""
+        """Return the file with the pid of the service itself (never the keeper's), for people and their scripts."""
         return self.path / ("opencode.pid" if service == "agent" else "mcp-tool.pid")
 
 
@@ -90,7 +86,7 @@ class Home:
 
     @cached_property
     def sandboxes(self) -> Path:
-        """One folder a project."""
+        """The sandboxes, one folder per project."""
         return self.root / "opencode-sandboxes"
 
     @cached_property
@@ -100,7 +96,7 @@ class Home:
 
     @cached_property
     def logs(self) -> Path:
-        """What the services print."""
+        """The logs of the services."""
         return self.root / "opencode-logs"
 
     @cached_property
@@ -110,12 +106,12 @@ class Home:
 
     @cached_property
     def toolchains(self) -> Path:
-        """Agent binaries provided by the manager, one folder a version."""
+        """Agent programs provided by the manager, one folder per version."""
         return self.root / "opencode-toolchains"
 
     @cached_property
     def trash(self) -> Path:
-        """Destroyed sandboxes, kept a while."""
+        """Destroyed sandboxes, kept for a while."""
         return self.root / "opencode-trash"
 
     @cached_property
@@ -125,11 +121,11 @@ class Home:
 
     @cached_property
     def _sandboxes(self) -> dict[str, Sandbox]:
-        """Those asked for so far: every look at a project asks, and to build all its paths took a tenth of a look."""
+        """The sandboxes asked for so far: building all paths on each observation took a tenth of its time."""
         return {}
 
     def sandbox(self, name: str) -> Sandbox:
-        """The sandbox of one project."""
+        """Return the sandbox of one project."""
         return self._sandboxes.get(name) or self._sandboxes.setdefault(name, Sandbox(self.sandboxes / name))
 
     def forget(self, name: str) -> None:
@@ -137,11 +133,11 @@ class Home:
         self._sandboxes.pop(name, None)
 
     def deploy_key(self, name: str) -> Path:
-        """The private deploy key; the public one has `.pub` after it."""
+        """Return the private deploy key; the public one is beside it with `.pub`."""
         return self.keys / f"{name}-deploy"
 
     def log_file(self, name: str, service: str) -> Path:
-        """The log of one service."""
+        """Return the log of one service."""
         return self.logs / f"{name}-{'opencode' if service == 'agent' else 'mcp-tool'}.log"
 
 
@@ -162,9 +158,9 @@ class Settings:
     settle_open: float = 2.0
     """The same for a file that does not end with a newline, which may be half-written, and for a vanished one."""
     resync: float = 30.0
-    """Every so often all spec files, and the other files that people edit, are looked at, watch events or not."""
+    """Period of the full rescan of spec files and other files that people edit, watch events or not."""
     poll: float = 5.0
-    """What no watch tells of is looked at this often: the place of the specs folder, the target of a link."""
+    """Period of polling what no watch reports: the place of the specs folder, the target of a link."""
     agent_starts: int = 2
     """Agents starting at once: each start costs seconds of CPU (facts: 1.5 s alone, 15 s for 8 on 2 cores)."""
     clones: int = 16
@@ -172,16 +168,16 @@ class Settings:
     liveness: float = 10.0
     """A ready service is probed this often."""
     wedged_after: float = 60.0
-    """A service that neither answers nor uses the processor for this long, as often as it is asked, is started anew."""
+    """A service that is unresponsive and idle for this long is restarted."""
     trash_days: float = 7.0
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The controller's own environment: PATH, HOME and locale reach the children through an allow-list."""
     notes: tuple[str, ...] = ()
-    """What is odd in the environment and no reason to refuse anything: `run` says it once."""
+    """Oddities of the environment that are no errors: `run` prints them once."""
 
     @property
     def ports(self) -> dict[str, tuple[int, int]]:
-        """By service: the range that ports are picked from, and fixed ones must lie in."""
+        """Return the range by service from which ports are picked, and in which fixed ones must lie."""
         return {"agent": self.agent_ports, "bridge": self.bridge_ports}
 
 
@@ -208,7 +204,7 @@ def load(
     environment: Mapping[str, str] | None = None,
     needed: Collection[str] = ALL_VARIABLES,
 ) -> Settings:
-    """Settings from the environment.
+    """Load the settings from the environment.
 
     Args:
         specs: the specs folder named by a flag, which wins over the environment.
@@ -248,7 +244,7 @@ def _odd_mode(value: str) -> str:
 
 
 def _root(env: Mapping[str, str]) -> Path:
-    """The home folder of the manager."""
+    """Return the manager's home folder."""
     if given := env.get(HOME_VARIABLE):
         return absolute(Path(given), HOME_VARIABLE)
     home = env.get("HOME") or _passwd_home()
@@ -270,7 +266,7 @@ def _passwd_home() -> str:
 
 
 def absolute(path: Path, what: str = "") -> Path:
-    """The path from the root on, with `~` replaced.
+    """Return the absolute path, with `~` replaced.
 
     Args:
         path: as a person gave it.
@@ -292,7 +288,7 @@ def absolute(path: Path, what: str = "") -> Path:
 
 
 def default_specs(home: Home, env: Mapping[str, str]) -> Path:
-    """The specs folder when no flag names one: the variable, `./specs` where there is one, else one in the home."""
+    """Return the specs folder without a flag: the variable, `./specs` where there is one, else one in the home."""
     if env.get(SPECS_VARIABLE):
         return Path(env[SPECS_VARIABLE])
     # os.path says False where pathlib raises: of a current folder that was deleted, or may not be read.
@@ -302,7 +298,7 @@ def default_specs(home: Home, env: Mapping[str, str]) -> Path:
 
 
 def _shown(value: str) -> str:
-    """A value as a sentence can hold it."""
+    """Shorten a value for a sentence."""
     return repr(value if len(value) <= 40 else f"{value[:40]}...")
 
 

@@ -1,10 +1,7 @@
-"""Urls and refs as git and ssh themselves read them, pure.
+"""Validate git URLs and refs by the rules of git and ssh. Pure.
 
-Belongs here: what a git url means, which urls and refs git can be given safely, and why the others are refused.
-Does not belong here: running git (`local.git`), or the rest of a spec (`spec`).
-
-The rules are git's (connect.c, transport.c, refs.c) and OpenSSH's for host and user names, less what git would take
-for an option or a helper program, what is not encrypted, and what holds a secret.
+The rules are git's (connect.c, transport.c, refs.c) and OpenSSH's for host and user names, less what git would take for
+an option or a helper program, what is not encrypted, and what holds a secret.
 """
 
 from __future__ import annotations
@@ -56,7 +53,7 @@ class Transport(StrEnum):
 
 @dataclass(frozen=True)
 class Remote:
-    """The parts of a url that names another machine."""
+    """The parts of a URL that names another machine."""
 
     user: str
     host: str
@@ -67,7 +64,7 @@ class Remote:
 
 
 def transport(url: str) -> Transport:
-    """How this (already validated) git URL is reached."""
+    """Return how this (already validated) git URL is reached."""
     if url.startswith("https://"):
         return Transport.HTTPS
     if url.startswith("ssh://") or _is_scp(url):
@@ -76,7 +73,7 @@ def transport(url: str) -> Transport:
 
 
 def remote(url: str) -> Remote | None:
-    """The parts of an ssh or https url; None for a local path."""
+    """Return the parts of an ssh or https URL; None for a local path."""
     match = _URL.fullmatch(url) or (_SCP.fullmatch(url) if _is_scp(url) else None)
     return (
         Remote(match["user"] or "", match["v6"] or match["host"], match["port"] or "", match["path"]) if match else None
@@ -84,7 +81,7 @@ def remote(url: str) -> Remote | None:
 
 
 def check_git_url(url: str) -> str:
-    """The URL, without blanks around it, if git and ssh can be given it safely.
+    """Return the URL, without blanks around it, if it is safe to give to git and ssh.
 
     Raises:
         ValueError: it cannot be used; the sentence says why and never repeats a part that may be a secret.
@@ -113,7 +110,7 @@ def check_git_url(url: str) -> str:
 
 
 def did_you_mean(url: str) -> str:
-    """What a person most probably meant by a url that did not work, as `did you mean ...`; empty where unknown."""
+    """Return the most likely intended URL for one that did not work, as `did you mean ...`; empty where unknown."""
     if transport(url) is Transport.SSH:
         found = remote(url)
         port = re.fullmatch(r"(\d{2,5})/(.+)", found.path) if found and not url.startswith("ssh://") else None
@@ -173,14 +170,14 @@ def _check_scp(url: str) -> str:
 
 
 def _like_a_secret(user: str) -> bool:
-    """Whether a user name is rather a token: forges take one in its place."""
+    """Tell whether a user name is rather a token: forges accept one in its place."""
     mixed = re.search(r"\d", user) and re.search(r"[a-z]", user) and re.search(r"[A-Z]", user)
     long = len(user) >= 30 and re.search(r"\d", user) and re.search(r"(?i)[a-z]", user)
     return bool(_TOKEN.fullmatch(user) or long or (len(user) >= 20 and mixed))
 
 
 def _is_scp(url: str) -> bool:
-    """Git's own rule: host:path, unless a slash comes before the first colon; brackets may hold an address."""
+    """Apply git's own rule: host:path, unless a slash comes before the first colon; brackets may hold an address."""
     if _SCHEME.match(url):
         return False
     before, colon, _ = url.partition(":")
@@ -188,7 +185,7 @@ def _is_scp(url: str) -> bool:
 
 
 def check_ref(ref: str) -> str:
-    """The branch, tag or commit, without blanks around it, if git can be given it safely; by git's own rules.
+    """Return the branch, tag or commit, without blanks around it, if it is safe to give to git; by git's own rules.
 
     Raises:
         ValueError: it cannot be used; the sentence says why.
@@ -200,7 +197,7 @@ def check_ref(ref: str) -> str:
 
 
 def _wrong_with(ref: str) -> str:
-    """Why git does not take it, or must not be given it; empty when it is well."""
+    """Return why git rejects it, or must not be given it; empty when it is valid."""
     parts = ref.split("/")
     bad = re.search(r"[ ~^:?*\[\\]", ref)
     if not ref:

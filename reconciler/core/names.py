@@ -1,4 +1,4 @@
-"""What may name a project, and what is said about anything else."""
+"""Validate project names, and phrase what is wrong with others. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ RULE: Final = "names are 1 to 63 of a-z, 0-9 and inner hyphens"
 
 _NAME: Final = re.compile(NAME_PATTERN)
 _SHOWABLE: Final = re.compile(r"[\w./ -]{1,80}")
-"""What may be repeated to whoever wrote it. Anything else may be a url with a password, or break a terminal."""
+"""What may be repeated in a message. Anything else may be a url with a password, or break a terminal."""
 
 
 def valid_name(name: str) -> bool:
-    """Whether this may name a project: 1-63 of a-z, 0-9 and inner hyphens."""
+    """Tell whether this is a valid project name: 1-63 of a-z, 0-9 and inner hyphens."""
     return _NAME.fullmatch(name) is not None
 
 
 def nearest_name(text: str) -> str:
-    """The valid name that is nearest to a text; the text itself where it is one, `EXAMPLE` where nothing is left."""
+    """Return the valid name nearest to a text; the text itself where it is one, `EXAMPLE` where nothing is left."""
     return _nearest(text) or EXAMPLE
 
 
@@ -33,7 +33,7 @@ def _nearest(text: str) -> str:
 
 
 def refused_name(name: str) -> str:
-    """The sentence about a text that names no project.
+    """Return the sentence about a text that is no project name.
 
     Args:
         name: the text.

@@ -46,7 +46,7 @@ _HIDDEN: Final = re.compile(
 
 
 def plain(text: object, limit: int = LIMIT) -> str:
-    """One line of printable characters, and at most `limit` of them beside the mark of a cut.
+    """Return one line of printable characters, at most `limit` of them plus the mark of a cut.
 
     Args:
         text: anything; what is no text is shown as Python does.
@@ -63,17 +63,17 @@ def plain(text: object, limit: int = LIMIT) -> str:
 
 
 def paragraph(text: str, limit: int = LIMIT) -> str:
-    """The text line by line, each of them `plain`: several sentences of ours stand on lines of their own."""
+    """Make the text plain line by line: several sentences of ours stand on lines of their own."""
     return "\n".join(plain(line, limit) for line in text.splitlines()[:MOST_LINES])
 
 
 def visible(text: str) -> str:
-    """The same text, line by line, with each character that cannot be seen replaced by one that can."""
+    """Return the text, line by line, with each character that cannot be seen replaced by one that can."""
     return text if text.isprintable() else _HIDDEN.sub(_picture, text)
 
 
 def document(value: Any, limit: int = LONGEST, depth: int = DEEPEST) -> Any:  # noqa: ANN401  whatever JSON may hold
-    """The same data with each of its strings `plain`, keys included; a message keeps its lines.
+    """Return the data with each of its strings `plain`, keys included; a message keeps its lines.
 
     Args:
         value: what JSON can hold, and tuples.

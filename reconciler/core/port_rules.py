@@ -1,8 +1,4 @@
-"""Which ports services may have, pure.
-
-Belongs here: the usual ranges, ports that no client reaches, and the sentences about others. Does not belong here:
-which port a service gets (`plan`), or whether one is free (`local.ports`).
-"""
+"""Which ports services may have: default ranges, ports that no client reaches, and the refusals. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ UNUSABLE_PORTS: Final = frozenset(
 
 
 def check_port(port: int, service: str) -> int:
-    """The port itself if this service could ever have it, else ValueError. The range in force is checked later."""
+    """Return the port if this service could ever have it, else raise ValueError. The range in force comes later."""
     if not LOWEST_PORT <= port <= HIGHEST_PORT:
         raise ValueError(
             f"{refused_port(port, PORTS[service])}, or from where {range_variable(service)} moves that range"
@@ -30,10 +26,10 @@ def check_port(port: int, service: str) -> int:
 
 
 def refused_port(port: int, within: tuple[int, int]) -> str:
-    """The sentence about a port outside of a range."""
+    """Return the sentence about a port outside of a range."""
     return f"cannot use port {port}: give one from {within[0]} to {within[1]}"
 
 
 def range_variable(service: str) -> str:
-    """The environment variable that moves the range of this service's ports."""
+    """Return the environment variable that moves the range of this service's ports."""
     return f"OPENCODE_MANAGER_{service.upper()}_PORTS"

@@ -1,4 +1,4 @@
-"""Every reason a condition can have: the API of status.
+"""Every reason of a condition: the API of status.
 
 Code never builds a reason from a name, nor compares it with a string.
 """

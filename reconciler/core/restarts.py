@@ -1,9 +1,7 @@
-"""When a service that ended by itself is started again: arithmetic, pure.
-
-Belongs here: the back-off curve and how an exit is counted. Does not belong here: clocks, processes, files.
+"""Decide when a service that exited is restarted: back-off and exit accounting. Pure.
 
 The first restart is immediate; each further one within a streak waits twice as long as the one before, with jitter, up
-to a cap. There is no give-up: at the cap a service is parked, which status shows, and still tried once per cap. Living
+to a cap. There is no give-up: at the cap a service is parked, which status shows, and still tried once per cap. Running
 for `STABLE` seconds ends the streak. Kubelet's 10 s to 5 min is known to be too slow for interactive use
 (kubernetes#57291), hence 1 s to 60 s.
 """
@@ -25,26 +23,26 @@ PARKED_STREAK: Final = 7
 
 
 def delay(streak: int, salt: str) -> float:
-    """Seconds to wait before restart number `streak` (0 is the first) of a streak."""
+    """Return the seconds to wait before restart number `streak` (0 is the first) of a streak."""
     if streak == 0:
         return 0.0
     return min(CAP, BASE * 2.0 ** min(streak - 1, 16)) * jitter(salt)
 
 
 def jitter(salt: str) -> float:
-    """A factor from 0.8 to 1.2, the same for the same salt: pure code has no dice."""
+    """Return a factor from 0.8 to 1.2, the same for the same salt: pure code has no random source."""
     return 0.8 + 0.4 * hashlib.sha256(salt.encode()).digest()[0] / 255
 
 
 def wants_restart(policy: str, ended: Exit) -> bool:
-    """Whether the policy starts a service again after this exit."""
+    """Tell whether the policy restarts a service after this exit."""
     if ended.asked or policy == "always":
         return True
     return policy == "on-failure" and ended.failed
 
 
 def account(record: RestartRecord, ended: Exit | None, policy: str, now: Now) -> RestartRecord:
-    """The record after this exit was seen. Seeing the same exit again changes nothing."""
+    """Return the record after this exit. Counting the same exit again changes nothing."""
     if ended is None or ended.run_id == record.counted:
         return record
     if ended.asked:
@@ -70,9 +68,9 @@ def account(record: RestartRecord, ended: Exit | None, policy: str, now: Now) ->
 
 
 def wedged(record: RestartRecord, run_id: str, now: Now) -> RestartRecord:
-    """The record of a service that is ended because this run neither answers nor works: once, however many tries.
+    """Return the record of a service that is ended because this run is unresponsive and idle; counts a run once.
 
-    It waits for nothing: it was silent for longer than most delays already.
+    Adds no delay: the service was silent for longer than most delays already.
     """
     if record.counted == run_id:
         return record
@@ -80,7 +78,7 @@ def wedged(record: RestartRecord, run_id: str, now: Now) -> RestartRecord:
 
 
 def never_ready(record: RestartRecord, run_id: str, now: Now, cause: str = "") -> RestartRecord:
-    """The record of a service that was ended because this run did not get ready in its time: that counts as a crash.
+    """Return the record of a service that was ended because this run was not ready in time: that counts as a crash.
 
     Args:
         record: of the service.
@@ -103,12 +101,12 @@ def never_ready(record: RestartRecord, run_id: str, now: Now, cause: str = "") -
 
 
 def waive(record: RestartRecord) -> RestartRecord:
-    """The record once stopping is wanted: whoever wants it running after that wants it at once."""
+    """Return the record once a stop was requested: a later start is not delayed."""
     return replace(record, waived=record.counted) if record.waived != record.counted else record
 
 
 def wait_left(record: RestartRecord, now: Now) -> float:
-    """Seconds until the service may be started again; 0 when it may now."""
+    """Return the seconds until the service may be started again; 0 when it may now."""
     if record.boot_id != now.boot_id:
         return 0.0
     # A record can never ask for more than the longest delay there is, whatever happened to the file it came from.

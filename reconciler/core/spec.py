@@ -1,9 +1,6 @@
-"""What is wanted: the model of one spec file, pure.
+"""The model of one spec file: fields, defaults, allowed values, and the sentences that refuse others. Pure.
 
-Belongs here: the fields, their defaults, what values are allowed, and the sentences that refuse the others.
-Does not belong here: files, YAML, line numbers (`specfiles`), or anything that was observed (`facts`).
-
-A spec is a value: two specs that mean the same are equal and have the same digest, however they were written down.
+A spec is a value: two specs that mean the same are equal and have the same digest, however they were written.
 """
 
 from __future__ import annotations
@@ -70,7 +67,7 @@ _SECRET_ENV: Final = re.compile(
 
 
 class State(StrEnum):
-    """What is wanted of a project."""
+    """The desired state of a project."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -87,7 +84,7 @@ class Problem:
 
 
 class SpecError(ValueError):
-    """A spec that cannot be accepted, with every problem found."""
+    """A spec cannot be accepted; has every problem found."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
@@ -95,7 +92,7 @@ class SpecError(ValueError):
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in a duration such as `90s`, `2h` or `1h30m`. Raises ValueError."""
+    """Return the seconds in a duration such as `90s`, `2h` or `1h30m`. Raises ValueError."""
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         raise ValueError("cannot read it as a duration: write it with units, like 90s, 30m or 2h")
@@ -107,7 +104,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Bytes in a size such as `512MiB` or `2GiB`. Raises ValueError."""
+    """Return the bytes in a size such as `512MiB` or `2GiB`. Raises ValueError."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError("cannot read it as a size: write it with a unit, like 512MiB or 2GiB")
@@ -210,7 +207,7 @@ class Limits(_Model):
 
 
 class Spec(_Model):
-    """One project, as wanted."""
+    """The desired state of one project."""
 
     state: Literal["running", "stopped", "absent"] = "running"
     git: Git
@@ -226,22 +223,22 @@ class Spec(_Model):
 
     @property
     def wanted(self) -> State:
-        """The state as an enum."""
+        """Return the state as an enum."""
         return State(self.state)
 
     def digest(self) -> str:
-        """A short name for what this spec means; the same for every way of writing it down."""
+        """Return a short digest of what this spec means; the same for every way of writing it."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def not_enforced(self) -> tuple[str, ...]:
-        """Keys that are understood but not acted on yet, for status to say so."""
+        """Return the keys that are understood but not acted on yet, for status to say so."""
         limits = tuple(f"limits.{name}" for name, value in self.limits if value is not None)
         return (("idle_timeout",) if self.idle_timeout else ()) + limits
 
 
 def parse(data: object) -> Spec:
-    """The spec in this plain data (as YAML or JSON gives it).
+    """Validate plain data (as YAML or JSON gives it) as a spec.
 
     Raises:
         SpecError: with every problem found, each with the path of keys that leads to it.
@@ -256,7 +253,7 @@ def parse(data: object) -> Spec:
 
 
 def misplaced(spec: Spec, ranges: Mapping[str, tuple[int, int]]) -> tuple[Problem, ...]:
-    """The fixed ports outside of the ranges in force: such a spec is one, but a service cannot get that port now."""
+    """Return the fixed ports outside the ranges in force: the spec is valid, but a service cannot get that port now."""
     ports = {"agent": spec.agent.port, "bridge": spec.bridge.port}
     return tuple(
         Problem((service, "port"), refused_port(port, ranges[service]))
@@ -266,7 +263,7 @@ def misplaced(spec: Spec, ranges: Mapping[str, tuple[int, int]]) -> tuple[Proble
 
 
 def known_keys(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The same spec without the keys that this version does not know, as one that a newer version accepted may have."""
+    """Return the data without the keys that this version does not know, as a newer version may have accepted."""
     return _known(data, ())
 
 
@@ -281,7 +278,7 @@ def _known(data: Mapping[str, Any], where: tuple[str, ...]) -> dict[str, Any]:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of a spec file, for editors that complete and check it."""
+    """Return the JSON Schema of a spec file, for editors that complete and check it."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Spec.model_json_schema()}
 
 
@@ -308,7 +305,7 @@ def _problem(item: Any) -> Problem:  # noqa: ANN401  pydantic's ErrorDetails, re
 
 
 def _quote_hint(item: Any) -> str:  # noqa: ANN401  see _problem
-    """YAML reads `1.10` as a number and `no` as false: say how to write the text that was meant."""
+    """Say how to write the text that was meant: YAML reads `1.10` as a number and `no` as false."""
     return '; put it in quotes, like "text"' if item["type"] == "string_type" else ""
 
 

@@ -1,9 +1,6 @@
-"""What lies in the folder of spec files and is no spec, and the sentences about it.
+"""Recognise what lies in the specs folder without being a spec, and phrase the notes about it.
 
-Belongs here: telling files of other tools, misnamed specs and specs in sub-folders from what nobody need be told about
-(editors' left-overs, a README). Does not belong here: looking at the folder (`specscan`), or what a spec says.
-
-A sentence here is a note, not an error: everything else goes on.
+A note is no error: everything else goes on.
 """
 
 from __future__ import annotations
@@ -74,7 +71,7 @@ _ENTRIES: Final = 300
 
 
 def misnamed(entry: str, taken: Container[str] = ()) -> str:
-    """A sentence when this entry looks like a spec that was meant, or is another tool's; else nothing.
+    """Return a note when this entry looks like a misnamed spec or another tool's file; else nothing.
 
     Args:
         entry: a name in the specs folder that is no spec file's.
@@ -96,7 +93,7 @@ def misnamed(entry: str, taken: Container[str] = ()) -> str:
 
 
 def foreign(name: str, content: bytes) -> str:
-    """A sentence when the content of this project's spec file plainly is another tool's; else nothing."""
+    """Return a note when the content of this project's spec file is plainly another tool's; else nothing."""
     keys = {key.decode() for key in _KEYS.findall(content.removeprefix(b"\xef\xbb\xbf"))}
     if "git" in keys or (keys and keys <= SPEC_KEYS):
         return ""
@@ -107,7 +104,7 @@ def foreign(name: str, content: bytes) -> str:
 
 
 def in_folders(folders: Iterable[os.DirEntry[str]]) -> list[str]:
-    """A sentence for each of these folders in the specs folder that has YAML files, which are no specs there."""
+    """Return a note for each of these subfolders that has YAML files, which are not read there."""
     left = _ENTRIES
     notes = []
     for folder in folders:
@@ -122,7 +119,7 @@ def in_folders(folders: Iterable[os.DirEntry[str]]) -> list[str]:
 
 
 def _search(path: str, shown: str, found: list[str], left: int, depth: int = 1) -> int:
-    """Add the YAML files below this folder; how many entries were looked at."""
+    """Add the YAML files below this folder; return how many entries were examined."""
     seen = 0
     try:
         with os.scandir(path) as entries:

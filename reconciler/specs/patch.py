@@ -1,10 +1,7 @@
-"""Changing single values in the text of a spec, pure.
+"""Change single values in the text of a spec, keeping comments, order and line endings. Pure.
 
-Belongs here: replacing a scalar or adding a key so that every other character stays (comments, order, line endings).
-Does not belong here: reading and writing the file (`specwrites`), or whether the result is a spec (`spec`).
-
-No way of writing YAML is trusted to be understood: the result is read again and must say exactly what was intended,
-else the person is asked to make the change. So each step below may take the simple view.
+The result is parsed again and must mean exactly what was intended; otherwise the user is asked to make the change. So
+no step below has to understand every way of writing YAML.
 """
 
 from __future__ import annotations
@@ -41,7 +38,7 @@ class _CannotPatchError(Exception):
 
 
 def patch_text(text: str, changes: Mapping[Path, Scalar], *, label: str = "the spec") -> str:
-    """The text with these values set, by the path of keys, and nothing else changed.
+    """Return the text with these values set, by key path, and nothing else changed.
 
     Raises:
         SpecFileError: the text cannot be read.
@@ -64,7 +61,7 @@ def patch_text(text: str, changes: Mapping[Path, Scalar], *, label: str = "the s
 
 
 def scalar_text(value: Scalar, style: str | None = None) -> str:
-    """The value as YAML: text in quotes where it needs them, and where `style` (a quote) asks for them."""
+    """Return the value as YAML, quoted where it needs quotes or where `style` (a quote) asks for them."""
     return yaml_writer.scalar(value, style)
 
 
@@ -73,14 +70,14 @@ def _same(left: object, right: object) -> bool:
 
 
 def _get(data: Any, path: Path) -> object:  # noqa: ANN401  what YAML gives
-    """The value there; a key that is missing is as good as null."""
+    """Return the value there; a missing key counts as null."""
     for key in path:
         data = data.get(key) if isinstance(data, dict) else None
     return data
 
 
 def _means(node: Node, path: Path = (), value: Scalar = None) -> str:
-    """The data of a tree, with one value set, in a form that tells 1 from true and sees the order."""
+    """Return the data of a tree, with one value set, in a form that tells 1 from true and keeps the order."""
     data = plain(node)
     if path:
         data = _with(deepcopy(data), path, value)
@@ -111,7 +108,7 @@ def _set(text: str, node: Node, path: Path, value: Scalar) -> str:
 
 
 def _deepest(node: Node, path: Path) -> tuple[MappingNode | None, int]:
-    """The innermost mapping on the way to this path, and how many keys lead to it."""
+    """Return the innermost mapping on the way to this path, and how many keys lead to it."""
     found, depth = None, 0
     while isinstance(node, MappingNode):
         found = node
@@ -185,14 +182,14 @@ def _insert_lines(text: str, place: int, indent: str, path: Path, value: Scalar)
 
 
 def _last(node: Node) -> int:
-    """Where the last value in here ends: a block's own end mark is behind the comments that follow it."""
+    """Return where the last value in here ends: a block's own end mark is behind the comments that follow it."""
     if isinstance(node, MappingNode) and not node.flow:
         return _last(list(node.values.values())[-1])
     return node.end
 
 
 def _end_of_line(text: str, place: int) -> int:
-    """The start of the line after the one this place is in; places inside a block scalar's blank tail count too."""
+    """Return the start of the line after this place, which may be inside a block scalar's blank tail."""
     if place and text[place - 1] == "\n":
         return place
     end = text.find("\n", place)
@@ -221,6 +218,6 @@ def _indent(text: str, mapping: MappingNode) -> str:
 
 
 def _step(text: str) -> int:
-    """How far this text indents: as its first indented line that is no comment, else two spaces."""
+    """Return the indent of this text: that of its first indented line that is no comment, else two spaces."""
     match = re.search(r"^( +)[^\s#]", text, re.MULTILINE)
     return len(match[1]) if match else 2

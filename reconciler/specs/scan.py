@@ -1,7 +1,6 @@
-"""What lies in the folder of spec files at one moment.
+"""Scan the specs folder: one scandir and one stat per entry, without opening a file.
 
-Belongs here: one cheap look, a scandir and a stat an entry. Does not belong here: opening a file, or believing one
-(`specfiles`). It loads nothing heavy, so that the controller can look before it loads the rest of itself.
+Imports nothing heavy, so that the controller can scan before it has loaded its libraries.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Token(NamedTuple):
-    """The version of a file: while it stays the same, nobody has touched the file."""
+    """The version of a file: while it stays the same, nobody has modified the file."""
 
     mtime_ns: int
     size: int
@@ -33,7 +32,7 @@ class Token(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The same as one word, for what is published."""
+        """Return the same as one word, for publishing."""
         return "-".join(map(str, self))
 
 
@@ -43,7 +42,7 @@ NEVER_SEEN: Final = Token(0, 0, 0, 0, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """What lies in the folder at one moment."""
+    """The entries of the folder at one moment."""
 
     readable: bool = True
     """False: nothing is known. It never means that the specs are gone."""
@@ -60,25 +59,25 @@ class Scan:
 
     @property
     def watchable(self) -> bool:
-        """Whether a watch of the folder would tell of all that can change here."""
+        """Tell whether a watch of the folder reports every possible change."""
         return self.readable and not self.linked and not self.unusable
 
 
 @dataclass(frozen=True)
 class FirstLook:
-    """A look, and when it was: monotonic time."""
+    """A scan and its time (monotonic)."""
 
     at: float
     scan: Scan
 
 
 def first_look(folder: Path) -> FirstLook:
-    """Look now, to be compared with later: what has not changed until then has settled meanwhile."""
+    """Scan now, so that whatever is unchanged at a later scan counts as settled meanwhile."""
     return FirstLook(time.monotonic(), scan(folder))
 
 
 def scan(folder: Path) -> Scan:
-    """Look at the folder: one scandir, one stat an entry (10 microseconds each), nothing is opened."""
+    """Scan the folder: one scandir, one stat per entry (10 microseconds each); nothing is opened."""
     files: dict[str, Token] = {}
     unusable: dict[str, str] = {}
     others: list[os.DirEntry[str]] = []
@@ -104,7 +103,7 @@ def scan(folder: Path) -> Scan:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is one to look into: links are followed, what is hidden is not."""
+    """Tell whether this is a folder to search: links are followed, hidden folders are not."""
     try:
         return not entry.name.startswith(".") and entry.name.isprintable() and entry.is_dir()
     except OSError:
@@ -112,19 +111,19 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def spec_path(folder: Path, name: str) -> Path:
-    """The spec file of this project."""
+    """Return the path of this project's spec file."""
     return folder / f"{name}{SUFFIX}"
 
 
 def token_of(about: os.stat_result) -> Token:
-    """The version of the file this stat result is about."""
+    """Return the version of the file that this stat result describes."""
     return Token(about.st_mtime_ns, about.st_size, about.st_ino, about.st_dev, about.st_ctime_ns)
 
 
 def _look_at(entry: os.DirEntry[str]) -> os.stat_result | str:
-    """What there is to know of a file, or why it cannot be read; nothing when it is gone already.
+    """Return what is known of a file, or why it cannot be read; None when it is already gone.
 
-    A link is followed, so that a change of its target is a change of the spec.
+    Links are followed, so that a change of the target is a change of the spec.
     """
     try:
         about = entry.stat()
@@ -138,5 +137,5 @@ def _look_at(entry: os.DirEntry[str]) -> os.stat_result | str:
 
 
 def reason(error: OSError) -> str:
-    """Why, as a clause."""
+    """Return why, as a clause."""
     return "it does not exist" if error.errno == errno.ENOENT else (error.strerror or str(error)).lower()

@@ -1,12 +1,8 @@
-"""The folder of spec files: when a file may be believed, and what it says then.
+"""Read the specs folder: turn scans into accepted, rejected and vanished specs.
 
-Belongs here: the settling reader that turns looks into accepted, rejected and vanished specs. Does not belong here:
-what lies there at one moment (`specscan`), what the text says (`specyaml`), writing (`specwrites`), what a missing spec
-means for a project (`plan`), or when to look (`loop`).
-
-A file is believed only when nothing about it has changed for a while, because half of a spec is often a spec too. The
-exception is a text that one of our own tools vouched for: its hash was put down before the file was renamed into place.
-Nothing here waits: each look is told the time and says when the next one is due.
+A file is accepted only after it has been unchanged for the settle time, because half of a spec is often a spec too. The
+exception is a text whose hash one of our own tools recorded before it renamed the file into place. Nothing here waits:
+each scan is given the time and returns when the next one is due.
 """
 
 from __future__ import annotations
@@ -62,14 +58,14 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Something about one project's spec file that the loop has to know."""
+    """A change of one project's spec file that the controller must know."""
 
     name: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted(Change):
-    """The file says this, and it has said so for long enough."""
+    """The file has settled and its spec is accepted."""
 
     spec: Spec
     sha: str
@@ -99,12 +95,12 @@ class Vanished(Change):
 
 @dataclass(frozen=True, kw_only=True)
 class Poked(Change):
-    """The file was touched or written again with the same text: somebody asks to look at the project now."""
+    """The file was touched, or written again with the same text: a request to reconcile the project now."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """The result of looking at the folder."""
+    """The result of scanning the folder."""
 
     scan: Scan
     changes: tuple[Change, ...]
@@ -115,23 +111,23 @@ class Look:
 
     @property
     def watchable(self) -> bool:
-        """Whether a watch of the folder would tell of all that can change."""
+        """Tell whether a watch of the folder reports every possible change."""
         return self.scan.watchable and not self.unreadable
 
 
 def vouched_path(home: Home, name: str) -> Path:
-    """Where our tools put the hash of a text before they rename it into place."""
+    """Return where our tools record the hash of a text before they rename it into place."""
     return home.controller / "vouched" / name
 
 
 def forget_voucher(home: Home, name: str) -> None:
-    """The text was taken up, or was never written. One that is forgotten too early costs the time to settle."""
+    """Remove the hash of a text that was read or never written. Removing it early only costs settle time."""
     with contextlib.suppress(OSError):  # there is none
         vouched_path(home, name).unlink()
 
 
 def read_now(folder: Path, name: str) -> Accepted | Rejected:
-    """What the file says at this moment, settled or not: for people who ask, not for acting on it."""
+    """Return what the file says right now, settled or not: for answering a user, never for acting."""
     found = _read(folder, name)
     if isinstance(found, tuple):
         return _judge(name, *found)
@@ -139,14 +135,14 @@ def read_now(folder: Path, name: str) -> Accepted | Rejected:
 
 
 SLICE: Final = 40
-"""Changes that are reported at once: a wish made while a thousand specs change must not wait for all of them."""
+"""Changes that are reported at once: a tool's change must not wait for a thousand others."""
 
 
 class SpecFolder:
-    """The settling reader.
+    """Read the folder and wait until each file has settled.
 
     Args:
-        settings: the folder, the home with the vouchers, and the two settle times.
+        settings: the folder, the home with the recorded hashes, and the two settle times.
         known: projects that had a spec before this process began, so that a file removed meanwhile is seen as vanished.
         first: what was seen before there was a reader: a file settles from then on.
     """
@@ -166,13 +162,13 @@ class SpecFolder:
                 file.version, file.since = token, first.at
 
     def expect(self, names: Iterable[str]) -> bool:
-        """These had a spec: of each without a file, the next looks say so. Whether any of them is news."""
+        """Expect these names to have a spec, so that missing ones are reported. Return whether any name is new."""
         new = set(names) - self._files.keys()
         self._files |= {name: _File(accepted=True) for name in new}
         return bool(new)
 
     def look(self, now: float) -> Look:
-        """Look at the folder and say what has changed since the last look.
+        """Scan the folder and return what has changed since the last scan.
 
         Args:
             now: monotonic time, seconds.
@@ -203,7 +199,7 @@ class SpecFolder:
         return Look(self._without_foreign(seen), ordered, min(due, default=None), unreadable)
 
     def _without_foreign(self, seen: Scan) -> Scan:
-        """The same without the files of other tools: of those there are notes, and no projects."""
+        """Return the scan without the files of other tools: they get notes, and no projects."""
         notes = {name: file.foreign for name, file in self._files.items() if file.foreign and name in seen.files}
         if not notes:
             return seen
@@ -211,7 +207,7 @@ class SpecFolder:
         return replace(seen, files=files, warnings=tuple(sorted({*seen.warnings, *notes.values()})))
 
     def _step(self, name: str, seen: Scan, now: float) -> Change | float | None:
-        """One file: what there is to report, or when it is due, or None where nothing is new."""
+        """Examine one file: return what to report, or when it is due, or None where nothing is new."""
         file = self._files.setdefault(name, _File())
         version = seen.files.get(name) or seen.unusable.get(name)
         if version is None:
@@ -236,7 +232,7 @@ class SpecFolder:
 
     @staticmethod
     def _unreadable(name: str, file: _File, why: str) -> Change | None:
-        # Said once, but tried again at every look: the cause may lie outside the file.
+        # Said once, but tried again at every scan: the cause may lie outside the file.
         if why == file.problem:
             return None
         file.problem, file.sha, file.reported = why, "", None
@@ -262,7 +258,7 @@ class SpecFolder:
             wait = self._settle if data.endswith(b"\n") else self._settle_open
             if now < file.since + wait:
                 return file.since + wait
-        if voucher and voucher == _voucher(self._home, name):  # else a tool has vouched for its next text by now
+        if voucher and voucher == _voucher(self._home, name):  # else a tool has recorded its next text by now
             forget_voucher(self._home, name)
         return self._report(name, file, data, token, vouched=vouched)
 
@@ -286,7 +282,7 @@ class SpecFolder:
 
 @dataclass
 class _File:
-    """What the reader remembers of one file. A version is a token, or a sentence where there is nothing to read."""
+    """What is remembered of one file. A version is a token, or a sentence where there is nothing to read."""
 
     version: Token | str = ""
     since: float = 0.0
@@ -317,7 +313,7 @@ def _judge(name: str, data: bytes, token: Token) -> Accepted | Rejected:
 
 
 def _read(folder: Path, name: str) -> tuple[bytes, Token] | str | None:
-    """The bytes and the version they belong to, or why there are none; None when there is no file.
+    """Return the bytes and their version, or why there are none; None when there is no file.
 
     Of a file that is too long only the beginning is read, enough to see that it is.
     """

@@ -1,8 +1,4 @@
-"""Spec files at the end of their life: the tombstone of a destroyed project, and the one that just vanished.
-
-Belongs here: whether a tombstone is ours to remove, removing it, and a person's word that missing files are meant.
-Does not belong here: deciding to destroy or to stop (`plan`, `loop`).
-"""
+"""Remove tombstones of destroyed projects, and record a user's confirmation that a spec file is missing on purpose."""
 
 from __future__ import annotations
 
@@ -30,13 +26,13 @@ class Tombstones:
         self._home = settings.home
 
     def look(self, name: str) -> tuple[bool, bool]:
-        """Whether there is a file, and whether it is ours to remove: one that git tracks is a person's."""
+        """Tell whether there is a tombstone, and whether we may remove it: one that git tracks is the user's."""
         if not spec_folder.spec_path(self._folder, name).is_file():
             return False, False
         return True, not writer.tracked_by_git(self._folder, name)
 
     def remove(self, name: str) -> None:
-        """Move the file to the trash: somebody may have written it by hand. One that says otherwise by now stays."""
+        """Move the file to the trash, as somebody may have written it by hand. One that changed meanwhile stays."""
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         place = self._home.trash / f"{name}-{stamp}-spec"
         path = spec_folder.spec_path(self._folder, name)
@@ -54,7 +50,7 @@ class Tombstones:
 
 
 def _is_tombstone(path: Path, label: str) -> bool:
-    """Whether this file, which messages call `label`, wants its project gone."""
+    """Tell whether this file, which messages call `label`, asks for its project to be destroyed."""
     try:
         return yaml_reader.parse_text(yaml_reader.decode(path.read_bytes(), label), label).wanted is State.ABSENT
     except (OSError, UserError):
@@ -62,7 +58,7 @@ def _is_tombstone(path: Path, label: str) -> bool:
 
 
 def _put_back(aside: Path, path: Path, trash: Path) -> None:
-    """Put a file back that was saved in the last instant. Should there be a newer one by now, it goes to the trash."""
+    """Put back a file that was saved at the last moment. If a newer one exists by now, it goes to the trash."""
     try:
         os.link(aside, path, follow_symlinks=False)
     except FileExistsError:
@@ -71,17 +67,17 @@ def _put_back(aside: Path, path: Path, trash: Path) -> None:
 
 
 def confirm_missing(home: Home, name: str) -> None:
-    """A person says that the spec file of this project is missing on purpose."""
+    """Record that the spec file of this project is missing on purpose."""
     files.private_folder(_confirmed(home) / name)
 
 
 def missing_confirmed(home: Home, name: str) -> bool:
-    """Whether a person said so."""
+    """Tell whether a person confirmed it."""
     return (_confirmed(home) / name).is_dir()
 
 
 def forget_confirmation(home: Home, name: str) -> None:
-    """It was acted on; a later loss is another question."""
+    """Remove the confirmation after it was acted on; a later loss needs a new one."""
     with contextlib.suppress(OSError):  # there is none, or it stays for the next time
         (_confirmed(home) / name).rmdir()
 

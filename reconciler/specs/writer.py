@@ -1,10 +1,7 @@
-"""Writing spec files, for the tools and the CLI.
+"""Create and edit spec files for tools and the command line, safe against concurrent edits and crashes.
 
-Belongs here: making a spec and changing values in one, so that a person's text, a concurrent edit and a crash are safe.
-Does not belong here: reading for the loop (`specfiles`), how a text is changed (`specpatch`), acting on anything.
-
-All our writers take one lock; a person's editor does not, so a text is only replaced while it is the one that was read:
-the two files change names in one step, and when another text comes out than was read, it goes back.
+All our writers take one lock; an editor does not. So a text is replaced only while it is the one that was read: the two
+files exchange names in one step, and when another text comes out than was read, it is put back.
 """
 
 from __future__ import annotations
@@ -52,7 +49,7 @@ class SpecMissingError(UserError):
 
 @dataclass(frozen=True)
 class WrittenSpec:
-    """What is on disk now."""
+    """A spec as it is on disk now."""
 
     token: Token
     """The version of the file."""
@@ -63,7 +60,7 @@ class WrittenSpec:
 
 
 def new_text(git_url: str, ssh_key: str | None = None) -> str:
-    """The text of a new spec: just what is not a default."""
+    """Return the text of a new spec: only what differs from the defaults."""
     lines = ["git:", f"  url: {patch.scalar_text(git_url)}"]
     if ssh_key is not None:
         lines.append(f"  ssh_key: {patch.scalar_text(ssh_key)}")
@@ -71,7 +68,7 @@ def new_text(git_url: str, ssh_key: str | None = None) -> str:
 
 
 def create(folder: Path, home: Home, name: str, text: str) -> WrittenSpec:
-    """Write a new spec file; the folder is made where it is missing.
+    """Write a new spec file; create the folder if it is missing.
 
     Raises:
         SpecExistsError: there is one.
@@ -91,7 +88,7 @@ def create(folder: Path, home: Home, name: str, text: str) -> WrittenSpec:
 
 
 def edit(folder: Path, home: Home, name: str, changes: Mapping[patch.Path, patch.Scalar]) -> WrittenSpec:
-    """Set values in a spec file, by the path of keys, and leave everything else in it as it is.
+    """Set values in a spec file, by key path, and leave everything else as it is.
 
     Raises:
         SpecMissingError: there is no such file.
@@ -110,7 +107,7 @@ def edit(folder: Path, home: Home, name: str, changes: Mapping[patch.Path, patch
 
 
 def tracked_by_git(folder: Path, name: str) -> bool:
-    """Whether git keeps this spec file. Where git cannot tell, it counts as kept: a file that stays loses nothing."""
+    """Tell whether git tracks this spec file. If git cannot tell, it counts as tracked: keeping it loses nothing."""
     # Nothing of the repository's own configuration may start a program: fsmonitor is the one that ls-files would.
     settings = ("-c", "core.fsmonitor=false", "-c", "safe.directory=*")
     command = ("git", *settings, "ls-files", "--error-unmatch", "--", spec_path(Path(), name).name)
@@ -147,7 +144,7 @@ def tracked_by_git(folder: Path, name: str) -> bool:
 
 @contextmanager
 def locked(home: Home) -> Iterator[None]:
-    """Hold the lock of all who write in the specs folder. Waits a few seconds at most, so not for an event loop.
+    """Hold the lock of all writers of the specs folder. Blocks for a few seconds at most: not for an event loop.
 
     Raises:
         UserError: somebody else held it all the time.
@@ -173,7 +170,7 @@ def _try_lock(path: Path) -> LockFile | None:
 
 
 def _edit_once(path: Path, home: Home, name: str, changes: Mapping[patch.Path, patch.Scalar]) -> WrittenSpec | None:
-    """Read, change and write; None when the file was changed by somebody else meanwhile."""
+    """Read, change and write; return None when somebody else changed the file meanwhile."""
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):
         raise UserError(f"cannot edit {path}: it is not a regular file")
@@ -194,7 +191,7 @@ def _edit_once(path: Path, home: Home, name: str, changes: Mapping[patch.Path, p
 
 
 def _replace(path: Path, old: bytes, new: bytes, *, mode: int) -> bool:
-    """Put the new text in place of the old one; False when somebody else's was there by then, and is there again."""
+    """Replace the old text by the new one; return False, with their text in place, if somebody else wrote meanwhile."""
     beside = path.with_name(f".{path.name}.new")
     replace_file(beside, new, mode=mode)
     put, expected = new, old
@@ -216,7 +213,7 @@ def _replace(path: Path, old: bytes, new: bytes, *, mode: int) -> bool:
 
 
 def _replace_or_not(path: Path, beside: Path, old: bytes) -> bool:
-    """The same where two files cannot change names in one step: there is an instant in which an edit is lost."""
+    """Replace it where two files cannot exchange names in one step: an edit within one instant can be lost."""
     same = path.read_bytes() == old
     if same:
         beside.replace(path)
@@ -227,7 +224,7 @@ def _replace_or_not(path: Path, beside: Path, old: bytes) -> bool:
 
 
 def _version(path: Path) -> Token:
-    """Of what was written. It may be gone by now, as a tombstone is when nothing of its project is left."""
+    """Return the version of the written file. It may be gone already, as a tombstone of an empty project is."""
     try:
         return token_of(path.stat())
     except FileNotFoundError:
@@ -235,7 +232,7 @@ def _version(path: Path) -> Token:
 
 
 def _write_new(path: Path, data: bytes) -> None:
-    """Put a whole new file in place unless there is one by now: a link never replaces, as a rename would."""
+    """Put a new file in place unless there is one by now: a hard link never replaces, as a rename would."""
     temporary = path.with_name(f".{path.name}.new")
     replace_file(temporary, data, mode=0o644 & ~_umask())
     try:
@@ -249,7 +246,7 @@ def _write_new(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _vouched(home: Home, name: str, data: bytes) -> Iterator[None]:
-    """Vouch for a text that is about to be written, and take that back when it was not."""
+    """Record the hash of a text that is about to be written; remove it when writing failed."""
     _vouch(home, name, data)
     try:
         yield
@@ -271,14 +268,14 @@ def _checked_path(folder: Path, name: str) -> Path:
 
 
 def _umask() -> int:
-    """Of this process: asking the kernel would change it for an instant, for all threads."""
+    """Return the umask of this process: asking the kernel would change it for an instant, for all threads."""
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     return int(status.partition("\nUmask:")[2].split()[0], 8)
 
 
 @contextmanager
 def _sentences(path: Path) -> Iterator[None]:
-    """Turn what the file system says into a sentence."""
+    """Turn errors of the file system into sentences for the user."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,11 +1,9 @@
-"""The text of a spec file as data, with the place of everything in it, pure.
+"""Parse the YAML subset of spec files, with the line of every value. Pure.
 
-Belongs here: which YAML is allowed in a spec, and the sentences with file and line that refuse the rest.
-Does not belong here: files and folders (`specfiles`), what a spec may say (`spec`), changing a text (`specpatch`).
-
-Less than YAML on purpose, so that a text means what it looks like: one document of mappings, no anchors, aliases or
-tags, no key twice, keys are words, and only what YAML 1.2 calls null, true, false and a decimal number is not text
-(`no`, `12:30:45`, `0755` and `2026-11-23` are). No message shows a value, for a key may have been pasted into the file.
+The subset is small so that a text means what it looks like: one document of mappings, no anchors, aliases or tags, no
+duplicate keys, keys are words, and only what YAML 1.2 calls null, true, false and a decimal number is not text (`no`,
+`12:30:45`, `0755` and `2026-11-23` are text). No message shows a value, because a key may have been pasted into the
+file.
 """
 
 from __future__ import annotations
@@ -59,11 +57,11 @@ _FLOAT: Final = re.compile(r"(?=.*[.eE])[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[
 
 
 _TOLD: Final = 10
-"""Problems that are told at once."""
+"""Problems reported at once."""
 
 
 class SpecFileError(UserError):
-    """A spec file that cannot be accepted: one sentence a problem, each with file and line."""
+    """A spec file cannot be accepted: one sentence per problem, each with file and line."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         more = len(problems) - _TOLD
@@ -84,7 +82,7 @@ class Node:
 
 @dataclass(frozen=True)
 class ScalarNode(Node):
-    """Text, a number, a truth value or null."""
+    """Text, a number, a boolean or null."""
 
     value: str | int | float | bool | None
     style: str | None
@@ -93,7 +91,7 @@ class ScalarNode(Node):
 
 @dataclass(frozen=True)
 class ListNode(Node):
-    """A list: no spec has one, so that its place is all a message needs."""
+    """A list. No spec has one, so its place is all a message needs."""
 
     items: tuple[Node, ...]
 
@@ -118,7 +116,7 @@ class Document:
 
 
 def decode(data: bytes, label: str) -> str:
-    """The text in the bytes of a spec file.
+    """Decode the bytes of a spec file.
 
     Raises:
         SpecFileError: too long, or not UTF-8.
@@ -133,7 +131,7 @@ def decode(data: bytes, label: str) -> str:
 
 
 def parse_text(text: str, label: str) -> Spec:
-    """The spec in this text; `label` is what messages call the file.
+    """Parse this text as a spec; `label` is what messages call the file.
 
     Raises:
         SpecFileError: with every problem found.
@@ -142,7 +140,7 @@ def parse_text(text: str, label: str) -> Spec:
 
 
 def parse_document(text: str, label: str) -> Document:
-    """The same, with the lines of its keys."""
+    """Parse this text as a spec, and keep the lines of its keys."""
     root = compose(text, label)
     lines = dict(_lines(root, ()))
     try:
@@ -153,7 +151,7 @@ def parse_document(text: str, label: str) -> Document:
 
 
 def compose(text: str, label: str) -> Node:
-    """The tree of values in this text, whatever they say.
+    """Parse this text into a tree of values, whatever they say.
 
     Raises:
         SpecFileError: with what is not allowed in a spec's YAML.
@@ -172,7 +170,7 @@ def compose(text: str, label: str) -> Node:
 
 
 def plain(node: Node) -> Any:  # noqa: ANN401  what YAML gives
-    """The data in this tree."""
+    """Return the data of this tree."""
     if isinstance(node, MappingNode):
         return {key: plain(value) for key, value in node.values.items()}
     if isinstance(node, ListNode):
@@ -181,7 +179,7 @@ def plain(node: Node) -> Any:  # noqa: ANN401  what YAML gives
 
 
 def resolve(text: str) -> str | int | float | bool | None:
-    """What an unquoted scalar means."""
+    """Return what an unquoted scalar means."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INT.fullmatch(text):
@@ -190,12 +188,12 @@ def resolve(text: str) -> str | int | float | bool | None:
 
 
 def looks_secret(text: str) -> bool:
-    """Whether this may be a token or a key, which no message may show."""
+    """Tell whether this may be a token or a key, which no message may show."""
     return "PRIVATE KEY" in text or _SECRET.fullmatch(text) is not None
 
 
 class _Reader:
-    """Turns the parser's events into nodes, noting what is not allowed; it stops where going on could be costly."""
+    """Turn the parser's events into nodes and note what is not allowed; stop where continuing could be costly."""
 
     def __init__(self, text: str, label: str) -> None:
         self.label = label
@@ -204,7 +202,7 @@ class _Reader:
         self._events: Iterator[Any] = yaml.parse(text.removeprefix(BOM), Loader=_LOADER)
 
     def document(self) -> Node:
-        """The only document of the text."""
+        """Return the only document of the text."""
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 break
@@ -279,7 +277,7 @@ def _check_characters(text: str, label: str) -> None:
 
 
 def _check_conflict(text: str, label: str, marker: re.Pattern[str]) -> None:
-    """Refuse what a merge left: the text of both sides, which may even be YAML together."""
+    """Refuse merge conflict markers: the text of both sides may even be valid YAML together."""
     body = text.removeprefix(BOM)
     if match := marker.search(body):
         line = body.count("\n", 0, match.start()) + 1
@@ -288,7 +286,7 @@ def _check_conflict(text: str, label: str, marker: re.Pattern[str]) -> None:
 
 
 def _odd_space(text: str, label: str) -> tuple[str, ...]:
-    """A hint beside other problems, which it may well be the cause of."""
+    """Return a hint about an odd space, which may well be the cause of other problems."""
     match = _ODD_SPACE.search(text)
     if match is None:
         return ()
@@ -317,7 +315,7 @@ def _lines(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
 
 
 def sentence(problem: spec.Problem, lines: Mapping[tuple[str, ...], int], label: str) -> str:
-    """The problem with its place: a missing key is shown where its parent is."""
+    """Return the problem with its place; a missing key is shown where its parent is."""
     known = next((problem.where[:n] for n in range(len(problem.where), 0, -1) if problem.where[:n] in lines), ())
     place = f"{label}:{lines.get(known, 1)}"
     key = ".".join(problem.where)

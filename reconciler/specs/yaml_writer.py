@@ -1,10 +1,7 @@
-"""Writing YAML that every reader takes for the same, whether it follows YAML 1.1 or 1.2.
+"""Write YAML that readers of YAML 1.1 and 1.2 understand alike.
 
-Belongs here: how data becomes text, in what is printed and in spec files. Does not belong here: reading it (`specyaml`)
-or finding the place where a text is changed (`specpatch`).
-
-The two versions disagree on what an unquoted text means (`no`, `1e3`, `0o7`, `12:30`). So a text is only left unquoted
-when it begins like a word or a path and has nothing but the characters of one; everything else is quoted.
+The two versions disagree on what an unquoted text means (`no`, `1e3`, `0o7`, `12:30`). So a text stays unquoted only
+when it begins like a word or a path and has only such characters; everything else is quoted.
 """
 
 from __future__ import annotations
@@ -26,10 +23,10 @@ _HIDDEN: Final = re.compile(r"[\u00a0\u00ad\u1680\u180e\u2000-\u200f\u2028-\u202
 
 
 class _Dumper(yaml.SafeDumper):
-    """Block style, keys in the order given, no anchors, no line is broken."""
+    """Block style, keys in the given order, no anchors, no line breaks."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002  PyYAML's signature
-        """Whether a value that occurs twice is written twice."""
+        """Write a value that occurs twice twice, instead of an alias."""
         return True
 
 
@@ -41,17 +38,17 @@ _Dumper.add_representer(str, _text)
 
 
 def is_plain(text: str) -> bool:
-    """Whether every reader takes this for text though it is not quoted."""
+    """Tell whether every reader takes this for text without quotes."""
     return _PLAIN.fullmatch(text) is not None and text.lower() not in _WORDS
 
 
 def dump(data: Any) -> str:  # noqa: ANN401  what JSON has
-    """Plain data (of mappings, lists and scalars) as a document in block style."""
+    """Return plain data (mappings, lists and scalars) as a document in block style."""
     return _dump(data)
 
 
 def scalar(value: Scalar, style: str | None = None) -> str:
-    """One value, to be put into a text: in quotes where it needs them, and where `style` (a quote) asks for them."""
+    """Return one value to be inserted in a text: quoted where needed, or where `style` (a quote) asks for it."""
     if isinstance(value, str):
         if style == "'" and value.isprintable():
             return "'" + value.replace("'", "''") + "'"

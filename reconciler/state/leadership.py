@@ -1,10 +1,7 @@
-"""Being the one controller of a home.
+"""Be the only controller of a home.
 
-Belongs here: taking the lead, waiting for it, and keeping it when somebody deletes the lock file.
-Does not belong here: what the leader does.
-
-Two marks say the same: a lock file, which others can wait for, and a name that cannot be deleted (`guards`). The name
-decides; the file is made again when it is gone.
+Two locks say so: a lock file, which others can wait for, and an abstract socket name, which cannot be deleted. The name
+decides; the file is created again when it is gone.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ AGAIN: Final = 0.5
 
 
 class Leadership:
-    """The lead of one home, held until closed or until this process ends, however it ends.
+    """Lead one home until closed, or until this process ends in any way.
 
     Args:
         folder: the controller's folder in the home.
@@ -54,7 +51,7 @@ class Leadership:
                 return
 
     def keep(self) -> None:
-        """Make the lock file again should it be gone, so that others can wait for it."""
+        """Create the lock file again if it is gone, so that others can wait for it."""
         if not self._lock.valid():
             with contextlib.suppress(LockHeld, OSError):  # held for a moment by one who is about to be refused
                 again = LockFile(self._path)
@@ -62,6 +59,6 @@ class Leadership:
                 self._lock = again
 
     def close(self) -> None:
-        """Let go."""
+        """Release both locks."""
         self._guard.close()
         self._lock.close()

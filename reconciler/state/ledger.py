@@ -1,8 +1,7 @@
-"""What must be remembered of each project, on disk: one small file in its sandbox.
+"""Store what must be remembered of each project: one small file in its sandbox.
 
-Belongs here: reading and replacing ledgers. Does not belong here: deciding what to remember (`reconcile`, `restarts`).
-One file a project, so that a broken one harms nobody else. A broken one is set aside, never overwritten; what can be
-read in it is kept (`ledgerdata`), the rest is taken from what was published, and the loss is reported.
+With one file per project, a broken one harms nobody else. A broken file is set aside, never overwritten; what can be
+read of it is kept, the rest is taken from the published status, and the loss is reported.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 class Ledgers:
     """All ledgers, cached: this process is the only writer while it holds the controller's lock.
 
-    What is remembered is in its file once it was flushed: a pass does that before each action and at its end. A dry one
-    (a plan without a controller) remembers without writing.
+    Changes are on disk after `flush`, which each pass calls before each action and at its end. A dry run (a plan
+    without a controller) keeps them in memory.
     """
 
     def __init__(self, home: Home, *, dry: bool = False) -> None:
@@ -48,7 +47,7 @@ class Ledgers:
         """Whose file is there and could not be read: it is not replaced before it was."""
 
     def names(self, but: Container[str] = ()) -> set[str]:
-        """Every project that has one on disk, but these."""
+        """Return every project that has a ledger on disk, except these."""
         try:
             names = os.listdir(self._home.sandboxes)
         except OSError:  # not there yet, or unreadable for now
@@ -57,7 +56,7 @@ class Ledgers:
         return {name for name in others if os.path.isfile(f"{self._home.sandboxes}/{name}/run/ledger.json")}
 
     def get(self, name: str) -> Ledger | None:
-        """The ledger of one project, None when it has none, or none that can be read for now."""
+        """Return the ledger of one project; None when it has none, or none that can be read for now."""
         if name not in self._cache:
             path = self._home.sandbox(name).ledger
             try:
@@ -84,11 +83,11 @@ class Ledgers:
         self._salvage(name, f"{path} {what}: it {verb} set aside as {aside.name}", found, reading.lost)
 
     def loss(self, name: str) -> str:
-        """A sentence about what of a ledger was lost since this process began; empty when nothing was."""
+        """Return a sentence about what was lost of a ledger since this process began; empty when nothing was."""
         return self._losses.get(name, "")
 
     def _salvage(self, name: str, what: str, found: Ledger | None = None, lost: Container[str] = ()) -> Ledger:
-        """The ledger from here on: what could be read of it, and for the rest what was published last."""
+        """Recover the ledger: what could be read of it, and for the rest what was published last."""
         said = _published(self._home, name)
         ledger = found or Ledger(uid=uuid.uuid4().hex)
         if found is None or "generation" in lost:
@@ -110,17 +109,17 @@ class Ledgers:
         return ledger
 
     def put(self, name: str, ledger: Ledger) -> None:
-        """Remember. The same again costs nothing."""
+        """Store a ledger. Storing an equal one costs nothing."""
         if self._cache.get(name) != ledger:
             self._cache[name] = ledger
             self._unsaved.add(name)
 
     def unsaved(self, name: str) -> bool:
-        """Whether something was remembered that is in no file, and there is a place for it."""
+        """Tell whether a change is in no file yet and there is a place for it."""
         return name in self._unsaved and os.path.isdir(self._home.sandbox(name).run)
 
     def flush(self, name: str) -> None:
-        """Write what is remembered, where the sandbox exists: from then on it survives us. 0.2 ms."""
+        """Write what changed, where the sandbox exists. 0.2 ms."""
         ledger, path = self._cache.get(name), self._home.sandbox(name).ledger
         if ledger is None or self._dry or not os.path.isdir(path.parent):
             return
@@ -136,7 +135,7 @@ class Ledgers:
             self._failed[name] = f"cannot write {path}: {(error.strerror or str(error)).lower()}; it is tried again"
 
     def _merged(self, name: str, path: Path, ledger: Ledger) -> Ledger:
-        """This ledger, made while the file could not be read, with what the file says after all.
+        """Merge this ledger, made while the file could not be read, with what the file says after all.
 
         Raises:
             OSError: it still cannot be read.
@@ -157,39 +156,39 @@ class Ledgers:
         return ledger
 
     def take_unsynced(self) -> list[Path]:
-        """Hand over the files that are to be synced, for `sync_files`. On the event loop, where they are added."""
+        """Take the files that are to be synced, for `sync_files`. Call it on the event loop, where they are added."""
         names, self._unsynced = self._unsynced, set()
         return [self._home.sandbox(name).ledger for name in names]
 
     def sync(self) -> None:
-        """Make what was written survive a power cut too. Blocking; as good as can be."""
+        """Sync what was written to disk. Blocking; as far as possible."""
         sync_files(self.take_unsynced())
 
     @property
     def unwritten(self) -> bool:
-        """Whether some could not be written when they should."""
+        """Tell whether a write has failed and is still to be repeated."""
         return bool(self._failed)
 
     def save_again(self) -> tuple[str, ...]:
-        """Write what could not be written; sentences about what still cannot."""
+        """Repeat failed writes; return sentences about those that fail again."""
         for name in list(self._failed):
             self.flush(name)
         return tuple(self._failed.values())
 
     def close(self) -> None:
-        """Write all that is in no file yet."""
+        """Write everything that is in no file yet."""
         for name in [*self._unsaved, *self._failed]:
             self.flush(name)
         self.sync()
 
     def update(self, name: str, **changes: Any) -> Ledger:  # noqa: ANN401  the fields of Ledger
-        """Remember some fields anew."""
+        """Set some fields."""
         ledger = replace(self.get(name) or Ledger(uid=uuid.uuid4().hex), **changes)
         self.put(name, ledger)
         return ledger
 
     def accept(self, name: str, spec: Spec) -> Ledger:
-        """Remember this spec as the one in force; a changed one gets the next generation."""
+        """Store this spec as the one in force; a changed one gets the next generation."""
         ledger, sandbox = self.get(name), self._home.sandbox(name)
         lost = ledger is None and name not in self._unread and os.path.isdir(sandbox.run)
         said = _published(self._home, name) if lost else None
@@ -204,7 +203,7 @@ class Ledgers:
         return self.update(name, generation=generation, digest=digest, spec=data, vanished=False)
 
     def forget(self, name: str) -> None:
-        """The project was destroyed."""
+        """Remove the ledger of a destroyed project."""
         self._cache.pop(name, None)
         self._unsaved.discard(name)
         self._unsynced.discard(name)
@@ -213,7 +212,7 @@ class Ledgers:
         self._unread.discard(name)
 
     def taken_ports(self, *, but: str, ranges: Mapping[str, tuple[int, int]] | None = None) -> set[int]:
-        """Every port that another project keeps and is not about to give up for another.
+        """Return every port that another project keeps and is not about to release.
 
         Args:
             but: whose are left out.
@@ -231,14 +230,14 @@ class Ledgers:
 
 
 def sync_files(paths: list[Path]) -> None:
-    """Make these survive a power cut. Blocking; as good as can be."""
+    """Sync these files to disk, as far as possible. Blocking."""
     for path in paths:
         with contextlib.suppress(OSError):
             files.sync(path)
 
 
 def _published(home: Home, name: str) -> Ledger:
-    """What was published of a project last, as far as a ledger has it; its uid is empty."""
+    """Return what was last published of a project, as far as a ledger has it; its uid is empty."""
     try:
         status = published.read(home).projects.get(name)
     except settings.UserError:  # by a newer version
@@ -259,7 +258,7 @@ def _published(home: Home, name: str) -> Ledger:
 
 
 def _content(path: Path) -> bytes:
-    """What the file holds; of one that is far too long, what shows that it is."""
+    """Return the content of the file; of one that is far too long, enough to tell."""
     if path.stat().st_size > ledger_data.MAX_BYTES:
         with path.open("rb") as file:
             return file.read(ledger_data.MAX_BYTES + 1)

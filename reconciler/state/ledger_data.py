@@ -1,10 +1,8 @@
-"""The content of a ledger file, pure: read as far as it can be, whoever wrote it.
+"""Encode and decode the content of a ledger file. Pure.
 
-Belongs here: the schema of the file, and what each field may hold. Does not belong here: files (`ledger`).
-
-The file may be of an older or a newer version, cut by a power failure, or edited by an agent, which can write it. What
-identifies a project (uid, generation, ports) is taken wherever it can be read; a field of another type is left out and
-named. Nothing that is read here can make a later computation fail: numbers are finite, texts short and printable.
+The file may be of an older or newer version, cut by a power failure, or edited by an agent, which can write it.
+Whatever identifies a project (uid, generation, ports) is taken wherever it can be read; a field of another type is left
+out and reported. Nothing read here can make a later computation fail: numbers are finite, texts short and printable.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ _PIECES: Final = {
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file says."""
+    """The decoded content of a file."""
 
     ledger: Ledger
     """Its uid is empty where it could not be read."""
@@ -57,12 +55,12 @@ class Reading:
 
 
 def encode(ledger: Ledger) -> bytes:
-    """The content of the file for this ledger."""
+    """Return the content of the file for this ledger."""
     return json.dumps({"schema": SCHEMA, **asdict(ledger)}).encode()
 
 
 def read(content: bytes) -> Reading:
-    """What can be read of a file's content. Never raises."""
+    """Decode as much of the content as possible. Never raises."""
     try:
         data = json.loads(content) if len(content) <= MAX_BYTES else None
     except (ValueError, RecursionError):
@@ -93,7 +91,7 @@ def read(content: bytes) -> Reading:
 
 
 def fixed_port(ledger: Ledger, service: str) -> object:
-    """The port that the last accepted spec asks for; None where it asks for none."""
+    """Return the port that the last accepted spec asks for; None where it asks for none."""
     section = ledger.spec.get(service)
     return section.get("port") if isinstance(section, dict) else None
 
@@ -115,7 +113,7 @@ def _matching(pattern: re.Pattern[str], value: object) -> str | None:
 
 
 def _whole_number(value: object, largest: int, smallest: int = 0) -> int | None:
-    """A count: also one that somebody wrote as text or with a decimal point."""
+    """Return a count, also one written as text or with a decimal point."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -138,7 +136,7 @@ def _text(value: object) -> str | None:
 
 
 def _ports(value: object) -> dict[str, int] | None:
-    """The ports that are ports."""
+    """Return the entries that are valid ports."""
     if not isinstance(value, dict):
         return None
     return {
@@ -174,7 +172,7 @@ def _record(data: Mapping[str, Any]) -> RestartRecord:
 
 
 def _spec(value: object) -> dict[str, Any] | None:
-    """The spec without the keys that only a newer version knows."""
+    """Return the spec without the keys that only a newer version knows."""
     return specs.known_keys(value) if isinstance(value, dict) else None
 
 

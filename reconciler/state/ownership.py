@@ -1,7 +1,4 @@
-"""Whose home it is: nothing is written into the home folder of another user, root's own tools included.
-
-Belongs here: refusing such a home in one sentence, before anything is created. Does not belong here: permissions of
-single files, which the system refuses by itself.
+"""Refuse to use a home folder of another user, before anything is created in it.
 
 Files that root leaves in a user's home are locks and records which that user can neither read nor replace.
 """

@@ -1,8 +1,7 @@
-"""The published index of status, `opencode-state.json`: written by the controller, read by every door.
+"""Read and write the published index of status, `opencode-state.json`.
 
-Belongs here: its shape on disk, who may write it, how a reader waits for it to change.
-Does not belong here: computing a status (`status`). The file is derived: deleting it loses nothing, and nothing decides
-by it; only a ledger that broke is made anew from it (`ledger`).
+The controller writes it and every frontend reads it. It is derived: deleting it loses nothing, and nothing decides by
+it; only a broken ledger is recovered from it.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Controller:
 
     pid: int
     specs: str
-    """Its specs folder: every door writes there."""
+    """Its specs folder: every frontend writes there."""
     http_port: int
     """Of its MCP endpoint on 127.0.0.1; 0: none."""
     started: float
@@ -48,7 +47,7 @@ class Controller:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """The published index as read."""
+    """The published index as it was read."""
 
     projects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     controller: Controller | None = None
@@ -59,19 +58,19 @@ class Index:
 
     @property
     def age(self) -> float:
-        """Seconds since it was written, by the wall clock."""
+        """Return the seconds since it was written, by the wall clock."""
         return max(0.0, time.time() - self.written)
 
 
 class Writer:
-    """Publishes, again and again. A status is a new object when it was computed anew: only those are encoded again."""
+    """Publish statuses. A recomputed status is a new object: only those are encoded again."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._encoded: dict[str, tuple[Mapping[str, Any], str]] = {}
 
     def write(self, controller: Controller, projects: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replace the index, a line a project. Not durable on purpose: it can always be computed again."""
+        """Replace the index, one line per project. Not durable on purpose: it can always be computed again."""
         self._encoded = {name: self._encode(name, projects[name]) for name in sorted(projects)}
         lines = ",\n".join(text for _, text in self._encoded.values())
         about = json.dumps(plain_text.document(asdict(controller)))
@@ -87,7 +86,7 @@ class Writer:
 
 
 def read(home: Home) -> Index:
-    """The index as published last; an empty one when there is none or it is broken.
+    """Return the index as last published; an empty one when there is none or it is broken.
 
     Raises:
         UserError: it was written by a newer version.
@@ -104,9 +103,9 @@ def read(home: Home) -> Index:
 
 @lru_cache(maxsize=1)
 def _parse(text: bytes) -> Index | None:
-    """What the file says, an empty index where it says nothing; None when it is of a newer version.
+    """Return what the file says, an empty index where it says nothing; None when it is of a newer version.
 
-    Remembered, since who asks a controller again mostly finds what was published before: 1 ms of 50 projects.
+    Cached, because a client that polls mostly finds what was published before: 1 ms for 50 projects.
     """
     try:
         data = json.loads(text)

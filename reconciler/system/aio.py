@@ -1,7 +1,4 @@
-"""Work that must be finished once it is begun, and work in threads that may be broken off.
-
-Belongs here: waiting for what nobody can call back. Does not belong here: the work.
-"""
+"""Finish work that must not be interrupted once begun, and run work in threads that may be abandoned."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ R = TypeVar("R")
 
 
 async def to_the_end(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a function in a thread; a cancellation is raised only when it has returned."""
+    """Run a function in a thread; raise a cancellation only after it has returned."""
     return await uninterrupted(asyncio.to_thread(function, *args, **kwargs))
 
 
 async def uninterrupted(something: Coroutine[None, None, R]) -> R:
-    """Wait for something; a cancellation is raised only when it is over.
+    """Wait for something; raise a cancellation only when it is over.
 
-    Else the next pass would look while the last one still acts.
+    Otherwise the next pass would observe while the last one still acts.
     """
     work = asyncio.ensure_future(something)
     try:
@@ -40,7 +37,7 @@ async def uninterrupted(something: Coroutine[None, None, R]) -> R:
 
 
 async def until_the_exit(function: Callable[[], object]) -> None:
-    """Run a function in a thread that nobody waits for when this process ends."""
+    """Run a function in a daemon thread, which nobody waits for when this process ends."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def run() -> None:
@@ -55,7 +52,7 @@ async def until_the_exit(function: Callable[[], object]) -> None:
 
 
 async def failure(something: Coroutine[None, None, object]) -> BaseException | None:
-    """Run something to its end; the error that ended it, None if it returned.
+    """Run something to its end; return the error that ended it, None if it returned.
 
     Whatever the error is, it stays here: also an exit of the process that a library asks for. Only a cancellation of
     the caller is raised, once that something has ended too.
@@ -80,14 +77,14 @@ async def _without_exit(something: Coroutine[None, None, object]) -> None:
 
 
 def first_leaf(error: BaseException) -> BaseException:
-    """The first of the errors in a group; any other error as it is."""
+    """Return the first error in a group; any other error as it is."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def summary(error: BaseException) -> str:
-    """An error in a few words, without a traceback and at most 200 characters."""
+    """Return an error in a few words, without a traceback and at most 200 characters."""
     found = first_leaf(error)
     if isinstance(found, OSError) and found.strerror:
         return f"{found.strerror.lower()}{f' ({found.filename})' if found.filename else ''}"

@@ -1,6 +1,6 @@
-"""Dying at a named point when a test asks for it, so that every instant between two side effects can be tried.
+"""Die at a named point when a test asks for it, so that every instant between two side effects can be tested.
 
-Belongs here: nothing else. Used by the keeper too, so it is standard library only and tiny.
+The keeper imports it too: standard library only, and tiny.
 """
 
 import os
@@ -10,6 +10,6 @@ VARIABLE = "OCM_CRASH_AT"
 
 
 def point(name: str) -> None:
-    """End this process as `kill -9` would, if it was started with this name in the variable."""
+    """End this process as `kill -9` would, if the variable has this name."""
     if os.environ.get(VARIABLE) == name:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,7 +1,4 @@
-"""Files that are replaced whole, and locks that say who is alive.
-
-Belongs here: the two ways the manager trusts a file. Does not belong here: what is in them.
-"""
+"""Replace files atomically, and hold locks that tell who is alive."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
 
 
 def keep_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace a file that can be derived again, unless it is as it should be: to look takes a tenth of the time."""
+    """Replace a derivable file unless it is already as it must be: comparing takes a tenth of the time."""
     with contextlib.suppress(OSError):
         if path.lstat().st_mode == stat.S_IFREG | mode and path.read_bytes() == data:
             return
@@ -55,7 +52,7 @@ def keep_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file's content, or the renames in a folder, survive a power cut."""
+    """Sync a file's content, or the renames in a folder, to disk."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -64,7 +61,7 @@ def sync(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, None when it is missing, unreadable or not a whole JSON object."""
+    """Return the object in a JSON file; None when it is missing, unreadable or not a whole JSON object."""
     try:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -73,12 +70,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def expanded(path: str) -> Path:
-    """The path with a leading `~` replaced; as it is where there is no such user."""
+    """Return the path with a leading `~` replaced; unchanged where there is no such user."""
     return Path(os.path.expanduser(path))  # noqa: PTH111  pathlib raises there
 
 
 def private_folder(path: Path) -> Path:
-    """Make this folder (and its parents), readable by its owner alone."""
+    """Create this folder (and its parents), readable by its owner alone."""
     for folder in (*reversed(path.parents), path):  # pathlib would leave the mode of parents to the umask
         if folder == path or not folder.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -90,7 +87,7 @@ class LockHeld(Exception):  # noqa: N818  a state, not a failure
 
 
 class LockFile:
-    """An exclusive lock on a file, held until closed or until this process ends, however it ends.
+    """Hold an exclusive lock on a file until closed, or until this process ends in any way.
 
     An open-file-description lock (`F_OFD_SETLK`): anybody can ask who holds it without touching it, which flock cannot.
     The descriptor is close-on-exec, so children never keep it.
@@ -113,7 +110,7 @@ class LockFile:
         return True
 
     def valid(self) -> bool:
-        """Whether the file at the path is still the one we hold: a deleted lock file would allow two holders."""
+        """Tell whether the file at the path is still the locked one: a deleted lock file would allow two holders."""
         try:
             there, here = self.path.stat(), os.fstat(self._handle)
         except OSError:
@@ -121,12 +118,12 @@ class LockFile:
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
     def close(self) -> None:
-        """Let go."""
+        """Release the lock."""
         os.close(self._handle)
 
 
 def lock_held(path: Path) -> bool:
-    """Whether anybody holds the lock on this file. Asking changes nothing."""
+    """Tell whether anybody holds the lock on this file, without changing anything."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

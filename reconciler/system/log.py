@@ -1,8 +1,4 @@
-"""The controller's own log: one JSON object a line, in a file of its own, with secrets blotted out.
-
-Belongs here: setting up structlog and the redaction that every line passes. Does not belong here: what people see on
-the terminal (`console`).
-"""
+"""Configure the controller's own log: one JSON object per line, secrets redacted."""
 
 from __future__ import annotations
 
@@ -31,12 +27,12 @@ _KEY_BLOCK: Final = re.compile(
 
 
 def blot(text: str) -> str:
-    """The text with whatever looks like a secret replaced."""
+    """Return the text with whatever looks like a secret replaced."""
     return _SECRET_TEXT.sub(r"\g<before>[redacted]", _KEY_BLOCK.sub("[redacted]", text))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: the last line of defence, since no caller should log a secret at all."""
+    """Redact an event (a structlog processor): the last line of defence, since no caller must log a secret at all."""
     for key, value in event.items():
         if _SECRET_KEY.search(key):
             event[key] = "[redacted]"

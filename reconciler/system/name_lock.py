@@ -1,9 +1,7 @@
-"""Locks that cannot be deleted: a name that only one process of this machine can have at a time.
+"""Lock a name that only one process of this machine can have at a time, and that cannot be deleted.
 
-Belongs here: taking such a name, and seeing whether somebody has it. Standard library only, imports nothing of ours.
-Does not belong here: the lock files, which say the same as long as nobody deletes them (`proofs`).
-
-A name is an abstract socket's. It is free again however its holder ends, and whoever inherits the socket holds it too.
+A name is an abstract socket's. It is free again however its holder ends, and a process that inherits the socket holds
+it too. Standard library only, imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -14,11 +12,11 @@ import errno
 
 
 class Taken(Exception):  # noqa: N818  a state, not a failure
-    """Somebody has the name."""
+    """Another process has the name."""
 
 
 def take(run_dir: str, part: str) -> _socket.socket:
-    """Have the name of this part of a run folder until the socket is closed.
+    """Take the name of this part of a run folder until the socket is closed.
 
     Raises:
         Taken: somebody else has it.
@@ -35,7 +33,7 @@ def take(run_dir: str, part: str) -> _socket.socket:
 
 
 def taken(run_dir: str, part: str) -> bool:
-    """Whether somebody has it. Asking changes nothing."""
+    """Tell whether somebody has it, without changing anything."""
     with open("/proc/net/unix", "rb", buffering=0) as table:  # noqa: PTH123  pathlib costs half a megabyte
         return b" @" + _name(run_dir, part) + b"\n" in table.readall() + b"\n"
 
@@ -46,6 +44,6 @@ def address(folder: str, part: str) -> bytes:
 
 
 def _name(run_dir: str, part: str) -> bytes:
-    """Short enough for a socket's name (107 bytes), and never another folder's."""
+    """Return a name that is short enough for a socket (107 bytes), and never another folder's."""
     path = run_dir.encode(errors="surrogateescape")
     return b"opencode-manager %08x %s %s" % (binascii.crc32(path), part.encode(), path[-48:].replace(b"\n", b"?"))

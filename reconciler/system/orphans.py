@@ -1,10 +1,8 @@
-"""Being the first process of a container: somebody must reap what others leave behind.
-
-Belongs here: a parent that reaps, hands signals on, and ends with its child. Does not belong here: what the child does.
+"""Reap orphans when this is the first process of a container.
 
 A process whose parent ends becomes a child of pid 1, or of the nearest subreaper, and stays a zombie until that one
-waits for it. The controller cannot wait for all children, since it would take the exit codes of its own from whoever
-waits for those. So it runs as the only child that we know, as below tini or `docker run --init`.
+waits for it. The controller cannot wait for all children, since it would take the exit codes of its own from the code
+that waits for them. So it runs as the only known child, as below tini or `docker run --init`.
 """
 
 from __future__ import annotations
@@ -22,19 +20,19 @@ _HANDED_ON: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, sig
 
 
 class _Container:
-    """What this process knows of the container that it is in."""
+    """What this process knows of its container."""
 
     ends_with_us = False
     """The kernel kills everything in a pid namespace once its first process has ended."""
 
 
 def ends_with_us() -> bool:
-    """Whether every process here is killed when this one ends, the agents too."""
+    """Tell whether every process here is killed when this one ends, the agents too."""
     return _Container.ends_with_us
 
 
 def reap_for_child() -> int | None:
-    """Fork if orphans of other processes come to this one; None for who goes on, an exit code for who reaped.
+    """Fork if orphans of other processes come to this one; return None in the child, an exit code in the reaper.
 
     Call it while there is only one thread. Where no orphans come, it does nothing.
     """
@@ -64,7 +62,7 @@ def _is_subreaper() -> bool:
 
 
 def _reap(child: int) -> int | None:
-    """Reap whoever has ended; the exit code of our child once it is among them."""
+    """Reap every process that has ended; return the exit code of our child once it is among them."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

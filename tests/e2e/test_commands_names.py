@@ -145,4 +145,4 @@ def test_the_farewell_says_how_to_stop_what_goes_on(world: World) -> None:
 
 def test_the_help_tells_the_exit_codes(world: World) -> None:
     """For scripts."""
-    assert "exit codes:\n  0    it is so\n  1    an error" in world.run("--help")
+    assert "exit codes:\n  0    success\n  1    error" in world.run("--help")

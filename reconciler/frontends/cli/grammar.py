@@ -1,8 +1,4 @@
-"""How the command line is parsed and its help laid out: argparse, with the manners of this field.
-
-Belongs here: grouped help, suggestions for what is misspelt, the exit code of usage errors. Does not belong here: any
-command (`cli`).
-"""
+"""Parse the command line and lay out its help: argparse with grouped help, suggestions and exit code 64."""
 
 from __future__ import annotations
 
@@ -16,18 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 USAGE: Final = 64
-"""Exit code of a command line that makes no sense: 2 means that something is not so yet."""
+"""Exit code of a usage error (EX_USAGE); 2 means pending."""
 _WIDEST: Final = 100
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of one command."""
+    """Parse one command."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  argparse's own
         super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one sentence."""
+        """Print one sentence about the problem and exit."""
         self.print_usage(sys.stderr)
         see = " See" if message.endswith("?") else "; see"
         self.exit(USAGE, f"cannot understand the command line: {message}{see} {self.prog} --help\n")
@@ -35,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # typeshed has overloads for namespaces of other types
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and refuse here what is not known: only this parser knows which of its options is near."""
+        """Parse, and refuse unknown options here: only this parser knows which of its options is near."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self._refuse(unknown[0])
@@ -48,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         self.error(f"there is no option {option!r}{_near(option, self._option_string_actions)}")
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
-        """Print, and let an error of that be one: argparse ignores it, as if help or version had been seen."""
+        """Print, and report an error of that: argparse ignores it, as if the help had been seen."""
         print(message, end="", file=file or sys.stderr)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401  argparse's own
@@ -67,7 +63,7 @@ def _near(given: str, names: Iterable[str]) -> str:
 
 
 class Top(Parser):
-    """The parser of the whole command line: its help lists the commands in groups."""
+    """Parse the whole command line; its help lists the commands in groups."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  argparse's own
         super().__init__(**options, add_help=False)
@@ -75,7 +71,7 @@ class Top(Parser):
         self._groups: dict[str, list[tuple[str, str]]] = {}
 
     def begin_group(self, title: str) -> None:
-        """What is listed from here on belongs to a new group."""
+        """Begin a new group of commands."""
         self._groups[title] = []
 
     def list_command(self, name: str, text: str) -> None:
@@ -85,7 +81,7 @@ class Top(Parser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse; without any argument, show the help."""
+        """Parse; show the help if there is no argument."""
         given = list(sys.argv[1:] if args is None else args)
         if not given:
             self.print_help(sys.stderr)
@@ -96,11 +92,11 @@ class Top(Parser):
         return super().parse_known_args(given, namespace)
 
     def format_usage(self) -> str:
-        """One line."""
+        """Return the usage in one line."""
         return f"usage: {self.prog} [--specs DIR] COMMAND ...\n"
 
     def format_help(self) -> str:
-        """All commands in groups, and the options."""
+        """Return all commands in groups, and the options."""
         options = [(", ".join(one.option_strings), one.metavar, one.help or "") for one in self._actions]
         shown = [(f"{names} {metavar or ''}".strip(), text) for names, metavar, text in options if names]
         groups = {**self._groups, "options": shown}

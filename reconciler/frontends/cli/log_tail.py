@@ -1,8 +1,4 @@
-"""Reading a log from its end, and following it while it is rotated.
-
-Belongs here: finding the last lines without reading the rest, and where to go on in a log that was cut or replaced.
-Does not belong here: which log it is, or waiting for changes (`look`).
-"""
+"""Read a log from its end, and follow it over rotations."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ _HEAD: Final = 1 << 20
 
 
 def last_lines(path: Path, log: int, size: int, lines: int) -> Iterator[bytes]:
-    """Return the last lines in pieces; those that were moved into old logs already included.
+    """Return the last lines in pieces, including those already moved into old logs.
 
     Args:
         path: the log's name, after which old ones are numbered.
@@ -55,7 +51,7 @@ def last_lines(path: Path, log: int, size: int, lines: int) -> Iterator[bytes]:
 
 
 def _search_back(log: int, end: int, newlines: int) -> tuple[int, int]:
-    """Where so many newlines before the end the next line begins, and how many are missing if the log has less."""
+    """Find where the line after so many newlines from the end begins, and how many are missing if the log has less."""
     while end > 0:
         begin = max(0, end - BLOCK)
         block = os.pread(log, end - begin, begin)
@@ -76,7 +72,7 @@ def pieces(log: int, begin: int, end: int | None = None) -> Iterator[bytes]:
 
 
 class Follower:
-    """What is added to a log, from its end on, whoever rotates it.
+    """Follow what is appended to a log, whatever rotates it.
 
     Args:
         path: its name.
@@ -92,7 +88,7 @@ class Follower:
         self._remember()
 
     def close(self) -> None:
-        """Follow no longer."""
+        """Stop following."""
         os.close(self._log)
 
     def news(self) -> Iterator[bytes]:
@@ -107,7 +103,7 @@ class Follower:
             yield from self.news()
 
     def _was_cut(self) -> bool:
-        """Whether what stood before our position is not there any more."""
+        """Tell whether what stood before our position is gone."""
         begin = self.position - len(self._seen)
         return os.pread(self._log, len(self._seen), begin) != self._seen
 
@@ -116,7 +112,7 @@ class Follower:
         self._seen = os.pread(self._log, self.position - begin, begin)
 
     def _find_again(self) -> Iterator[bytes]:
-        """Return what we have missed of the part that was moved into an old log, and go on in the rest."""
+        """Return what we missed of the part that was moved into an old log, and continue in the rest."""
         self.position = 0
         with contextlib.suppress(OSError, ValueError), self._path.with_name(f"{self._path.name}.1").open("rb") as old:
             with mmap.mmap(old.fileno(), 0, prot=mmap.PROT_READ) as text:
@@ -128,7 +124,7 @@ class Follower:
             self.position = max(0, at + len(self._seen) - len(tail)) if at >= 0 else 0
 
     def _is_replaced(self) -> bool:
-        """Whether another file has the log's name and somebody writes into it; then that is followed."""
+        """Tell whether another file has the log's name and is written to; if so, follow that one."""
         try:
             other = os.open(self._path, os.O_RDONLY)
         except OSError:

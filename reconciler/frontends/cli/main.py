@@ -1,11 +1,7 @@
-"""The command line: what there is to say, and which module answers.
+"""The command line: its grammar, and the last handler of errors.
 
-Belongs here: the grammar of `opencode-manager`, and the last catch of what went wrong. Does not belong here: what a
-command does (`commands`), or how help is laid out (`grammar`).
-
-exit codes: 0 it is so; 1 an error, told in one sentence; 2 not so (yet): changes are planned, it is still in progress,
-or it waits for a person (also of `run --once`, unless every project is ready); 64 the command line makes no sense; 130
-interrupted.
+Exit codes: 0 success; 1 error; 2 pending (changes planned, in progress, or waiting for the user; `run --once` too,
+unless every project is ready); 64 usage error; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -37,13 +33,13 @@ CLIENTS: Final = (
     *("claude-code", "opencode", "codex", "cursor", "gemini", "qwen", "vscode", "windsurf", "goose", "kilo"),
     *("claude-desktop", "cline", "zed", "lm-studio"),
 )
-"""Named here too, since what knows them (`clientconfig`) is not loaded for other commands."""
+"""Repeated here, because `client_config` is not loaded for other commands."""
 CODES: Final = """\
 exit codes:
-  0    it is so
-  1    an error, told in one sentence
-  2    not so (yet): changes are planned or in progress, or somebody must act
-  64   the command line makes no sense
+  0    success
+  1    error, explained in one sentence
+  2    pending: changes planned, in progress, or waiting for you
+  64   usage error
   130  interrupted
 """
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -62,7 +58,7 @@ _RANGES: Final = frozenset({settings.AGENT_PORTS_VARIABLE, settings.BRIDGE_PORTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
+    """Run one command; return its exit code."""
     with contextlib.suppress(OSError):
         _open_streams()
     code = _guarded(lambda: _run(arguments))
@@ -94,7 +90,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _guarded(function: Callable[[], int]) -> int:
-    """The exit code of a function, whatever goes wrong in it: a sentence instead of a traceback."""
+    """Return the exit code of a function; whatever goes wrong in it becomes a sentence instead of a traceback."""
     try:
         return function()
     except settings.UserError as error:
@@ -117,7 +113,7 @@ def _guarded(function: Callable[[], int]) -> int:
 
 
 def _unforeseen(error: Exception) -> str:
-    """What to say of an error that nobody foresaw; its traceback is in a file afterwards, if that can be had."""
+    """Return what to print about an unexpected error; its traceback goes to a file where possible."""
     try:
         found: str = importlib.import_module("reconciler.frontends.cli.unforeseen").sentence(error)
     except (ImportError, OSError, MemoryError):  # perhaps of the same cause
@@ -126,19 +122,19 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _complain(sentence: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody can be told
+    with contextlib.suppress(OSError, ValueError):  # stderr is gone
         print(sentence, file=sys.stderr, flush=True)
 
 
 def _flush() -> int:
     sys.stdout.flush()
-    with contextlib.suppress(OSError, ValueError):  # of a complaint that nobody can be told
+    with contextlib.suppress(OSError, ValueError):  # nobody reads the message
         sys.stderr.flush()
     return 0
 
 
 def _open_streams() -> None:
-    """Have all three standard streams, as git does: what is opened first would get the number of a closed one."""
+    """Open all three standard streams, as git does: otherwise the first file opened gets the number of a closed one."""
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(handle, True)
     os.close(handle)
@@ -151,7 +147,7 @@ def _open_streams() -> None:
 
 
 def _silence() -> None:
-    """Write nothing more, nor when the interpreter ends: there is nobody to read it."""
+    """Write nothing more, nor when the interpreter exits: there is no reader."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
@@ -160,7 +156,7 @@ def _silence() -> None:
 
 
 def parser() -> Top:
-    """The whole grammar."""
+    """Return the parser of the whole command line."""
     top = Top(
         prog="opencode-manager",
         description="Keep an OpenCode coding agent ready in each of your projects.",
@@ -173,7 +169,7 @@ def parser() -> Top:
     def add(
         name: str, module: str, text: str, more: str = "", *, writes: bool = False, needed: frozenset[str] = frozenset()
     ) -> argparse.ArgumentParser:
-        """A command: its name, its module, what it does (`more` in its own help alone), and which settings it needs."""
+        """Add a command: its name, module, summary (`more` in its own help only), and the settings it needs."""
         description = f"{text[:1].upper()}{text[1:]}.{' ' if more else ''}{more}"
         command = commands.add_parser(name, description=description)
         if module != "help":
@@ -220,7 +216,7 @@ def _add_serving(add: Add) -> None:
 
 
 def _seconds(text: str) -> float:
-    """How long to wait."""
+    """Parse how long to wait."""
     with contextlib.suppress(ValueError):
         if not math.isnan(value := float(text)):
             return value

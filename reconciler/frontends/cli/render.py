@@ -1,7 +1,4 @@
-"""Statuses and answers as text for people, pure.
-
-Belongs here: wording and alignment. Does not belong here: reading, waiting, or printing.
-"""
+"""Render statuses and answers as text for people. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ _NAME_ROOM: Final = 20
 def render_table(
     projects: Sequence[Mapping[str, Any]], now: float | None = None, *, width: int | None = None, paint: Paint = plain
 ) -> str:
-    """All projects, a line each; below them what somebody has to do.
+    """Render all projects, a line each, and below them what the user must do.
 
     Args:
         projects: their statuses.
@@ -75,7 +72,7 @@ def _row(project: Mapping[str, Any], now: float) -> tuple[str, ...]:
 
 
 def _fitted(rows: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
-    """The table in so many columns: ports instead of addresses, then no pids, then names and reasons cut."""
+    """Fit the table into so many columns: ports instead of addresses, then no pids, then names and reasons cut."""
     if _total(rows) <= width:
         return rows
     ports = [tuple(_port(cell) if column in {3, 5} else cell for column, cell in enumerate(row)) for row in rows]
@@ -101,12 +98,12 @@ def _port(url: str) -> str:
 
 
 def cut(text: str, room: int) -> str:
-    """The text, with an ellipsis for what does not fit."""
+    """Return the text, with an ellipsis for what does not fit."""
     return text if len(text) <= room else f"{text[: room - len(_DOTS)]}{_DOTS}"
 
 
 def middle_cut(name: str, room: int) -> str:
-    """The name without its middle: names of a family differ at their ends."""
+    """Cut the middle of a name: names of a family differ at their ends."""
     if len(name) <= room:
         return name
     end = (room - len(_DOTS)) // 2
@@ -121,14 +118,14 @@ def _styles(project: Mapping[str, Any], columns: int) -> list[str]:
 
 
 def _mood(project: Mapping[str, Any]) -> str:
-    """The colour of how it stands."""
+    """Return the colour of a state."""
     if project["stalled"]["status"]:
         return "yellow" if project["reason"].startswith("Waiting") else "red"
     return "green" if project["ready"]["status"] else "cyan"
 
 
 def _troubles(projects: Sequence[Mapping[str, Any]], width: int | None, paint: Paint) -> Iterator[str]:
-    """What there is to say of each, then what is to be said of several, once."""
+    """Return what there is to say of each project, then once what applies to several."""
     said: dict[str, list[tuple[str, str]]] = {}
     for project in projects:
         if message := _message(project):
@@ -151,12 +148,12 @@ def _message(project: Mapping[str, Any]) -> str:
 
 
 def note(text: str, width: int | None) -> str:
-    """What to know before believing what is shown, in so many columns."""
+    """Return what to know before relying on the output, in so many columns."""
     return "\n".join(wrap(f"note: {text}", width, "  ")) if width else f"note: {text}"
 
 
 def wrap(text: str, width: int, indent: str = "", first: str = "") -> list[str]:
-    """The text in lines, its own kept. A path, an address or a command's option stays whole, to be copied."""
+    """Wrap the text, keeping its own lines. A path, an address or a command's option stays whole, to be copied."""
     wrapper = textwrap.TextWrapper(
         width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
     )
@@ -164,7 +161,7 @@ def wrap(text: str, width: int, indent: str = "", first: str = "") -> list[str]:
 
 
 def _of_any(text: str, name: str) -> str:
-    """A sentence about one project as a sentence about any."""
+    """Turn a sentence about one project into one about any."""
     for before, after in (("opencode-sandboxes/", "/"), ("/", ".yaml"), ("opencode-keys/", "-deploy")):
         text = text.replace(f"{before}{name}{after}", f"{before}NAME{after}")
     return re.sub(rf"(opencode-manager [a-z-]+) {re.escape(name)}(?![\w-])", r"\1 NAME", text)
@@ -178,7 +175,7 @@ def _names(names: Sequence[str], of: int) -> str:
 
 
 def _paragraph(who: str, text: str, width: int | None, paint: Paint, rest: str = "") -> Iterator[str]:
-    """A sentence below the table; on a terminal not more than some lines of it, where a command shows the rest."""
+    """Return a paragraph below the table; on a terminal at most some lines of it, where a command shows the rest."""
     room = min(width or WIDTH, WIDTH)
     several = "\n" in text  # each problem below the name
     lines = [f"{who}:", *wrap(text, room, "    ", "  ")] if several else wrap(f"{who}: {text}", room, "  ")
@@ -195,7 +192,7 @@ def _paragraph(who: str, text: str, width: int | None, paint: Paint, rest: str =
 def render_status(
     project: Mapping[str, Any], now: float | None = None, *, width: int | None = None, paint: Paint = plain
 ) -> str:
-    """One project in full: nothing is cut, and on a terminal everything is wrapped."""
+    """Render one project in full: nothing is cut, and on a terminal everything is wrapped."""
     at = time.time() if now is None else now
     rows = [
         ("Project", project["name"]),
@@ -225,7 +222,7 @@ def render_status(
 
 
 def render_result(result: Result) -> str:
-    """The answer to something that was asked for, in the words of the user's own example."""
+    """Render the answer to a request, in the words of the user's own example."""
     lines = [f"Status: {result.status}"]
     if result.status == "success" and result.actual == "running":
         lines += ["", f"Project {result.project} is running.", ""]
@@ -249,7 +246,7 @@ def render_result(result: Result) -> str:
 
 
 def age(seconds: float) -> str:
-    """A duration in its two largest units: `5s`, `3m10s`, `2h5m`, `4d3h`."""
+    """Return a duration in its two largest units: `5s`, `3m10s`, `2h5m`, `4d3h`."""
     left = max(0, int(seconds))
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):

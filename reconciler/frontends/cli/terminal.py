@@ -1,9 +1,7 @@
-"""What is on the other side of our output: how wide it is, and whether it shows colours.
-
-Belongs here: the conventions of terminals. Does not belong here: what is printed.
+"""Detect the terminal: its width, and whether it shows colours.
 
 Colours, by the first rule that applies: NO_COLOR (https://no-color.org) none; FORCE_COLOR or CLICOLOR_FORCE some;
-CLICOLOR=0 or TERM=dumb none; else on a terminal alone.
+CLICOLOR=0 or TERM=dumb none; else only on a terminal.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow":
 
 
 def is_terminal(out: TextIO) -> bool:
-    """Whether a person sees it."""
+    """Tell whether a person sees the output."""
     try:
         return out.isatty()
     except ValueError:  # closed
@@ -31,7 +29,7 @@ def is_terminal(out: TextIO) -> bool:
 
 
 def width(out: TextIO) -> int | None:
-    """Columns of the terminal; None where there is none: what a program reads is never cut."""
+    """Return the columns of the terminal; None where there is none: output for programs is never cut."""
     if not is_terminal(out):
         return None
     try:
@@ -42,12 +40,12 @@ def width(out: TextIO) -> int | None:
 
 
 def redraws(out: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether a line can be written over."""
+    """Tell whether a line can be overwritten."""
     return is_terminal(out) and environment.get("TERM", "dumb") != "dumb"
 
 
 def colours(out: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether to use colours."""
+    """Tell whether to use colours."""
     if environment.get("NO_COLOR"):
         return False
     if any(environment.get(name, "0") not in {"", "0"} for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
@@ -58,15 +56,15 @@ def colours(out: TextIO, environment: Mapping[str, str]) -> bool:
 
 
 def plain(text: str, _style: str) -> str:
-    """Without colours."""
+    """Return the text without colours."""
     return text
 
 
 def painted(text: str, style: str) -> str:
-    """With them; blanks at the end stay without."""
+    """Return the text in a colour; trailing blanks stay without."""
     return f"\033[{_STYLES[style]}m{text.rstrip()}\033[0m{' ' * (len(text) - len(text.rstrip()))}" if text else text
 
 
 def painter(out: TextIO) -> Paint:
-    """How to paint what is printed there."""
+    """Return the function that colours output to this stream."""
     return painted if colours(out, os.environ) else plain

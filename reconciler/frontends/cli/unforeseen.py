@@ -1,7 +1,4 @@
-"""What nobody foresaw: one sentence for the person, and the traceback in a file that the sentence names.
-
-Belongs here: writing such a traceback down. Does not belong here: catching it (`cli.main`, and `loop` for one project).
-"""
+"""Report an unexpected error: one sentence for the user, and the traceback in a file that the sentence names."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ from reconciler import settings
 FILE: Final = "errors.log"
 """In the controller's folder, or below the system's folder for temporary files where that folder is not ours."""
 MAX_BYTES: Final = 1_000_000
-"""Beyond this the file begins again: whoever reports an error needs the last ones."""
+"""Beyond this the file begins again: a bug report needs the last errors."""
 
 
 def sentence(error: BaseException) -> str:
-    """What to tell the person about an error that nobody foresaw; its traceback is written down."""
+    """Return what to tell the user about an unexpected error, and write its traceback to a file."""
     path = _record(error)
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
@@ -47,7 +44,7 @@ def _record(error: BaseException) -> Path | None:
 
 
 def _without_secrets(error: BaseException) -> str:
-    """The traceback. Without the messages of the errors where nothing can take secrets out of them."""
+    """Return the traceback, without the messages of the errors where secrets cannot be redacted."""
     with contextlib.suppress(ImportError, OSError, MemoryError):
         blotted: str = importlib.import_module("reconciler.system.log").blot("".join(traceback.format_exception(error)))
         return blotted
@@ -55,7 +52,7 @@ def _without_secrets(error: BaseException) -> str:
 
 
 def _places() -> list[Path]:
-    """Where it may be written: nothing is created for it in anybody's home."""
+    """Return where it may be written: no folder is created for it."""
     places = []
     with contextlib.suppress(settings.UserError, OSError):
         folder = settings.load(needed=()).home.controller

@@ -1,9 +1,6 @@
-"""What is put into an MCP client's configuration to find us: a reference to the token, never the token.
+"""Configuration snippets for MCP clients: a reference to the token, never the token.
 
-Belongs here: one snippet a client, in its own format, and the hints that go with it. Does not belong here: writing
-anybody's configuration, and which address is ours (`addresses`).
-
-Clients that cannot refer to a secret start us on stdin and stdout instead, which needs no token.
+Clients that cannot refer to a secret start our stdio server instead, which needs no token.
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ Body = dict[str, Any]
 
 
 class Server(NamedTuple):
-    """An endpoint as a client gets to know it."""
+    """An endpoint as the client knows it."""
 
     name: str
     url: str
@@ -50,14 +47,14 @@ class Server(NamedTuple):
 
 
 class Snippet(NamedTuple):
-    """What is put into a file, and what to tell the person beside it."""
+    """What goes into a file, and the hints for the user beside it."""
 
     text: str
     hints: tuple[str, ...]
 
 
 def snippet(client: str, settings: Settings, project: str | None = None) -> Snippet:
-    """The configuration for one client.
+    """Return the configuration for one client.
 
     Args:
         client: one of `CLIENTS`.
@@ -122,7 +119,7 @@ def _headers(reference: str) -> Body:
 
 
 def _listed(key: str, reference: str, url: str = "url", **more: str) -> Callable[[Server], str]:
-    """The usual JSON: servers by their names, each with an address and headers."""
+    """Return the usual JSON: servers by name, each with an address and headers."""
 
     def render(one: Server) -> str:
         body = {**more, url: one.url, "headers": _headers(reference.replace("VAR", one.variable))}

@@ -1,10 +1,8 @@
-"""Why git failed: from what git, ssh, filters and servers print to a kind, a sentence and what to do.
-
-Belongs here: the table of causes, most of them from real runs (`tests/regression/test_git_failures.py`), and making
-text of others printable. Does not belong here: running git (`git`), or what a kind means for a project (`act`).
+"""Explain why git failed: from the output of git, ssh, filters and servers to a kind, a sentence and advice.
 
 The last line git prints is rarely the cause ("the remote end hung up" follows when a filter is missing), so each line
-is compared with the causes in their order, from the most particular to the most general.
+is compared with the causes in their order, from the most specific to the most general. Most are from real runs
+(`tests/regression/test_git_failures.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ _NAMES: Final = 3
 
 
 class GitProblemKind(StrEnum):
-    """What a failure means for whoever asked."""
+    """What a failure means for the caller."""
 
     NO_ACCESS = "no-access"
     """Refused, or not there for us: over ssh this waits for the key to be added."""
@@ -50,7 +48,7 @@ class GitProblemKind(StrEnum):
 
 
 class GitProblem(Exception):  # noqa: N818  a state of the world, like its kinds
-    """Git could not do it. Its text is one sentence that begins with "cannot" and holds no secret.
+    """A failure of git: one sentence that begins with "cannot" and holds no secret.
 
     Args:
         kind: what it means.
@@ -65,7 +63,7 @@ class GitProblem(Exception):  # noqa: N818  a state of the world, like its kinds
 
 
 class _Cause(NamedTuple):
-    """How one cause shows in a line that git or ssh prints."""
+    """How one cause appears in a line that git or ssh prints."""
 
     kind: GitProblemKind
     sign: str
@@ -295,7 +293,7 @@ _FILTER: Final = re.compile(r"(?:^|: )(.+): (?:smudge|clean) filter (\S+) failed
 
 
 def problem(what: str, result: Result, otherwise: GitProblemKind = GitProblemKind.OTHER) -> GitProblem:
-    """Why git failed, from what it printed: "cannot <what>: <the cause>".
+    """Return why git failed, from its output: "cannot <what>: <the cause>".
 
     Args:
         what: what was to be done.
@@ -334,7 +332,7 @@ def _words(cause: _Cause, match: re.Match[str], lines: list[str], after: list[st
 
 
 def _listed(after: list[str]) -> str:
-    """The names that git lists below a line, each after a tab."""
+    """Return the names that git lists below a line, each after a tab."""
     names = []
     for text in after:
         if not text.startswith("\t"):
@@ -353,7 +351,7 @@ def _host_key(lines: list[str]) -> str:
 
 
 def _filter(what: str, lines: list[str]) -> GitProblem | None:
-    """Why a filter (git-lfs is one) could not write a file: in its own words, which come before git's."""
+    """Return why a filter (such as git-lfs) could not write a file: in its own words, which precede git's."""
     failed = next((match for line in lines if (match := _FILTER.search(line))), None)
     missing = next((match for line in lines if (match := _MISSING.search(line))), None)
     if missing:
@@ -371,7 +369,7 @@ def _filter(what: str, lines: list[str]) -> GitProblem | None:
 
 
 def plain(text: str, limit: int = LIMIT) -> str:
-    """One printable line without credentials: what a remote or a file name says must not steer a terminal."""
+    """Return one printable line without credentials: what a remote or a file name says must not steer a terminal."""
     line = plain_text.plain(text.strip(), _WHOLE)
     line = re.sub(r"^(?:(?:fatal|error|ERROR|remote|warning): *)+", "", line)
     for pattern, instead in _SECRETS:
@@ -380,7 +378,7 @@ def plain(text: str, limit: int = LIMIT) -> str:
 
 
 def _cut(text: str, limit: int = LIMIT) -> str:
-    """Without the middle of what is too long: the begin says what, the end says why."""
+    """Cut the middle of a long text: the begin says what, the end says why."""
     return text if len(text) <= limit else f"{text[: limit * 2 // 3]} ... {text[-limit // 3 :]}"
 
 

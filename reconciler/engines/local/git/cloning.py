@@ -1,12 +1,9 @@
-"""Making the clone of a project, and what can be seen of it without asking git.
+"""Make the clone of a project, and describe it without asking git.
 
-Belongs here: the steps of a clone, what is kept of one whose files could not be written, and the mark of a whole one.
-Does not belong here: what is fetched of a remote (`remotes`), or changing a clone that is there (`repo`).
-
-A clone is made in a folder beside its place, marked when it is complete, and renamed: what has the mark is whole. When
-everything was transferred and only the files cannot be written, the transfer is kept beside it for the next attempt,
-which then asks the remote for what is new and writes the files. One is kept at most. It is within the sandbox, so it
-goes where the sandbox goes; another url, a whole clone, or a transfer that is not whole removes it.
+A clone is made in a folder beside its place, marked when it is complete, and renamed: what has the mark is complete.
+When everything was transferred and only the files cannot be written, the transfer is kept beside it for the next
+attempt, which then asks the remote for what is new and writes the files. At most one is kept, within the sandbox;
+another URL, a complete clone, or a broken transfer removes it.
 """
 
 from __future__ import annotations
@@ -67,7 +64,7 @@ _PROGRESS: Final = re.compile(r"(?:remote: )?([A-Z][a-z]+ [a-z]+): +(\d+)%")
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """One clone to be made."""
+    """A clone to be made."""
 
     url: str
     dest: Path
@@ -77,13 +74,13 @@ class _Job:
 
     @property
     def kept(self) -> Path:
-        """Where a transfer waits whose files could not be written."""
+        """Return where a transfer waits whose files could not be written."""
         return self.dest.with_name(f".{self.dest.name}.fetched")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Futile:
-    """A transfer that failed for a reason which does not pass by itself within moments."""
+    """A transfer failed for a reason that does not go away within moments."""
 
     url: str
     sandbox: int
@@ -107,7 +104,7 @@ async def clone(
     recorded_url: str | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Clone and check out the ref. Nothing lies at `dest` before everything does; a whole clone there is kept.
+    """Clone and check out the ref. Nothing lies at `dest` until it is complete; a complete clone there is kept.
 
     Submodules that cannot be fetched are no failure: `repo_facts` says what is missing.
 
@@ -145,7 +142,7 @@ async def clone(
 
 
 def _clear_way(job: _Job) -> str:
-    """Remove what broken-off clones left, but for a whole transfer; the url of a whole clone that is there already."""
+    """Remove what aborted clones left, except a complete transfer; return the URL of a complete clone, if any."""
     for leftover in job.dest.parent.glob(f".{job.dest.name}.*.partial"):
         _keep_or_remove(leftover, job)
     facts = repo_facts(job.dest)
@@ -157,7 +154,7 @@ def _clear_way(job: _Job) -> str:
 
 
 def _fetched(folder: Path) -> str:
-    """The remote of which this folder has everything; empty when it has not."""
+    """Return the remote whose objects this folder has completely; empty when it has not."""
     gitdir = folder / ".git"
     if folder.is_symlink() or gitdir.is_symlink() or not gitdir.is_dir():
         return ""
@@ -165,7 +162,7 @@ def _fetched(folder: Path) -> str:
 
 
 def _keep_or_remove(partial: Path, job: _Job) -> None:
-    """Leave of an attempt what spares the next one the transfer, and nothing else."""
+    """Keep of an attempt what spares the next one the transfer; remove the rest."""
     if _fetched(partial) == job.url:
         _remove(job.kept)
         partial.rename(job.kept)
@@ -199,7 +196,7 @@ async def _clone_aside(job: _Job, ref: str | None) -> None:
 
 
 def _complete(partial: Path, job: _Job, lacks: tuple[Lack, ...]) -> None:
-    """Mark a clone as whole and give it its name; both survive a power cut."""
+    """Mark a clone as complete and move it into place; both survive a power cut."""
     write_mark(partial, job.recorded_url, job.url, lacks)
     (partial / ".git" / _FETCHED).unlink(missing_ok=True)
     partial.rename(job.dest)
@@ -207,7 +204,7 @@ def _complete(partial: Path, job: _Job, lacks: tuple[Lack, ...]) -> None:
 
 
 async def _transfer(job: _Job, target: Target, partial: Path) -> None:
-    """Get all objects, with as little as the remote still has to send."""
+    """Fetch all objects, with as little traffic as possible."""
     if _fetched(job.kept) == job.url:
         await aio.to_the_end(_salvage, job.kept, partial)
         gitdir = partial / ".git"
@@ -235,7 +232,7 @@ async def _transfer(job: _Job, target: Target, partial: Path) -> None:
 
 
 def _spare(job: _Job, free: int) -> None:
-    """Fail at once where the whole transfer would only fail once more, as far as that can be told."""
+    """Fail at once where the whole transfer would only fail again, as far as that is known."""
     noted = _futile.pop(job.dest, None)
     if noted is None or (noted.url, noted.sandbox) != (job.url, job.dest.parent.stat().st_ino):
         return
@@ -248,7 +245,7 @@ def _spare(job: _Job, free: int) -> None:
 
 
 def _salvage(kept: Path, partial: Path) -> None:
-    """Make a git folder with the objects and refs of a kept one, and none of its settings: an agent may write there."""
+    """Make a git folder with the objects and refs of a kept one, without its settings: an agent may write there."""
     old, new = kept / ".git", partial / ".git"
     new.mkdir(parents=True)
     settings = minimal_config(old / "config") if (old / "config").is_file() else ""
@@ -283,7 +280,7 @@ async def _fetch_all(job: _Job, target: Target, partial: Path) -> None:
 
 
 async def _write_files(job: _Job, target: Target, partial: Path) -> None:
-    """Check out what was transferred; filters of the user's settings (git-lfs is one) work here."""
+    """Check out what was transferred; filters of the user's settings (such as git-lfs) work here."""
     if not (target.branch or target.tag or target.commit):
         return  # an empty remote has nothing to check out
     what = f"check out {target.branch or target.tag or target.commit} of {plain(job.url)}"
@@ -327,31 +324,31 @@ def _progress(report: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def write_mark(clone: Path, url: str, source: str, lacks: tuple[Lack, ...]) -> None:
-    """Say that this clone is whole, where it is from, and which submodules it has not."""
+    """Record that this clone is complete, its remote, and which submodules are missing."""
     mark = {"url": url, "source": source, "lacks": [[lack.path, lack.why] for lack in lacks]}
     files.replace_file(clone / ".git" / MARK, json.dumps(mark).encode())
 
 
 def repo_facts(dest: Path) -> RepoFacts:
-    """What lies at the place of the clone, without asking git: cheap enough for every look."""
+    """Describe the clone without asking git: cheap enough for every observation."""
     mark = files.read_json(dest / ".git" / MARK)
     if mark is not None and isinstance(mark.get("url"), str) and not dest.is_symlink():
         if (dest / ".git" / "HEAD").is_file() and (dest / ".git" / "objects").is_dir():
             return RepoFacts(cloned=True, url=mark["url"], warnings=_lacks(dest, mark.get("lacks")))
         return RepoFacts(
-            problem=f"cannot use {dest}: its .git is damaged; mend it, or move it away and it is cloned anew"
+            problem=f"cannot use {dest}: its .git is damaged; fix it, or move it away and it is cloned again"
         )
     if not dest.exists() and not dest.is_symlink():
         return RepoFacts()
     if dest.is_dir() and not dest.is_symlink() and not any(dest.iterdir()):
         return RepoFacts()
     return RepoFacts(
-        problem=f"cannot use {dest}: it is no clone made by the manager; move it away and it is cloned anew"
+        problem=f"cannot use {dest}: it is no clone made by the manager; move it away and it is cloned again"
     )
 
 
 def _lacks(dest: Path, noted: Any) -> tuple[str, ...]:  # noqa: ANN401  an agent may have written it
-    """What is said of submodules that are still missing: who fetched one by hand is not told of it any more."""
+    """Return a sentence about submodules that are still missing, without those that were fetched by hand since."""
     pairs = [pair for pair in noted if isinstance(pair, list) and len(pair) == 2] if isinstance(noted, list) else []
     texts = [
         plain(why, 600)

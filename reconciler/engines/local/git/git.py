@@ -1,10 +1,7 @@
-"""Running git safely.
-
-Belongs here: git's environment and options, and a view of a clone that trusts no setting.
-Does not belong here: what is done with git (`repo`, `losses`), or why it failed (`gitcauses`).
+"""Run git safely.
 
 A clone belongs to its agent, which may write anything into `.git/config` and `.git/hooks`, and a remote may answer
-anything: no program named by either ever runs, and no transport but ssh, https and local paths.
+anything: no program named by either ever runs, and no transport but ssh, https and local paths is used.
 """
 
 from __future__ import annotations
@@ -45,7 +42,7 @@ LOCAL_TIMEOUT: Final = 120.0
 
 _VIEW: Final = "opencode-manager-view-"
 _VIEW_AGE: Final = 7200.0
-"""Seconds after which a view is nobody's: whoever made it was killed."""
+"""Seconds after which a view is abandoned: its maker was killed."""
 
 _PASSED_ON: Final = (
     "PATH",
@@ -67,7 +64,7 @@ _PASSED_ON: Final = (
     "no_proxy",
 )
 _FIXED: Final = {
-    "LC_ALL": "C.UTF-8",  # failures are told apart by git's English words
+    "LC_ALL": "C.UTF-8",  # failures are distinguished by git's English words
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ASKPASS": "false",
     "SSH_ASKPASS_REQUIRE": "never",
@@ -139,7 +136,7 @@ async def git(
 
 
 async def read(*arguments: str, folder: Path, what: str) -> str:
-    """What git prints, when it must succeed and talks to nobody.
+    """Return what git prints, when it must succeed and needs no network.
 
     Args:
         arguments: its command and the command's arguments.
@@ -161,7 +158,7 @@ def _command(arguments: tuple[str, ...]) -> str:
 
 @contextlib.asynccontextmanager
 async def view(gitdir: Path) -> AsyncIterator[Path]:
-    """Make a throw-away git folder with the objects and refs of a clone, and none of its settings, hooks or filters.
+    """Make a temporary git folder with the objects and refs of a clone, without its settings, hooks or filters.
 
     HEAD and the index are copies, the rest links: what is fetched into the view stays in the clone.
 
@@ -198,7 +195,7 @@ def _make_view(gitdir: Path) -> Path:
 
 
 def minimal_config(config: Path) -> str:
-    """The settings without which git cannot read the objects; their values come from short lists."""
+    """Return the settings without which git cannot read the objects; their values come from short lists."""
     text = config.read_text(errors="replace")
     hashing = re.search(r"(?im)^\s*objectformat\s*=\s*(sha1|sha256)\s*$", text)
     storage = re.search(r"(?im)^\s*refstorage\s*=\s*(files|reftable)\s*$", text)

@@ -1,7 +1,6 @@
-"""The remote of a clone: what a ref is there, and fetching it.
+"""Resolve refs on the remote of a clone, and fetch them.
 
-Belongs here: asking and fetching from a url that was checked, through a git folder without settings of others.
-Does not belong here: work trees (`cloning`, `repo`), or how git is run (`git`).
+Works with a checked URL, through a git folder without anybody else's settings.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _SHA: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What a ref turned out to be on the remote; with neither branch nor tag, a commit (or nothing at all)."""
+    """What a ref is on the remote; with neither branch nor tag, a commit (or nothing at all)."""
 
     branch: str = ""
     tag: str = ""
@@ -35,7 +34,7 @@ class Target:
 
 
 async def resolve(url: str, ref: str | None, ssh_command: str) -> Target:
-    """What the ref is on the remote, asked before anything is fetched.
+    """Resolve the ref on the remote, before anything is fetched.
 
     Raises:
         GitProblem: it is not there, or the remote cannot be asked.
@@ -58,7 +57,7 @@ async def resolve(url: str, ref: str | None, ssh_command: str) -> Target:
 
 
 async def list_remote(url: str, patterns: list[str], ssh_command: str) -> tuple[dict[str, str], str]:
-    """The remote's refs (name to commit) that end with one of the patterns, and the branch HEAD means.
+    """Return the remote's refs (name to commit) that end with one of the patterns, and the branch HEAD means.
 
     Raises:
         GitProblem: it does not let us in, or cannot be reached.
@@ -82,7 +81,7 @@ async def list_remote(url: str, patterns: list[str], ssh_command: str) -> tuple[
 
 
 async def _explained(url: str, found: GitProblem) -> GitProblem:
-    """The same, with what git does not say by itself: another address by its settings, a folder, a proxy."""
+    """Add to a problem what git does not say itself: another address by its settings, a folder, a proxy."""
     if git_url.transport(url) is git_url.Transport.LOCAL:
         return GitProblem(found.kind, f"{found}{_about_folder(Path(url))}", found.advice)
     real = (await git("ls-remote", "--get-url", "--", url, folder=Path("/"))).out.strip()
@@ -110,7 +109,7 @@ def _about_folder(path: Path) -> str:
 
 
 def _proxy_in(text: str) -> str:
-    """The variable that names the proxy which a message of git is about; empty when none does."""
+    """Return the variable of the proxy that a message of git is about; empty when there is none."""
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         address = os.environ.get(name, "").rpartition("@")[2].rpartition("//")[2].strip("/")
         host, _, port = address.rpartition(":")
@@ -120,7 +119,7 @@ def _proxy_in(text: str) -> str:
 
 
 async def fetch_commit(source: str, commit: str, folder: Path, gitdir: Path, ssh_command: str) -> str:
-    """The full name of a commit (or of what a `refs/...` name leads to), fetched where no branch had it.
+    """Return the full name of a commit (or of what a `refs/...` name leads to), fetched if no branch had it.
 
     Raises:
         GitProblem: it is not there.
@@ -152,14 +151,14 @@ async def fetch(source: str, refspec: str, gitdir: Path, ssh_command: str) -> No
 
 
 async def find(commit: str, gitdir: Path) -> str:
-    """The full name of a commit that is there; else empty."""
+    """Return the full name of a commit that is present; else empty."""
     arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}")
     result = await git(f"--git-dir={gitdir}", *arguments, folder=gitdir)
     return result.out.strip() if result.code == 0 else ""
 
 
 async def write_known(gitdir: Path) -> None:
-    """Remember what came from the remote besides branches: tags, and a commit that is on no branch."""
+    """Record what came from the remote besides branches: tags, and a commit that is on no branch."""
     async with view(gitdir) as place:
         git_dir = f"--git-dir={place}"
         tags = await read(
@@ -172,7 +171,7 @@ async def write_known(gitdir: Path) -> None:
 
 
 def check(url: str, ref: str | None) -> None:
-    """Git must never take a url or a ref for an option or a command, whoever validated it before."""
+    """Check that git cannot take a URL or a ref for an option or a command, though it was validated before."""
     try:
         if not url.startswith("/") or "\0" in url:
             git_url.check_git_url(url)

@@ -1,8 +1,4 @@
-"""The git clone of a project.
-
-Belongs here: testing access, changing the ref or the url of a clone that is there, and what others need of it.
-Does not belong here: making it (`cloning`), how git is run (`git`), what would be lost (`losses`), keys (`keys`).
-"""
+"""Test access to a project's repository, and change the ref or the URL of an existing clone."""
 
 from __future__ import annotations
 
@@ -66,7 +62,7 @@ _SSH_HOSTS: Final = {
 
 
 async def test_access(url: str, *, ssh_command: str) -> None:
-    """Whether this remote lets us in; silent when it does.
+    """Test whether this remote accepts us; return nothing when it does.
 
     Raises:
         GitProblem: it does not, or cannot be reached.
@@ -75,7 +71,7 @@ async def test_access(url: str, *, ssh_command: str) -> None:
 
 
 async def checkout(clone: Path, ref: str | None, *, ssh_command: str, source: str = "") -> None:
-    """Bring a clone to another ref of its remote. Work is carried over or left alone, never overwritten.
+    """Check out another ref of the remote. Work is carried over or left alone, never overwritten.
 
     A branch that exists here already is checked out as it is, and moved on to the remote's when that loses nothing.
 
@@ -104,7 +100,7 @@ async def checkout(clone: Path, ref: str | None, *, ssh_command: str, source: st
 
 
 async def _note_missing(clone: Path) -> None:
-    """Say which submodules of what is checked out now are not there: in an agent's clone, git fetches none for us."""
+    """Record which submodules of the checked-out commit are missing: in an agent's clone, git fetches none for us."""
     async with view(clone / ".git") as place:
         lacks = await missing(clone, place)
     mark = files.read_json(clone / ".git" / MARK) or {}
@@ -112,7 +108,7 @@ async def _note_missing(clone: Path) -> None:
 
 
 async def _fetch_target(source: str, target: Target, place: Path, ssh_command: str) -> str:
-    """Fetch through the view, so that no setting of the clone has a say; the commit to detach at, if any."""
+    """Fetch through the view, so that no setting of the clone applies; return the commit to detach at, if any."""
     if target.branch:
         await fetch(source, f"+refs/heads/{target.branch}:refs/remotes/origin/{target.branch}", place, ssh_command)
         return ""
@@ -123,7 +119,7 @@ async def _fetch_target(source: str, target: Target, place: Path, ssh_command: s
 
 
 async def _guard_head(place: Path, gitdir: Path, what: str) -> None:
-    """Leaving a detached HEAD strands the commits that nothing else leads to."""
+    """Refuse to leave a detached HEAD that would strand commits which nothing else leads to."""
     if (place / "HEAD").read_text().startswith("ref:"):
         return
     if stranded := await unpushed(place, gitdir, stranded=True):
@@ -147,7 +143,7 @@ async def _switch(clone: Path, target: Target, commit: str, what: str) -> None:
 
 
 async def _without_filters(clone: Path) -> list[str]:
-    """Options that switch off every filter program which the clone's own settings name."""
+    """Return options that switch off every filter program which the clone's own settings name."""
     out = await read("config", "--list", "--show-scope", "--name-only", "-z", folder=clone, what="read its settings")
     words = out.split("\0")
     keys = [key for scope, key in zip(words[::2], words[1::2], strict=False) if scope in {"local", "worktree"}]
@@ -158,14 +154,14 @@ async def _without_filters(clone: Path) -> list[str]:
 
 
 def source_of(url: str, folder: Path) -> str:
-    """What git is given for a `git.url`: a local path is meant relative to the folder of the spec."""
+    """Return what git is given for a `git.url`: a local path is relative to the folder of the spec."""
     if git_url.transport(url) is not git_url.Transport.LOCAL:
         return url
     return str((folder / files.expanded(url)).resolve())
 
 
 def moved_to(dest: Path, source: str) -> bool:
-    """Whether somebody set the clone's own remote `origin` to this url: to the same repository at another place."""
+    """Tell whether somebody set the clone's own remote `origin` to this URL: the same repository at another place."""
     try:
         text = (dest / ".git" / "config").read_text(errors="replace")
     except OSError:
@@ -175,7 +171,7 @@ def moved_to(dest: Path, source: str) -> bool:
 
 
 def key_page(url: str) -> str:
-    """Where a deploy key is added, as the end of a sentence; empty for a forge we do not know."""
+    """Return where a deploy key is added, as the end of a sentence; empty for an unknown forge."""
     found = git_url.remote(url)
     if found is None or not (path := found.path.strip("/").removesuffix(".git")):
         return ""

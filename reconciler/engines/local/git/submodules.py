@@ -1,12 +1,9 @@
-"""The submodules of a clone in the making.
+"""Fetch the submodules of a new clone.
 
-Belongs here: which there are, which of them are fetched, and why the others are not.
-Does not belong here: the clone itself (`cloning`), or what a submodule would lose (`losses`).
-
-They are fetched as a person would, with the project's own key. But their urls come from the repository, not from a
-person: each is checked like `git.url`, a local path is followed only from a local repository, nothing that
-`.gitmodules` says is run, and there are limits for number, depth and time. A submodule that cannot be fetched is no
-reason not to run the project: it is said.
+They are fetched with the project's own key, as a person would. But their URLs come from the repository, not from a
+person: each is checked like `git.url`, a local path is followed only from a local repository, nothing in `.gitmodules`
+is run, and there are limits for number, depth and time. A submodule that cannot be fetched does not keep the project
+from running: it is reported.
 """
 
 from __future__ import annotations
@@ -33,7 +30,7 @@ TIMEOUT: Final = 1800.0
 
 @dataclass(frozen=True)
 class Lack:
-    """A submodule that is not there."""
+    """A missing submodule."""
 
     path: str
     """Within the clone."""
@@ -51,7 +48,7 @@ class _Entry:
 
 
 class _Fetcher:
-    """Fetches the submodules of one clone, within its limits."""
+    """Fetch the submodules of one clone, within its limits."""
 
     def __init__(self, ssh_command: str) -> None:
         self._ssh_command = ssh_command
@@ -60,7 +57,7 @@ class _Fetcher:
         self.lacks: list[Lack] = []
 
     async def fetch_in(self, tree: Path, url: str, prefix: str = "", depth: int = MAX_DEPTH) -> None:
-        """All submodules of this work tree, whose remote is `url` and which lies at `prefix` within the clone."""
+        """Fetch all submodules of this work tree, whose remote is `url` and which lies at `prefix` within the clone."""
         try:
             entries = await _entries(tree)
         except GitProblem as error:
@@ -106,7 +103,7 @@ class _Fetcher:
 
 
 async def fetch_submodules(tree: Path, url: str, ssh_command: str) -> tuple[Lack, ...]:
-    """Fetch and check out the submodules of a work tree that nobody but us has written in; those that failed.
+    """Fetch and check out the submodules of a work tree that only we have written in; return those that failed.
 
     Args:
         tree: the work tree.
@@ -119,7 +116,7 @@ async def fetch_submodules(tree: Path, url: str, ssh_command: str) -> tuple[Lack
 
 
 async def missing(tree: Path, place: Path) -> tuple[Lack, ...]:
-    """The submodules of a clone that are not there; nothing is fetched, and its settings have no say.
+    """Return the missing submodules of a clone; nothing is fetched, and its settings do not apply.
 
     Args:
         tree: the work tree.
@@ -131,7 +128,7 @@ async def missing(tree: Path, place: Path) -> tuple[Lack, ...]:
 
 
 async def _entries(tree: Path, *where: str) -> list[_Entry]:
-    """What the commit that is checked out names in `.gitmodules` and has as a submodule."""
+    """Return what the checked-out commit names in `.gitmodules` and has as a submodule."""
     if not (tree / ".gitmodules").is_file():
         return []
     found: dict[str, dict[str, str]] = {}
@@ -153,14 +150,14 @@ async def _entries(tree: Path, *where: str) -> list[_Entry]:
 
 
 def _safe(name: str) -> bool:
-    """Whether it stays below where it is put, and is no option; git checks the same, the newer the better."""
+    """Tell whether the path stays below its place and is no option; git checks the same, the newer the better."""
     parts = PurePosixPath(name).parts
     inside = bool(parts) and not name.startswith(("-", "/")) and ".." not in parts
     return inside and ".git" not in [part.lower() for part in parts] and name.isprintable()
 
 
 def _source(url: str, main: str) -> str:
-    """What git may be given for it: absolute, checked, and a local path only where the main repository is one, too.
+    """Return what git may be given for it: absolute, checked, and a local path only if the main repository is local.
 
     Raises:
         GitProblem: it is none of these.
@@ -180,7 +177,7 @@ def _source(url: str, main: str) -> str:
 
 
 def _resolved(url: str, main: str) -> str:
-    """An url that begins with ./ or ../ is meant from the main one, by git's own rule.
+    """Resolve a URL that begins with ./ or ../ against the main one, by git's own rule.
 
     Raises:
         ValueError: it leads out of the server.

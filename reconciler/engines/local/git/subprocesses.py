@@ -1,7 +1,4 @@
-"""Running git, ssh-keygen and npm: bounded, cancellable, and leaving nothing behind.
-
-Belongs here: one way to run a helper program. Does not belong here: what is run, or services (`processes`).
-"""
+"""Run git, ssh-keygen and npm: bounded, cancellable, and without leftovers."""
 
 from __future__ import annotations
 
@@ -78,8 +75,8 @@ async def run(
 class _Child:
     """A program and its process group.
 
-    Not asyncio's own subprocess: that one reaps the leader behind our back, and then the group's number may be somebody
-    else's by the time we signal it.
+    Not asyncio's own subprocess: that one reaps the leader early, and then the group's number may be somebody else's by
+    the time we signal it.
     """
 
     def __init__(
@@ -112,7 +109,7 @@ class _Child:
         self.ended.set()
 
     async def begin(self) -> None:
-        """Read what it prints."""
+        """Start reading its output."""
         while self._unread:
             await self._read(*self._unread.pop())
 
@@ -141,12 +138,12 @@ class _Child:
             self._let_go()
 
     async def reap(self) -> None:
-        """Learn how it ended. A program that has ended can be reaped at once, unless a debugger holds it."""
+        """Reap the program. One that has ended can be reaped at once, unless a debugger holds it."""
         if self.process.poll() is None:
             await aio.until_the_exit(self.process.wait)
 
     def _let_go(self) -> None:
-        """Close what we have of it. What cannot be reaped yet is left to a thread, since the event loop never waits."""
+        """Close its descriptors. What cannot be reaped yet is left to a thread, since the event loop never waits."""
         if self.process.poll() is None:
             threading.Thread(target=self.process.wait, name=f"reap {self.process.pid}", daemon=True).start()
         for transport in self._pipes:
@@ -156,13 +153,13 @@ class _Child:
                 pipe.close()
 
     def _signal(self, number: signal.Signals) -> None:
-        """To the whole group. Its leader is our own child, not reaped yet, so the number is nobody else's."""
+        """Signal the whole group. Its leader is our own unreaped child, so the number is nobody else's."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
 
 class _Output(asyncio.Protocol):
-    """What one stream said."""
+    """The output of one stream."""
 
     def __init__(self, on_line: Callable[[str], None] | None = None) -> None:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

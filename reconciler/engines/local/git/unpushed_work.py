@@ -79,12 +79,12 @@ async def _losses(tree: Path, depth: int, walk: _Walk) -> tuple[str, ...]:
 
 
 async def _in_repository(place: Path, gitdir: Path) -> tuple[str, ...]:
-    """What is in a git folder alone, and in no file beside it."""
+    """Return what is in a git folder alone, and in no file beside it."""
     return (*_unfinished(gitdir), *await _stashes(place), *_some(await unpushed(place, gitdir), "commits"))
 
 
 async def _left_behind(clone: Path, seen: set[Path]) -> tuple[str, ...]:
-    """The same for submodules that no file leads to any more: git keeps their folder when another branch has none."""
+    """Return the same for submodules that no file leads to any more: git keeps their folder on other branches."""
     found: list[str] = []
     modules = clone / ".git" / "modules"
     for gitdir in await to_the_end(list, _module_folders(modules)):
@@ -101,7 +101,7 @@ async def _left_behind(clone: Path, seen: set[Path]) -> tuple[str, ...]:
 
 
 def _module_folders(folder: Path, deep: int = 0) -> Iterator[Path]:
-    """The git folders of submodules, which are named like their paths, and of those within them."""
+    """Return the git folders of submodules, which are named like their paths, and of those within them."""
     if folder.is_symlink() or not folder.is_dir():
         return
     parts = ("HEAD", "config", "refs", "packed-refs")
@@ -114,7 +114,7 @@ def _module_folders(folder: Path, deep: int = 0) -> Iterator[Path]:
 
 
 async def unpushed(place: Path, gitdir: Path, *, stranded: bool = False) -> list[str]:
-    """Commits that no remote-tracking branch and nothing else we fetched leads to, newest first.
+    """Return commits that no remote-tracking branch and nothing else we fetched leads to, newest first.
 
     Args:
         place: a view of the clone.
@@ -141,7 +141,7 @@ def _known(gitdir: Path) -> list[str]:
 
 
 def _gitdir(tree: Path, top: Path) -> Path:
-    """The git folder of a work tree; of a submodule it is named in a file, and lies in that of the whole clone."""
+    """Return the git folder of a work tree; for a submodule a file names it, within that of the whole clone."""
     dot = tree / ".git"
     if dot.is_symlink():
         raise NotADirectoryError(f"{dot} is a link")
@@ -202,7 +202,7 @@ def _worktrees(gitdir: Path) -> tuple[str, ...]:
 
 
 async def _index(place: Path, tree: Path, depth: int, walk: _Walk) -> tuple[str, ...]:
-    """Files that `git status` was told to pass over, and what submodules would lose."""
+    """Return files that `git status` is set to skip, and what submodules would lose."""
     out = await read(
         *(f"--git-dir={place}", f"--work-tree={tree}", "ls-files", "-z", "-v", "--stage"),
         folder=tree,

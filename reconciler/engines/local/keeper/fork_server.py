@@ -1,13 +1,11 @@
-"""The nursery: a small process that has imported all a keeper needs, and has one forked for the next request.
+"""The fork server: a small process that has imported everything a keeper needs, and forks one per request.
 
-A fork costs 1 ms and shares its memory; a fresh interpreter for each service costs 20 ms and 5 MB (measured). It is
-forked ahead of the request, since whoever waits for a restart waits for that millisecond too.
+A fork costs 1 ms and shares the fork server's memory; a fresh interpreter for each service costs 20 ms and 5 MB
+(measured). One is forked ahead of the request, because a restart would wait for that millisecond too.
 
-Belongs here: requests, forking, and giving a fork its own name. Standard library only, imports nothing of ours but
-`crash`: it is what every keeper's memory begins as. Does not belong here: what a keeper does (`keeper`).
-
-A request on stdin, a sequenced-packet socket, is a number, the crash point of tests, and the keeper's arguments,
-separated by NUL, with the keeper's stdin and stdout. The answer is the number, with a pidfd of the keeper.
+A request on stdin, a sequenced-packet socket, is a number, the failpoint of tests, and the keeper's arguments,
+separated by NUL, with the keeper's stdin and stdout. The answer is the number, with a pidfd of the keeper. Standard
+library only; imports nothing of ours but `failpoint`.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOM = 1024
-"""Bytes of spare arguments a nursery is started with, so that its keepers can write their own over them."""
+"""Bytes of spare arguments the fork server is started with, so that its keepers can write their own over them."""
 _PACKET = 8192
 _STDERR = 2
 _PR_SET_NAME = 15
@@ -36,9 +34,9 @@ _prctl = ctypes.CDLL(None).prctl
 
 
 class Name:
-    """The command line of this process and of its forks, to be written over.
+    """The command line of this process and of its forks, which is overwritten in place.
 
-    People, `ps` and old kernels' proofs of identity read it in /proc.
+    People, `ps` and the identity checks on old kernels read it in /proc.
 
     Args:
         command: the beginning of a keeper's command line.
@@ -51,19 +49,19 @@ class Name:
         self._start, self._room = int(fields[45]), int(fields[46]) - int(fields[45])
 
     def write(self, *arguments: str) -> None:
-        """Be a keeper with these arguments, for whoever lists processes."""
+        """Show these arguments to programs that list processes."""
         text = "\0".join([*self._command, *arguments]).encode()[: self._room - 1]
         ctypes.memmove(self._start, text + bytes(self._room - len(text)), self._room)
         _prctl(_PR_SET_NAME, b"ocm-keeper", 0, 0, 0)
 
 
-def serve(live: Callable[[_socket.socket, int, Name], int], rehearse: Callable[[], None], command: list[str]) -> int:
-    """Fork keepers until the controller is gone; they go on.
+def serve(live: Callable[[_socket.socket, int, Name], int], warm_up: Callable[[], None], command: list[str]) -> int:
+    """Fork keepers until the controller is gone; the keepers go on.
 
     Args:
         live: what a fork does with the channel of requests and a pipe that is closed when it has served one.
-        rehearse: what is done once before there is any.
-        command: the beginning of a keeper's command line, for whoever lists processes.
+        warm_up: what is run once before the first fork.
+        command: the beginning of a keeper's command line, for programs that list processes.
     """
     for handle in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  pathlib costs half a megabyte
         if handle > _STDERR:  # what the controller was started with, like a shell's lock, is no service's
@@ -71,7 +69,7 @@ def serve(live: Callable[[_socket.socket, int, Name], int], rehearse: Callable[[
                 os.close(handle)
     channel, name = _socket.socket(fileno=0), Name(command)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    rehearse()
+    warm_up()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: nobody waits for a keeper
     gc.collect()
     gc.freeze()  # a collection in a keeper must not touch, and so copy, what it shares with us
@@ -91,7 +89,7 @@ def serve(live: Callable[[_socket.socket, int, Name], int], rehearse: Callable[[
 
 
 def _is_over(channel: _socket.socket) -> bool:
-    """Whether the controller is gone."""
+    """Tell whether the controller is gone."""
     try:
         return not channel.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
     except BlockingIOError:
@@ -99,11 +97,11 @@ def _is_over(channel: _socket.socket) -> bool:
 
 
 def take_request(channel: _socket.socket, tell: int, keeper: int) -> list[str]:
-    """Wait for a request, answer it, and make its descriptors our own; its arguments, none when there will be none.
+    """Wait for a request, answer it, and take over its descriptors; return its arguments, none when there are no more.
 
     Args:
         channel: it comes from there.
-        tell: a pipe to the nursery.
+        tell: a pipe to the fork server.
         keeper: a pidfd.
     """
     text, controls, _, _ = channel.recvmsg(_PACKET, _socket.CMSG_SPACE(2 * 4))

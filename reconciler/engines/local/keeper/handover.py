@@ -1,7 +1,6 @@
-"""What a starter leaves to its keeper: one message, and with it every descriptor that holds something.
+"""Hand a run over from its starter to its keeper: one message with every descriptor that holds something.
 
-Belongs here: packing and unpacking. Standard library only, imports only `proofs`. Does not belong here: how a service
-is started (`starting`) or held (`holding`).
+Standard library only, imports only `identity`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _PACKET = 1 << 16
 
 
 class Kept:
-    """A run, and what holds it.
+    """A run, and the descriptors that hold it.
 
     Args:
         place: the service's files.
@@ -72,7 +71,7 @@ class Kept:
 
 
 def give(outbox: _socket.socket, kept: Kept) -> None:
-    """Leave it to the keeper, with our descriptors 1 and 2, which are the answer's pipe and the log.
+    """Send the run to the keeper, with our descriptors 1 and 2, which are the answer's pipe and the log.
 
     Raises:
         OSError: there is no keeper any more.
@@ -88,7 +87,7 @@ def give(outbox: _socket.socket, kept: Kept) -> None:
 
 
 def take(inbox: _socket.socket) -> tuple[Kept, int, int] | None:
-    """Wait for it; with the descriptors of the answer's pipe and of the log. None when the starter ended without it."""
+    """Receive the run, and descriptors of answer pipe and log; None when the starter ended without sending."""
     text, controls, _, _ = inbox.recvmsg(_PACKET, _socket.CMSG_SPACE(_MOST * 4))
     if not text:
         return None

@@ -1,9 +1,7 @@
-"""What can be proved of a run without asking anybody: who is who, which lock is held, what was recorded.
+"""Verify processes, locks and records of a run without asking anybody.
 
-Belongs here: reading /proc, locks and records; replacing a record. The keeper, the controller's `processes` and whoever
-proves a `listener` use it, so it is standard library only, imports nothing of ours but `swap`, and keeps to the few
-modules that every keeper can afford.
-Does not belong here: signals, or any decision.
+The keeper, the controller and the listener proof use it, so it is standard library only, imports nothing of ours but
+`exchange_file`, and keeps to the few modules that every keeper can afford.
 """
 # pathlib would cost every keeper half a megabyte:
 # ruff: noqa: PTH113, PTH115, PTH116, PTH208
@@ -57,7 +55,7 @@ _known: dict[str, Any] = {}
 
 
 def boot_id() -> str:
-    """Names this boot: pids and monotonic times mean nothing in another one."""
+    """Return the id of this boot: pids and monotonic times mean nothing in another one."""
     if "boot" not in _known:
         _known["boot"] = read_bytes("/proc/sys/kernel/random/boot_id").decode().strip()
     found: str = _known["boot"]
@@ -65,7 +63,7 @@ def boot_id() -> str:
 
 
 def read_bytes(path: str) -> bytes:
-    """A file's content; empty when it cannot be read."""
+    """Return a file's content; empty when it cannot be read."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
@@ -82,7 +80,7 @@ def read_bytes(path: str) -> bytes:
 
 
 class Stat:
-    """What /proc/PID/stat says; `start` is 0 where there is no such process."""
+    """The content of /proc/PID/stat; `start` is 0 where there is no such process."""
 
     __slots__ = ("ended", "parent", "reaped", "session", "start", "status", "ticks")
 
@@ -103,7 +101,7 @@ class Stat:
 
 
 def real_folder(path: str) -> str:
-    """The path without links. One open tells it at a tenth of the cost of `realpath`, which asks for each part."""
+    """Return the path without links. One open costs a tenth of `realpath`, which asks for each part."""
     try:
         handle = os.open(path, os.O_PATH | os.O_DIRECTORY)
     except OSError:
@@ -116,27 +114,27 @@ def real_folder(path: str) -> str:
 
 
 def pids() -> list[int]:
-    """Of all processes."""
+    """Return the pids of all processes."""
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
 def newest_pid() -> int:
-    """The last that was given to a process; 0 where the system does not tell. 0.01 ms: a list of all takes 0.3."""
+    """Return the pid assigned last; 0 where the system does not tell. 0.01 ms: a list of all takes 0.3."""
     last = read_bytes("/proc/loadavg").rpartition(b" ")[2].strip()
     return int(last) if last.isdigit() else 0
 
 
 def has_ended(pidfd: int) -> bool:
-    """Whether this process is gone or a zombie."""
+    """Tell whether this process is gone or a zombie."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
 
 
 class MemoryKills:
-    """How often the kernel has killed for want of memory: on the machine, and in the cgroup of one process.
+    """Count the kernel's out-of-memory kills: on the machine, and in the cgroup of one process.
 
-    The machine's count alone would blame want of memory elsewhere; the cgroup's cannot be read everywhere.
+    The machine's count alone would blame memory shortage elsewhere; the cgroup's cannot be read everywhere.
     """
 
     def __init__(self, pid: int, groups: bytes, group: str, seen: list[int | None]) -> None:
@@ -147,24 +145,24 @@ class MemoryKills:
 
     @classmethod
     def of(cls, pid: int) -> MemoryKills:
-        """Those until now, for a process that lives."""
+        """Count the kills so far, for a living process."""
         kills = cls(pid, b"", "", [])
         kills.look()
         return kills
 
     def packed(self) -> tuple[int, bytes, str, list[int | None]]:
-        """What to make the same of in another process."""
+        """Return the arguments that recreate it in another process."""
         return (self._pid, self._groups, self._group, self.seen)
 
     def look(self) -> None:
-        """Forget those so far; the process lives, and may be in another cgroup by now."""
+        """Forget the kills so far; the process lives, and may be in another cgroup by now."""
         groups = read_bytes(f"/proc/{self._pid}/cgroup")
         if groups != self._groups:
             self._groups, self._group = groups, _memory_group(groups)
         self.seen = self._count()
 
     def happened(self) -> bool:
-        """Whether there was one since the last look."""
+        """Tell whether there was one since the last reset."""
         machine, group = (
             None if before is None or now is None else now > before
             for before, now in zip(self.seen, self._count(), strict=True)
@@ -176,7 +174,7 @@ class MemoryKills:
 
 
 def _memory_group(groups: bytes) -> str:
-    """The file that counts for a process in these cgroups, of the unified hierarchy or of the older memory one."""
+    """Return the file with the count for a process in these cgroups (unified or older hierarchy)."""
     found = ""
     for line in groups.decode(errors="replace").splitlines():
         _, kinds, path = line.split(":", 2)
@@ -188,13 +186,13 @@ def _memory_group(groups: bytes) -> str:
 
 
 def _kills(path: str) -> int | None:
-    """The count in such a file; None where there is none."""
+    """Return the count in such a file; None where there is none."""
     _, found, rest = (b"\n" + read_bytes(path)).partition(b"\noom_kill ")
     return int(rest.split(maxsplit=1)[0]) if found else None
 
 
 def identify(pid: int) -> Record:
-    """What tells a process from every other, past or future, that has the same pid."""
+    """Return what distinguishes a process from every other, past or future, with the same pid."""
     pidfd = os.pidfd_open(pid)
     try:
         return identify_open(pid, pidfd)
@@ -203,7 +201,7 @@ def identify(pid: int) -> Record:
 
 
 def identify_open(pid: int, pidfd: int) -> Record:
-    """The same of a process whose pidfd was opened while it was certainly this one.
+    """Identify a process whose pidfd was opened while it was certainly this one.
 
     Raises:
         Held: it has ended meanwhile, so the pid may be another's.
@@ -215,7 +213,7 @@ def identify_open(pid: int, pidfd: int) -> Record:
 
 
 def open_proved(who: Record, needle: str) -> int | None:
-    """A pidfd of the living process that a record of this boot names.
+    """Open a pidfd of the living process that a record of this boot names, and verify it.
 
     Args:
         who: what `identify` said.
@@ -241,7 +239,7 @@ def open_proved(who: Record, needle: str) -> int | None:
 
 
 def _own_inode() -> int:
-    """Of a pidfd of ours: before Linux 6.9 every pidfd has the same."""
+    """Return the inode of one of our own pidfds: before Linux 6.9 every pidfd has the same."""
     if "inode" not in _known:
         _known["inode"] = identify(os.getpid())["inode"]
     found: int = _known["inode"]
@@ -249,19 +247,19 @@ def _own_inode() -> int:
 
 
 def mentions(pid: int, needle: str) -> bool:
-    """Whether this is one of the arguments or environment entries of a process."""
+    """Tell whether this is one of the arguments or environment entries of a process."""
     return has_variable(pid, needle) or os.fsencode(needle) in read_bytes(f"/proc/{pid}/cmdline").split(b"\0")
 
 
 def has_variable(pid: int, entry: str) -> bool:
-    """Whether NAME=VALUE stands in the environment a process was started with."""
+    """Tell whether NAME=VALUE is in the environment that a process was started with."""
     return os.fsencode(entry) in read_bytes(f"/proc/{pid}/environ").split(b"\0")
 
 
 def holds_lock(pid: int, path: str) -> bool:
-    """Whether a process holds the lock on this file, be the file deleted or not.
+    """Tell whether a process holds the lock on this file, even if the file was deleted.
 
-    To have the file open is not enough: whoever asks for a lock has it open for a moment.
+    Having the file open is not enough: a process that asks for a lock has it open for a moment.
     """
     with contextlib.suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/fd"):
@@ -284,7 +282,7 @@ _FIELDS: tuple[tuple[type, str], ...] = (
 
 
 def read_record(path: str) -> Record:
-    """A whole run or exit record; empty when there is none or it is broken."""
+    """Return a whole run or exit record; empty when there is none or it is broken."""
     try:
         record = json.loads(exchange_file.read(path))
         whole = type(record) is dict and all(type(record[key]) is str for key in ("run_id", "boot_id"))
@@ -299,7 +297,7 @@ def read_record(path: str) -> Record:
 
 
 def nobodys_run() -> Record:
-    """Stands for a run whose record is lost: only its lock tells who belongs to it."""
+    """Return a stand-in for a run whose record is lost: only its lock tells which processes belong to it."""
     nobody = {"pid": 0, "start": 0, "inode": 0}
     blank = {"run_id": "", "marker": "", "digest": "", "port": 0, "log": "", "pid_file": "", "stopping": False}
     times = {"grace": 2.0, "started": 0.0, "started_wall": 0.0}
@@ -307,17 +305,17 @@ def nobodys_run() -> Record:
 
 
 def finished(run: Record, ended: Record) -> bool:
-    """Whether nothing of a recorded run can be left."""
+    """Tell whether nothing of a recorded run can be left."""
     return run["boot_id"] != boot_id() or (ended.get("run_id") == run["run_id"] and ended.get("emptied") is True)
 
 
 def is_named(run: Record) -> bool:
-    """Whether this run's pid file names its leader: it does from when its keeper has it until nothing is left."""
+    """Tell whether this run's pid file names its leader, as it does from the handover until nothing is left."""
     return read_bytes(run["pid_file"]).strip() == str(run["leader"]["pid"]).encode()
 
 
 def began(run: Record, exit_record: str) -> bool:
-    """Whether a run without an exit record of its own ever came to its keeper: both may have been killed before.
+    """Tell whether a run without an exit record ever reached its keeper: both may have been killed before.
 
     A broken exit record may be the one of its end, when its pid file went.
     """
@@ -325,9 +323,9 @@ def began(run: Record, exit_record: str) -> bool:
 
 
 def write_record(path: str, record: Record, *, durable: bool = True) -> None:
-    """Replace a record: whoever looks sees the old one or the new; if durably, also after a power cut.
+    """Replace a record: a reader sees the old one or the new; with `durable`, also after a power cut.
 
-    Which of the two is no matter: what was written before a power cut is of another boot after it.
+    Which of the two does not matter: what was written before a power cut is of another boot after it.
     """
     exchange_file.swap_in(path, json.dumps(record).encode(), durable=durable)
 
@@ -336,7 +334,7 @@ def write_record(path: str, record: Record, *, durable: bool = True) -> None:
 
 
 def same_file(path: str, handle: int) -> bool:
-    """Whether the path still leads to the open file."""
+    """Tell whether the path still leads to the open file."""
     try:
         there, here = os.stat(path), os.fstat(handle)
     except OSError:
@@ -345,7 +343,7 @@ def same_file(path: str, handle: int) -> bool:
 
 
 def take_lock(path: str) -> int:
-    """A descriptor that holds the exclusive lock on a file, and passes it on to whoever inherits it.
+    """Return a descriptor that holds the exclusive lock on a file; processes that inherit it hold the lock too.
 
     Raises:
         Held: somebody else holds it.
@@ -365,7 +363,7 @@ def take_lock(path: str) -> int:
 
 
 def lock_held(path: str) -> bool:
-    """Whether anybody holds the lock on this file. Asking changes nothing."""
+    """Tell whether anybody holds the lock on this file, without changing anything."""
     try:
         handle = os.open(path, os.O_RDWR)
     except OSError:

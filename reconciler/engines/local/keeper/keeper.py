@@ -1,18 +1,13 @@
-"""The keeper: a tiny parent that holds one service, outlives the controller, and leaves nothing behind.
+"""The keeper: a tiny parent that supervises one service, outlives the controller, and leaves nothing behind.
 
-A program of its own: `keeper.py --nursery` waits for requests. For each there is a keeper, and a starter, its child,
-which prepares everything, writes the run's record, hands all of it over and becomes the service. (To adopt one, it ends
-then.) So what a start needs for a moment, a megabyte, is not kept for as long as the service runs; and both are forked
-ahead of the request.
+A program of its own, started as the fork server, which waits for requests. Each request gets a keeper, and a starter as
+its child, which prepares everything, writes the run record, hands all of it over and becomes the service. (To adopt a
+service, the starter ends then.) So what only a start needs, a megabyte, is not kept while the service runs. Its parts
+import little of the standard library and nothing of ours but each other, because there is one keeper per service. (This
+file is short because a program's own file is compiled at each start; what it imports is not.)
 
-Belongs here: the order of a keeper's life. Its parts are `rehearsal`, `nursery`, `starting`, `handover`, `holding`,
-`logwatch`, `logcap`, `tree` and `proofs`: they import little of the standard library and nothing of ours but each
-other, because there is one keeper for each service. (This file is short because a program's own file is compiled at
-each start; what it imports is not.)
-Does not belong here: deciding what runs or when; anything that must change more often than services are restarted.
-
-Three rules. A service runs only once its record is durable. A signal goes only to a process that was proved. A run is
-over only when nothing of it is left.
+Three rules: a service runs only once its record is durable; a signal goes only to a verified process; a run is over
+only when nothing of it is left.
 """
 
 from __future__ import annotations
@@ -41,13 +36,13 @@ FAILED = 1
 
 
 def prepare() -> None:
-    """Have ready what all keepers share."""
+    """Prepare what all keepers share."""
     log_watch.prepare()
     warmup.rehearse()
 
 
 def live(channel: _socket.socket, tell: int, name: fork_server.Name) -> int:
-    """The keeper: wait for what its starter hands over, answer, and hold it until the end."""
+    """Run the keeper: wait for what its starter hands over, answer, and supervise it until the end."""
     # Early: what was written to before a fork is copied once more after it. An end is not missed: it waits for us.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.umask(0o077)
@@ -86,7 +81,7 @@ def live(channel: _socket.socket, tell: int, name: fork_server.Name) -> int:
 def start(
     channel: _socket.socket, tell: int, name: fork_server.Name, keeper: tuple[int, int], outbox: _socket.socket
 ) -> int:
-    """The starter: serve one request, hand what came of it to the keeper, and become the service."""
+    """Run the starter: serve one request, hand the run to the keeper, and become the service."""
     signals = Signals()
     arguments = fork_server.take_request(channel, tell, keeper[1])
     if not arguments or identity.has_ended(keeper[1]):  # somebody killed it while it waited
@@ -115,7 +110,7 @@ def start(
 
 
 def answer(text: str) -> None:
-    """Tell the controller, if it is still there."""
+    """Answer the controller, if it is still there."""
     with contextlib.suppress(BrokenPipeError):
         os.write(1, text.encode())
 

@@ -1,11 +1,9 @@
-"""Keep a log that somebody else appends to below its limit.
-
-Belongs here: moving the end of an overgrown log into `LOG.1` and removing it from the log, while its writer goes on.
-Standard library only, imports nothing of ours. Does not belong here: noticing that a log has grown (`logwatch`).
+"""Keep a log that another process appends to below its limit.
 
 The writer holds the log open to append, so renaming it would change nothing. Where the file system can remove blocks at
-the beginning of a file (ext4, XFS, F2FS), no byte is ever lost. Elsewhere the log is emptied at once after its end was
-copied: what is written in the microseconds between is lost, as with every tool that copies and truncates.
+the beginning of a file (ext4, XFS, F2FS), no byte is ever lost. Elsewhere the log is emptied right after its end was
+copied: what is written in the microseconds between is lost, as with every tool that copies and truncates. Standard
+library only, imports nothing of ours.
 """
 # pathlib would cost every keeper half a megabyte:
 # ruff: noqa: PTH104
@@ -28,7 +26,7 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 def cap(path: str, log: int) -> int:
-    """Move the last bytes of a log, LOG_LIMIT at most, into `path.1`, and remove all before them and them.
+    """Move the last bytes of a log, LOG_LIMIT at most, into `path.1`, and remove them and all before them from it.
 
     Args:
         path: the log's name; old ones are numbered after it.
@@ -64,7 +62,7 @@ def _empty(copy: int | None, log: int, begin: int) -> int:
 
 
 def _open_copy(path: str) -> int | None:
-    """Make room among the old logs and open the next one; None when that is impossible."""
+    """Rotate the old logs and open the next one; None when that is impossible."""
     try:
         for number in range(LOGS_KEPT - 1, 0, -1):
             with contextlib.suppress(FileNotFoundError):
@@ -75,7 +73,7 @@ def _open_copy(path: str) -> int | None:
 
 
 def _copy(copy: int | None, log: int, begin: int, end: int) -> int:
-    """Copy this part of the log as far as there is room; how many bytes it has."""
+    """Copy this part of the log as far as there is room; return how many bytes were copied."""
     offset = begin
     if copy is not None:
         with contextlib.suppress(OSError):  # the disk is full
@@ -85,11 +83,11 @@ def _copy(copy: int | None, log: int, begin: int, end: int) -> int:
 
 
 def _can_collapse(log: int) -> bool:
-    """Whether its file system can remove the beginning of a file: if so, a single byte is an invalid length to it."""
+    """Tell whether its file system can remove the beginning of a file: then a single byte is an invalid length."""
     return not _collapse(log, 1) and ctypes.get_errno() == errno.EINVAL
 
 
 def _collapse(log: int, length: int) -> bool:
-    """Remove the beginning of a file, which moves the rest down; whether that was done."""
+    """Remove the beginning of a file, which moves the rest down; return whether that was done."""
     failed: int = _fallocate(log, _COLLAPSE_RANGE, 0, length)
     return not failed

@@ -1,13 +1,11 @@
-"""Know at once that a log has outgrown its limit, at no cost while it is quiet.
+"""Notice at once that a log has outgrown its limit, at no cost while it is quiet.
 
-Belongs here: who watches the logs of a folder, and how a keeper learns of its own. Standard library only, imports only
-`guards` and `logcap`. Does not belong here: cutting the log (`logcap`), or the keeper's other events (`holding`).
-
-A look now and then is too late: a program writes a gigabyte a second. The kernel tells of each write (inotify), but a
-user has 128 such watchers in all by default, so not every keeper can have one. Of the keepers of a folder the first is
-the hub: it has the socket's name, and up to MEMBERS others leave it a descriptor of their log. It looks at a log that
-was written to, no more often than every PAUSE, and tells its keeper when it is too large. When the hub ends, its
-members see that at once, and one of them is the next. A full hub gives up the name, so that the next keeper is a hub.
+Polling is too late: a program writes a gigabyte per second. The kernel reports each write (inotify), but a user has 128
+such watchers in all by default, so not every keeper can have one. Of the keepers of a folder the first is the hub: it
+has the socket's name, and up to MEMBERS others send it a descriptor of their log. It examines a log that was written
+to, at most every PAUSE, and notifies its keeper when it is too large. When the hub ends, its members see that at once,
+and one of them is the next. A full hub gives up the name, so that the next keeper is a hub. Standard library only,
+imports only `name_lock` and `log_cap`.
 """
 
 from __future__ import annotations
@@ -46,15 +44,15 @@ _lent: list[tuple[int, int]] = []
 def prepare() -> None:
     """Open a watcher for the keepers to be forked.
 
-    To close one that nobody else has open takes a process 8 to 16 ms (measured), just when its service is to be started
-    again.
+    Closing one that nobody else has open takes a process 8 to 16 ms (measured), just when its service is to be
+    restarted.
     """
     if not _lent and (watcher := _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)) >= 0:
         _lent.append((watcher, os.getpid()))
 
 
 def find(log: int, folder: str) -> int:
-    """Leave a log to the hub of its folder; a connection, or -1 when there is no hub.
+    """Send a log to the hub of its folder; return a connection, or -1 when there is no hub.
 
     A message on it says that the log is too large, its end that the hub has ended.
     """
@@ -70,7 +68,7 @@ def find(log: int, folder: str) -> int:
 
 
 def join(log: int, folder: str, *, alone: bool = False) -> Watch | int | None:
-    """Find the hub of a log's folder, or be it; None where that is impossible, or for what is no file.
+    """Join the hub of a log's folder, or become it; return None where that is impossible, or for what is no file.
 
     Args:
         log: a descriptor.
@@ -94,7 +92,7 @@ def _address(folder: str) -> bytes:
 
 
 class Watch:
-    """The watch over one keeper's log and, as a hub, over others'.
+    """Watch one keeper's log and, as a hub, others'.
 
     Args:
         log: a descriptor.
@@ -112,7 +110,7 @@ class Watch:
         self._resume_at = 0.0
 
     def lead(self, address: bytes) -> bool:
-        """Be the hub, unless somebody has its address."""
+        """Become the hub, unless another keeper has its address."""
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         with contextlib.suppress(OSError):
             listener.bind(address)
@@ -125,7 +123,7 @@ class Watch:
         return False
 
     def observe(self) -> bool:
-        """Have the kernel tell of writes to our log; not if this user has too many watchers."""
+        """Have the kernel report writes to our log, unless this user has too many watchers."""
         with contextlib.suppress(OSError, name_lock.Taken):
             for watcher, lender in _lent:
                 self._guard = name_lock.take("/", f"watcher {lender}")
@@ -136,7 +134,7 @@ class Watch:
         return self._own >= 0
 
     def handles(self) -> list[int]:
-        """What is to be waited for now."""
+        """Return what is to be polled now."""
         found = [*self._members]
         if self._listener is not None:
             found.append(self._listener.fileno())
@@ -145,11 +143,11 @@ class Watch:
         return found
 
     def deadline(self) -> float:
-        """When `handles` will be others though nothing happens, in monotonic seconds."""
+        """Return when `handles` changes although nothing happens, in monotonic seconds."""
         return self._resume_at if time.monotonic() < self._resume_at else float("inf")
 
     def serve(self, ready: list[int]) -> bool:
-        """Deal with those of our handles that are ready; whether our own log may be too large."""
+        """Serve those of our handles that are ready; return whether our own log may be too large."""
         due = False
         for handle in ready:
             if handle == self._inotify:
@@ -161,7 +159,7 @@ class Watch:
         return due
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         for member in list(self._members.values()):
             self._drop(member)
         if self._inotify >= 0:
@@ -173,7 +171,7 @@ class Watch:
                 channel.close()
 
     def _add(self, log: int) -> int:
-        """The number of the watch over a log, or -1."""
+        """Return the number of the watch over a log, or -1."""
         watch: int = _libc.inotify_add_watch(self._inotify, b"/proc/self/fd/%d" % log, _IN_MODIFY)
         return watch
 
@@ -191,7 +189,7 @@ class Watch:
             self._listener = None
 
     def _receive(self, member: _Member) -> None:
-        """A member's log, or its end."""
+        """Receive a member's log, or its end."""
         try:
             text, controls, _, _ = member.channel.recvmsg(1, _socket.CMSG_SPACE(4))
         except BlockingIOError:
@@ -215,7 +213,7 @@ class Watch:
                 _libc.inotify_rm_watch(self._inotify, member.watch)
 
     def _written(self) -> bool:
-        """Tell the keepers of logs that are too large; whether ours is."""
+        """Notify the keepers of logs that are too large; return whether ours is."""
         with contextlib.suppress(OSError):
             events = os.read(self._inotify, 1 << 16)
             written = {events[at : at + 4] for at in range(0, len(events), _EVENT.size)}
@@ -248,6 +246,6 @@ def _too_large(log: int) -> bool:
 
 
 def _peer(channel: _socket.socket) -> int:
-    """The user at the other end."""
+    """Return the user at the other end."""
     found: tuple[int, int, int] = struct.unpack("3i", channel.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))
     return found[1]

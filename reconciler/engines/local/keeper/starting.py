@@ -1,7 +1,6 @@
-"""How a service gets its keeper: it is started, or adopted.
+"""Start or adopt a service: what the starter does until it is the service.
 
-Belongs here: what a starter does until it is the service. Standard library only, imports only the keeper's own parts.
-Does not belong here: what happens then (`holding`).
+Standard library only, imports only the keeper's own parts.
 """
 # pathlib would cost every keeper half a megabyte:
 # ruff: noqa: PTH104, PTH115, PTH120
@@ -40,7 +39,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 def read_job() -> Record:
-    """What is asked for on stdin.
+    """Read the request from stdin.
 
     Raises:
         OSError: it is not whole.
@@ -56,7 +55,7 @@ def read_job() -> Record:
 
 
 def start(place: Place, job: Record, keeper: tuple[int, int], signals: Signals) -> Kept:
-    """Prepare all for a service that this process is to become, and record it.
+    """Prepare everything for a service that this process is to become, and record it.
 
     Args:
         place: the service's files.
@@ -84,7 +83,7 @@ def start(place: Place, job: Record, keeper: tuple[int, int], signals: Signals) 
 
 
 def write_pid_file(run: Record) -> None:
-    """For people, and for `proofs.is_named`."""
+    """Write the pid file, for people and for `identity.is_named`."""
     with contextlib.suppress(OSError):
         handle = os.open(f"{run['pid_file']}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
@@ -95,7 +94,7 @@ def write_pid_file(run: Record) -> None:
 
 
 def take_guard(folder: str, part: str) -> _socket.socket:
-    """One of the service's guards.
+    """Take one of the service's abstract-name locks.
 
     Raises:
         Held: somebody else has it.
@@ -107,7 +106,7 @@ def take_guard(folder: str, part: str) -> _socket.socket:
 
 
 def settle(place: Place, signals: Signals, locks: dict[str, int]) -> None:
-    """Make sure that nothing lives of the last run, whose locks are free: not all processes inherit them.
+    """Make sure that no process of the last run, whose locks are free, lives: not all processes inherit them.
 
     Raises:
         Held: it does.
@@ -121,17 +120,17 @@ def settle(place: Place, signals: Signals, locks: dict[str, int]) -> None:
             raise identity.Held(f"process {who['pid']} of its last run lives, though it lost its lock")
     Holder(Kept(place, run, locks, ancestor=False), signals).hold()
     if signals.told:
-        raise identity.Held("it was told to stop")
+        raise identity.Held("it was asked to stop")
 
 
 def become_subreaper() -> None:
-    """From now on every orphan among our descendants becomes our child."""
+    """Become the parent of every orphan among our descendants from now on."""
     if _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "cannot become a subreaper")
 
 
 def open_log(path: str) -> None:
-    """Let our stderr be the service's log: the child inherits it, and we cap it even when it is deleted."""
+    """Make the service's log our stderr: the child inherits it, and we cap it even when it is deleted."""
     log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     os.fchmod(log, 0o600)
     os.dup2(log, 2)
@@ -139,7 +138,7 @@ def open_log(path: str) -> None:
 
 
 def become(job: Record, kept: Kept) -> NoReturn:
-    """Be the service. Its keeper holds what it must not inherit."""
+    """Become the service. Its keeper holds what it must not inherit."""
     try:
         os.setsid()
         for number in signal.valid_signals():  # an exec resets those that are handled, and leaves out what is ignored
@@ -163,7 +162,7 @@ def become(job: Record, kept: Kept) -> NoReturn:
 
 
 def problem(kept: Kept, signals: Signals) -> str:
-    """Wait until a starter has become the service, or shall not any more; why it could not, a clause, else nothing."""
+    """Wait until a starter has become the service or failed; return why it failed, a clause, else nothing."""
     if kept.failure is None:
         return ""
     poll = select.poll()
@@ -181,7 +180,7 @@ def problem(kept: Kept, signals: Signals) -> str:
 
 
 def run_record(job: Record, keeper: tuple[int, int]) -> Record:
-    """What is to be known of this run; never its environment or arguments, which may hold secrets."""
+    """Return the record of this run; never its environment or arguments, which may hold secrets."""
     kept = ("run_id", "marker", "digest", "port", "grace", "log", "pid_file")
     return {
         **{key: job[key] for key in kept},
@@ -232,7 +231,7 @@ def adopt(place: Place, keeper: tuple[int, int]) -> Kept:
 
 
 def log_of(run: Record) -> str:
-    """A way to the adopted service's log that leads there even when it was deleted, or renamed by who rotates logs."""
+    """Return a path to the adopted service's log that works even when it was deleted, or renamed by a log rotator."""
     theirs = f"/proc/{run['leader']['pid']}/fd/2"
     with contextlib.suppress(OSError):
         if os.readlink(theirs).startswith(os.path.realpath(run["log"])):

@@ -1,9 +1,7 @@
-"""Holding a service until nothing of it is left: waiting, ending, recording how it ended, capping its log.
+"""Supervise a service until nothing of it is left: wait, stop, record how it ended, cap its log.
 
-Belongs here: the keeper's life once the service runs or was adopted. Standard library only, imports only the keeper's
-own parts. Does not belong here: how the service got started (`starting`), or who belongs to it (`tree`).
-
-Everything is an event on one poll: signals through a wake-up pipe, ends through pidfds, deadlines as its timeout.
+Everything is an event on one poll: signals through a wake-up pipe, exits through pidfds, deadlines as its timeout.
+Standard library only, imports only the keeper's own parts.
 """
 # pathlib would cost every keeper half a megabyte:
 # ruff: noqa: PTH108, PTH112, PTH120
@@ -34,7 +32,7 @@ else:
 PATROL = 15.0
 """Seconds at most between looks at the log and at our own files, when nothing else happens but that the log grows.
 
-This is the net: a log that is too large is noticed at once by `logwatch`.
+This is the net: a log that is too large is noticed at once by `log_watch`.
 """
 SHORTEST = 0.05
 """Seconds at least between them, however fast the log grows."""
@@ -43,7 +41,7 @@ CALM_PATROL = 60.0
 LINGER = 2.0
 """Seconds that what the leader left behind gets between TERM and KILL."""
 ALONE = 0.2
-"""Seconds the leader has to end its own in its own way, before all of them are told."""
+"""Seconds the leader has to end its own in its own way, before all of them get a signal."""
 AGAIN = 0.1
 """Seconds until the rest is killed again; doubles up to SLOWEST for what does not die."""
 SLOWEST = 5.0
@@ -53,7 +51,7 @@ _PIDFD_INFO_EXIT = 1 << 3
 
 
 class Signals:
-    """Signals as bytes on a pipe, so that they can be waited for together with everything else."""
+    """Signals as bytes on a pipe, so that they can be polled together with everything else."""
 
     def __init__(self) -> None:
         self.told = False
@@ -64,7 +62,7 @@ class Signals:
             signal.signal(number, _noted)
 
     def let_go(self) -> bool:
-        """From now on they do what they do by default; whether an ending one came until now."""
+        """Restore the default actions; return whether a terminating signal came until now."""
         for number in (*_ENDINGS, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
@@ -72,7 +70,7 @@ class Signals:
         return self.told
 
     def close(self) -> None:
-        """Nobody asks any more."""
+        """Stop using the pipe."""
         self.let_go()
         os.close(self.handle)
         os.close(self._write)
@@ -84,16 +82,16 @@ class Signals:
 
 
 def _noted(_number: int, _frame: object) -> None:
-    """What the wake-up pipe says is enough."""
+    """Do nothing: the byte on the wake-up pipe is enough."""
 
 
 class Holder:
-    """Holds one run.
+    """Supervise one run.
 
     Args:
         kept: the run, and what holds it.
-        signals: how we are told.
-        log: the service's log, which is kept below its limit; None when that is not our business.
+        signals: how stop requests arrive.
+        log: the service's log, which is kept below its limit; None when that is not our task.
     """
 
     def __init__(self, kept: Kept, signals: Signals, log: int | None = None) -> None:
@@ -124,7 +122,7 @@ class Holder:
         signals.told |= kept.told
 
     def hold(self) -> None:
-        """Until nothing is left of the run."""
+        """Run until nothing is left of the run."""
         if self._asked:
             self._end()
         elif self._signals.told:
@@ -150,7 +148,7 @@ class Holder:
             self._leader_ended(None if self._leader is None else adopted_status(self._leader, self._run["leader"]))
 
     def _leader_ended(self, code: int | None) -> None:
-        """Record it at once, then end what it left behind."""
+        """Record the leader's exit at once, then end what it left behind."""
         known = identity.read_record(self._place.exit)
         if known.get("run_id") == self._run["run_id"]:  # by the keeper before us
             self._exit = known
@@ -196,9 +194,9 @@ class Holder:
     # -- what is done --------------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
-        """TERM to the leader, to all, to all again (the first may be swallowed: measured), then KILL.
+        """Send TERM to the leader, to all, to all again (the first may be swallowed: measured), then KILL.
 
-        Most leaders need no more than the first: finding all of them means a walk over every process of the machine.
+        Most leaders need no more than the first: finding all members means a walk over every process of the machine.
         """
         now, grace = time.monotonic(), self._run["grace"]
         self._terms = [now, now + 0.4 * grace]
@@ -245,7 +243,7 @@ class Holder:
             self._record_run()
 
     def _log_period(self, now: float) -> float:
-        """Seconds until the log is looked at again: long before it can be too large, at the rate at which it grows."""
+        """Return the seconds until the next log check: long before it can be too large at its rate."""
         size = 0 if self._log is None else os.fstat(self._log).st_size
         grown, passed = size - self._log_size, now - self._looked_at
         known, self._log_size, self._looked_at = self._log_size >= 0, size, now
@@ -254,7 +252,7 @@ class Holder:
         return min(PATROL, max(SHORTEST, LOG_LIMIT / 2 * passed / grown)) if known and grown > 0 else PATROL
 
     def _join(self, log: int, *, alone: bool = False) -> None:
-        """See to it that somebody watches our log."""
+        """Make sure that somebody watches our log."""
         found = log_watch.join(log, os.path.dirname(self._run["log"]), alone=alone)
         if isinstance(found, int):
             self._hub = found
@@ -262,7 +260,7 @@ class Holder:
             self._watch = found
 
     def _hear(self, log: int) -> None:
-        """Our log is too large, or who watched it has ended."""
+        """Handle that our log is too large, or that its watcher has ended."""
         with contextlib.suppress(OSError):
             if os.read(self._hub, 1):
                 return
@@ -283,7 +281,7 @@ class Holder:
             self._be_told()
 
     def _wait_watching(self, watch: Watch, ours: list[int], deadline: float) -> list[int]:
-        """The same, while we look after others' logs too."""
+        """Wait while we also watch others' logs."""
         while True:
             ready = _first([*ours, *watch.handles()], min(deadline, watch.deadline()))
             if watch.serve(ready) or not set(ready).isdisjoint(ours) or time.monotonic() >= deadline:
@@ -297,7 +295,7 @@ class Holder:
             self._end()
 
     def _finish(self) -> None:
-        """The pid file goes first: who sees `emptied` may start the next run."""
+        """Finish the run. The pid file goes first: a reader that sees `emptied` may start the next run."""
         if identity.is_named(self._run):
             with contextlib.suppress(OSError):
                 os.unlink(self._run["pid_file"])
@@ -316,7 +314,7 @@ class Holder:
             identity.write_record(self._place.exit, self._exit, durable=False)
 
     def _heal(self) -> None:
-        """What somebody deleted is made again, or a second copy could be started."""
+        """Create deleted files again, or a second copy could be started."""
         try:
             for path, handle in self._locks.items():
                 if not identity.same_file(path, handle):
@@ -329,7 +327,7 @@ class Holder:
 
 
 def _first(handles: list[int], deadline: float) -> list[int]:
-    """Wait until some can be read, or until then; which can."""
+    """Wait until some can be read, or until the deadline; return which can."""
     poll = select.poll()
     for handle in handles:
         poll.register(handle, select.POLLIN)
@@ -337,7 +335,7 @@ def _first(handles: list[int], deadline: float) -> list[int]:
 
 
 def _reap() -> tuple[int, int] | None:
-    """Pid and wait status of a child that ended; None when there is none."""
+    """Reap a child that ended; return its pid and wait status, None when there is none."""
     try:
         pid, status = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
@@ -354,7 +352,7 @@ def _has_children() -> bool:
 
 
 def adopted_status(pidfd: int, leader: Record) -> int | None:
-    """The exit code of a process that is not our child; None where the kernel does not tell.
+    """Return the exit code of a process that is not our child; None where the kernel does not tell.
 
     A zombie shows it in /proc; one that was reaped leaves it with its pidfd since Linux 6.15.
     """

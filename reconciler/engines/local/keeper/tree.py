@@ -1,11 +1,8 @@
-"""All living processes of one run, each proved to belong to it, however it tried to get away.
+"""Find and signal all living processes of one run, each proved to belong to it, however it tried to get away.
 
-Belongs here: evidence of membership, and signals to members. Standard library only, imports only `proofs`.
-Does not belong here: when to signal (`holding`).
-
-A process is proved after its pidfd was opened, so the evidence and the later signal mean the same process. Evidence is:
-its parent is a member; and for a keeper that is not an ancestor of the run also: it is in a session with a member, its
-environment has the run's marker, or it holds the service's lock.
+A process is verified after its pidfd was opened, so the evidence and the later signal mean the same process. Evidence
+is: its parent is a member; and for a keeper that is not an ancestor of the run also: it is in a session with a member,
+its environment has the run's marker, or it holds the service's lock. Standard library only, imports only `identity`.
 """
 
 from __future__ import annotations
@@ -39,7 +36,7 @@ STILL = 50
 
 
 class Tree:
-    """The members that are known now; `look` finds more."""
+    """The members known now; `look` finds more."""
 
     def __init__(self, marker: str, lock: str, *, ancestor: bool) -> None:
         self._marker = marker
@@ -50,7 +47,7 @@ class Tree:
         self._known: dict[int, int] = {}
 
     def pidfds(self) -> list[int]:
-        """Of the known members that live."""
+        """Return the pidfds of the known members that live."""
         for pid, pidfd in list(self._known.items()):
             if has_ended(pidfd):
                 os.close(pidfd)
@@ -58,7 +55,7 @@ class Tree:
         return list(self._known.values())
 
     def look(self) -> bool:
-        """Find members that are not known yet; says whether there were any."""
+        """Find members that are not known yet; return whether there were any."""
         self.pidfds()
         grown = False
         for _ in range(PASSES):
@@ -68,13 +65,13 @@ class Tree:
         return grown
 
     def ask_to_end(self) -> None:
-        """TERM to every member; CONT, or a stopped one would never notice."""
+        """Send TERM to every member, and CONT, or a stopped one would never notice."""
         self.look()
         self._send(signal.SIGTERM)
         self._send(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Stop everybody, whoever turns up at once, so that nobody can fork any more; then kill all."""
+        """Stop every process as soon as it is found, so that none can fork any more; then kill all."""
         self._freeze = True
         self._send(signal.SIGSTOP)
         self.look()
@@ -82,7 +79,7 @@ class Tree:
         self._send(signal.SIGKILL)
 
     def _chase(self) -> None:
-        """Stop who forks and ends before it is read of in a walk: the newest process of all is one that still lives."""
+        """Stop processes that fork and end before a walk sees them: the newest process still lives."""
         end, still, last = time.monotonic() + CHASE, 0, newest_pid() - NEWEST
         while still < STILL and time.monotonic() < end:
             newest = newest_pid()
@@ -99,7 +96,7 @@ class Tree:
                 signal.pidfd_send_signal(pidfd, number)
 
     def _pass(self) -> bool:
-        """Admit whoever can be proved in one walk over all processes; says whether there was anybody."""
+        """Admit all that can be verified in one walk over all processes; return whether there were any."""
         grown = False
         for pid in reversed(pids()):  # the newest first: in a storm of forks the others are gone already
             if pid in self._known or pid == self._me or len(self._known) >= MOST:
@@ -135,5 +132,5 @@ class Tree:
         )
 
     def _is_member(self, pid: int) -> bool:
-        """Asked after something was read that names this pid: if the member lives still, it was meant."""
+        """Verify membership after something was read that names this pid: if the member still lives, it was meant."""
         return pid in self._known and not has_ended(self._known[pid])

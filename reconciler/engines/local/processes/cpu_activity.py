@@ -1,8 +1,4 @@
-"""How busy the processes of a service are.
-
-Belongs here: the processor time of a process tree, and what it says of a service that does not answer.
-Does not belong here: asking it (`health`), or ending it (`plan`).
-"""
+"""Measure how busy the processes of a service are."""
 
 from __future__ import annotations
 
@@ -25,24 +21,24 @@ IDLE: Final = 0.02
 
 
 def processor_time(leader: int, keeper: int | None) -> float:
-    """Seconds of processor time that a service's processes have used, those that ended included.
+    """Return the seconds of processor time that a service's processes have used, ended ones included.
 
-    They are all descendants of its keeper, which takes up orphans; of a leader that was adopted, its own alone.
+    They are all descendants of its keeper, which adopts orphans; of a leader that was adopted, only its own.
     """
     stats = {pid: Stat(pid) for pid in family(leader, *(() if keeper is None else (keeper,)))}
     return sum(stat.reaped + (0 if pid == keeper else stat.ticks) for pid, stat in stats.items()) / _TICKS
 
 
 class Quiet:
-    """Since when silent services have been idle."""
+    """Remember since when silent services have been idle."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, float]] = {}
 
     async def judge(self, facts: LocalService, probe: Probe) -> Probe:
-        """The probe with `quiet_since` set while it misses answers and works at nothing.
+        """Return the probe with `quiet_since` set while the service neither answers nor works.
 
-        It counts from this look at its work, not from the question: a question without an answer takes seconds.
+        It counts from this measurement, not from the request: a request without an answer takes seconds.
         """
         if not probe.misses or probe.answers or facts.pid is None:
             self._seen.pop(facts.run_id, None)

@@ -1,7 +1,4 @@
-"""Noticing at once that a service or its keeper ended, whoever's child it is.
-
-Belongs here: pidfds on the event loop. Does not belong here: what an end means (`processes.observe` is asked again).
-"""
+"""Notice at once that a service or its keeper ended, whosever child it is: pidfds on the event loop."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ there nothing can be started again, so to look before that would be in vain."""
 
 
 class ExitWatch:
-    """Watches leaders and keepers. Must be made inside a running event loop.
+    """Watch leaders and keepers. Must be made inside a running event loop.
 
     Args:
         callback: called with the name given to `watch` when a keeper ends, or a leader whose keeper goes on.
@@ -54,11 +51,11 @@ class ExitWatch:
             self._loop.add_reader(pidfd, self._ended, key, patience)
 
     def watches(self, name: str, *pids: int | None) -> bool:
-        """Whether all of these are watched already, as far as pids can tell: an ended one is no longer in a moment."""
+        """Tell whether all of these are watched already, as far as pids can tell: ended ones go in a moment."""
         return all(pid is None or (name, pid) in self._pids for pid in pids)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         for timer in self._expected.values():
             timer.cancel()
         for key in list(self._watched):

@@ -1,12 +1,9 @@
-"""The proof that whoever answers on a port of this machine is a process of a service, for everybody who sends secrets.
+"""Prove that the listener on a port of this machine is a process of a service, before a secret is sent to it.
 
-Belongs here: finding that proof, and seeing that it still holds. Standard library and `proofs` only: the bridge, which
-is a program of its own, has it as well as the controller.
-Does not belong here: connecting (`local.calls`, `bridge.proved`), or whether the listener works (`local.health`).
-
-How a secret reaches nobody else: prove, connect, see that the proof still holds, and only then send. Nobody else can
-listen on a port while a socket listens there, so the one that listened before and after was the one connected to. (Only
-sockets of one user that all set SO_REUSEPORT can share a port, and what is one user's can read that user's `.env`.)
+The order: prove, connect, check that the proof still holds, and only then send. Nobody else can listen on a port while
+a socket listens there, so the one that listened before and after was the one connected to. (Only sockets of one user
+that all set SO_REUSEPORT can share a port, and that user can read the `.env` anyway.) Standard library and `identity`
+only: the bridge loads it as well as the controller.
 """
 
 from __future__ import annotations
@@ -25,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class NotProvedError(ConnectionError):
-    """Whoever listens is not proved to be ours, so nothing is sent. The text is a clause that says so."""
+    """The listener is not proved to be ours, so nothing is sent. The text is a clause that says so."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """The proof that whoever answers on 127.0.0.1:port is, for certain, a process of a service."""
+    """The proof that the listener on 127.0.0.1:port is a process of a service."""
 
     run_id: str
     port: int
@@ -38,9 +35,9 @@ class Listener:
     """Where its processes have the listening sockets open, as links in /proc, and what they lead to."""
 
     def still(self, listening: Mapping[int, set[int]]) -> bool:
-        """Whether it holds on, if these sockets listen. It takes a fifth of the time to find it.
+        """Tell whether the proof still holds, if these sockets listen. Takes a fifth of the time to find it.
 
-        A socket is never another one while it is open, and who has it open has it from the one that was proved.
+        A socket is never another one while it is open, and every process that has it open got it from the proved one.
         """
         try:
             same = all(os.readlink(link) == target for link, target in self.held.items())  # noqa: PTH115
@@ -49,17 +46,17 @@ class Listener:
         return same and _links(listening.get(self.port, set())) == set(self.held.values())
 
     def holds(self) -> bool:
-        """Whether it holds on now; about 0.1 ms."""
+        """Tell whether the proof holds now; about 0.1 ms."""
         return self.still(sockets.listening(self.port))
 
     def check(self) -> None:
-        """Raise NotProvedError unless it holds on now: ask when connected, before anything is sent."""
+        """Raise NotProvedError unless the proof holds now: call it when connected, before anything is sent."""
         if not self.holds():
             raise NotProvedError(f"port {self.port} changed hands; nothing was sent")
 
 
 def find(run_dir: Path, service: str, port: int) -> Listener | None:
-    """Who listens, if that is a process of this service."""
+    """Return who listens, if that is a process of this service."""
     wanted = _links(sockets.listening(port).get(port, set()))
     if not wanted:
         return None
@@ -82,7 +79,7 @@ def find(run_dir: Path, service: str, port: int) -> Listener | None:
 
 
 def proved(run_dir: Path, service: str, port: int) -> Listener:
-    """The same for who must have it.
+    """Return the proof, or fail.
 
     Raises:
         NotProvedError: nobody listens, or somebody else does.
@@ -95,7 +92,7 @@ def proved(run_dir: Path, service: str, port: int) -> Listener:
 
 
 def family(*leaders: int) -> set[int]:
-    """These processes and their descendants."""
+    """Return these processes and their descendants."""
     parents = {pid: identity.Stat(pid).parent for pid in identity.pids()}
     found = set(leaders)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
@@ -104,12 +101,12 @@ def family(*leaders: int) -> set[int]:
 
 
 def _links(inodes: set[int]) -> set[str]:
-    """What they are as links in /proc."""
+    """Return what they are as links in /proc."""
     return {f"socket:[{inode}]" for inode in inodes}
 
 
 def _members(leader: int) -> Iterator[int]:
-    """The leader, then, only if asked for more, its descendants."""
+    """Yield the leader, then, only if asked for more, its descendants."""
     yield leader
     yield from family(leader) - {leader}
 

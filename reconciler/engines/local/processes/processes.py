@@ -1,10 +1,7 @@
-"""The controller's side of its services: starting keepers, seeing what is there, asking keepers to end.
+"""Start and observe keepers, and ask them to stop: the controller's side of its services.
 
-Belongs here: everything the rest of the engine may ask about or do to the processes of a service. Only keepers are
-started and only keepers get a signal; they look after their service. Does not belong here: what is run (`launch`), how
-it is held (`keeper` and its parts), health (`health`).
-
-Nothing is remembered: all facts come from locks, records and /proc, each time anew.
+Only keepers are started and only keepers get a signal; they supervise their service. Nothing is remembered: all facts
+come from locks, records and /proc, each time again.
 """
 
 from __future__ import annotations
@@ -43,7 +40,7 @@ _ATTEMPTS: Final = 4
 
 
 class KeeperError(OSError):
-    """A keeper could not do it; `strerror` is a clause that says why."""
+    """A keeper failed; `strerror` is a clause that says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +65,7 @@ class Launch:
 
 
 def now() -> Now:
-    """The clock of this machine."""
+    """Return the clock of this machine."""
     return Now(boot=time.clock_gettime(time.CLOCK_BOOTTIME), boot_id=identity.boot_id(), wall=time.time())
 
 
@@ -76,7 +73,7 @@ def now() -> Now:
 
 
 def observe(run_dir: Path, service: str, now: Now) -> LocalService:
-    """What there is of a service. Reads only; about 0.2 ms."""
+    """Observe a service. Reads only; about 0.2 ms."""
     place = _place(run_dir, service)
     run = identity.read_record(place.run)
     kept, left = identity.lock_held(place.keeper_lock), identity.lock_held(place.lock)
@@ -111,7 +108,7 @@ def _phase(*, leader: bool, kept: bool, stopping: bool) -> Phase:
 
 
 def _exit(place: Place, run: dict[str, Any], ended: dict[str, Any], *, over: bool) -> Exit | None:
-    """How the run ended; of an unknown cause when it is over and nobody recorded it."""
+    """Return how the run ended; with an unknown cause when it is over and nobody recorded it."""
     try:
         if ended.get("run_id") == run["run_id"]:
             return Exit(
@@ -161,15 +158,15 @@ def _lives(who: dict[str, Any], needle: str) -> bool:
 
 
 async def start(run_dir: Path, service: str, launch: Launch) -> str:
-    """Start the service under a keeper; done when its run record is durable and it runs.
+    """Start the service under a keeper; return when its run record is durable and it runs.
 
-    Cancelling it does not undo it: it is raised when the keeper has answered, so that `observe` sees what came of it.
+    A cancellation does not undo it: it is raised when the keeper has answered, so that `observe` sees the result.
 
     Returns:
         The id of the run.
 
     Raises:
-        KeeperError: it could not be started, or runs already; nothing of the try is left.
+        KeeperError: it could not be started, or runs already; nothing of the attempt is left.
     """
     run_id = secrets.token_hex(8)
     marker = f"{launch.project}:{run_id}"
@@ -190,7 +187,7 @@ async def start(run_dir: Path, service: str, launch: Launch) -> str:
 
 
 async def adopt(run_dir: Path, service: str) -> None:
-    """Give what lives of the service a new keeper; nothing to do when it has one.
+    """Give the remains of the service a new keeper; do nothing when it has one.
 
     Raises:
         KeeperError: a record cannot be written.
@@ -219,7 +216,7 @@ def listens(run_dir: Path, service: str, port: int) -> bool:
 
 
 async def stop(run_dir: Path, service: str, *, timeout: float) -> bool:  # noqa: ASYNC109  the keeper goes on after it
-    """End the service's whole tree.
+    """Stop the service's whole tree.
 
     Args:
         run_dir: the project's run folder.
@@ -246,7 +243,7 @@ async def stop(run_dir: Path, service: str, *, timeout: float) -> bool:  # noqa:
 
 
 async def _end(keeper: int, limit: float) -> bool:
-    """Ask a keeper to end and wait until it did, no longer than this many seconds."""
+    """Ask a keeper to end and wait until it has, at most this many seconds."""
     try:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(keeper, signal.SIGTERM)
@@ -260,7 +257,7 @@ async def _end(keeper: int, limit: float) -> bool:
 
 
 async def _open_keeper(run_dir: Path, service: str) -> int | None:
-    """A pidfd of the service's keeper: the recorded one, else, proved by its lock, one whose record is missing."""
+    """Open a pidfd of the service's keeper: the recorded one, else one whose record is missing, proved by its lock."""
     place = _place(run_dir, service)
     run = identity.read_record(place.run)
     ours = bool(run) and run["boot_id"] == identity.boot_id()
@@ -279,7 +276,7 @@ async def _open_keeper(run_dir: Path, service: str) -> int | None:
 
 
 def _find_keeper(place: Place, found: list[int]) -> None:
-    """Look among all processes for the one that holds a keeper's lock, and add a pidfd of it. Blocking."""
+    """Search all processes for the one that holds a keeper's lock, and add a pidfd of it. Blocking."""
     for pid in identity.pids():  # also one whose folder was deleted
         with contextlib.suppress(OSError):
             pidfd = os.pidfd_open(pid)

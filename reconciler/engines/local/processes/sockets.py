@@ -1,9 +1,7 @@
-"""The TCP sockets that listen on this machine, as the kernel lists them.
+"""List the TCP sockets that listen on this machine.
 
-Belongs here: asking the kernel which sockets listen on a port. Does not belong here: whose they are (`listener`).
-
-Over netlink (sock_diag(7)) the kernel looks through the listening sockets alone: 0.05 ms. /proc/net/tcp makes it walk
-all connections: 6 ms on an ordinary machine (measured). It is read only where netlink has no sock_diag, as in gVisor.
+Over netlink (sock_diag(7)) the kernel searches the listening sockets alone: 0.05 ms. /proc/net/tcp makes it walk all
+connections: 6 ms on an ordinary machine (measured). It is read only where netlink has no sock_diag, as in gVisor.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ _LIMIT: Final = 5.0
 
 
 def listening(port: int = 0) -> dict[int, set[int]]:
-    """Inodes of the sockets that may answer on 127.0.0.1, by port; of one port only, if it is named."""
+    """Return the inodes of the sockets that may answer on 127.0.0.1, by port; of one port only, if it is given."""
     try:
         return _by_port(_ask(port))
     except OSError:
@@ -49,7 +47,7 @@ def _by_port(found: Iterator[tuple[int, int]]) -> dict[int, set[int]]:
 
 
 def _ask(port: int) -> Iterator[tuple[int, int]]:
-    """By netlink. Raises OSError where it cannot tell."""
+    """Query netlink. Raises OSError where it cannot tell."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as link:
         link.settimeout(_LIMIT)
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -62,7 +60,7 @@ def _ask(port: int) -> Iterator[tuple[int, int]]:
 
 
 def _messages(link: socket.socket) -> Iterator[bytes]:
-    """The bodies of one answer."""
+    """Return the bodies of one answer."""
     while True:
         data = link.recv(1 << 16)
         while data:
@@ -76,7 +74,7 @@ def _messages(link: socket.socket) -> Iterator[bytes]:
 
 
 def _read(port: int) -> Iterator[tuple[int, int]]:
-    """From the tables in /proc, which write addresses as words in the machine's order."""
+    """Read the tables in /proc, which write addresses as words in the machine's byte order."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in identity.read_bytes(table).decode().splitlines()[1:]:
             fields = line.split()

@@ -1,8 +1,4 @@
-"""Asking the nursery for keepers, and handing them their jobs.
-
-Belongs here: the nursery as a child of this process, the job on its way to a keeper, its answer. Does not belong here:
-what the keeper is asked to do (`processes`), or how it is forked (`nursery`).
-"""
+"""Ask the fork server for keepers, and hand them their jobs."""
 
 from __future__ import annotations
 
@@ -26,11 +22,11 @@ ANSWER_LIMIT: Final = 30.0
 FORK_LIMIT: Final = 10.0
 """Seconds for a keeper to be forked."""
 IN_FLIGHT: Final = 8
-"""Requests that may wait in the nursery's socket: the kernel limits how many descriptors do."""
+"""Requests that may wait in the fork server's socket: the kernel limits how many descriptors do."""
 
 
 class Nursery:
-    """The nursery of this process. It ends with us, its keepers do not; one that was killed is started again."""
+    """The fork server of this process. It ends with us, its keepers do not; one that was killed is started again."""
 
     def __init__(self) -> None:
         self._channel: socket.socket | None = None
@@ -45,7 +41,7 @@ class Nursery:
             self._start()
 
     async def fork(self, arguments: list[str], stdin: int, stdout: int) -> int:
-        """Have a keeper forked; its pidfd.
+        """Have a keeper forked; return its pidfd.
 
         Raises:
             OSError: it cannot be.
@@ -56,7 +52,7 @@ class Nursery:
             return await self._ask(arguments, stdin, stdout)
 
     def close(self) -> None:
-        """End it."""
+        """Stop it."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
@@ -99,14 +95,14 @@ class Nursery:
             os.close(handles[0])
 
     def _fail(self, channel: socket.socket) -> None:
-        """This nursery is of no use any more: everybody asks the next one."""
+        """Discard this fork server: the next request starts another one."""
         if channel is not self._channel:
             return
         asyncio.get_running_loop().remove_reader(channel)
         self.close()
         for turn in self._waiting.values():
             if not turn.done():
-                turn.set_exception(ConnectionResetError("the nursery of keepers has ended"))
+                turn.set_exception(ConnectionResetError("the fork server has ended"))
         self._waiting.clear()
 
     def _start(self) -> socket.socket:
@@ -131,7 +127,7 @@ nursery: Final = Nursery()
 async def ask_keeper(arguments: list[str], job: bytes) -> str:
     """Have a keeper started, hand it its job, and wait for its answer.
 
-    Everything happens on the event loop: to a thread each of a dozen calls would be a wait for the interpreter's lock.
+    Everything happens on the event loop: in a thread each of a dozen calls would wait for the interpreter's lock.
 
     Returns:
         Its answer; empty when it died before it gave one.
@@ -164,7 +160,7 @@ async def ask_keeper(arguments: list[str], job: bytes) -> str:
 
 
 def _file_of(data: bytes) -> int:
-    """A file without a name that holds this: unlike a pipe it takes all of it at once."""
+    """Return a file without a name that holds this: unlike a pipe it takes all of it at once."""
     handle = os.memfd_create("job", os.MFD_CLOEXEC)
     os.write(handle, data)
     os.lseek(handle, 0, os.SEEK_SET)

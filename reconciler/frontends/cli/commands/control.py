@@ -1,4 +1,4 @@
-"""Commands that ask for something and wait for it, as the MCP tools do."""
+"""Commands that request a change and wait for it, as the MCP tools do."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 
 def start(settings: Settings, options: Namespace) -> int:
-    """Want it running."""
+    """Start a project."""
     return _await(settings, client.start(settings, options.name, options.git_url, options.ssh_key), options)
 
 
 def stop(settings: Settings, options: Namespace) -> int:
-    """Want it stopped."""
+    """Stop a project."""
     return _await(settings, client.stop(settings, options.name), options)
 
 
 def restart(settings: Settings, options: Namespace) -> int:
-    """Want both services restarted."""
+    """Restart both services."""
     return _await(settings, client.restart(settings, options.name), options)
 
 
 def destroy(settings: Settings, options: Namespace) -> int:
-    """Want it gone, after asking whoever is at the terminal."""
+    """Destroy a project after the user at the terminal has confirmed."""
     confirm = options.name if options.yes else ""
     if not confirm:
         if not sys.stdin.isatty():
@@ -47,7 +47,7 @@ def destroy(settings: Settings, options: Namespace) -> int:
 
 
 def confirm_missing(settings: Settings, options: Namespace) -> int:
-    """They are missing on purpose."""
+    """Confirm that spec files are missing on purpose."""
     index = published.read(settings.home)
     for name in options.names:
         if name not in index.projects:
@@ -72,7 +72,7 @@ def _await(settings: Settings, wish: Wish, options: Namespace) -> int:
 
 
 def _hint(settings: Settings, command: str, result: Result) -> str:
-    """What comes next, where the answer itself does not say it."""
+    """Return what comes next, where the answer itself does not say it."""
     name = result.project
     if result.status == "in_progress" and published.read(settings.home).running:
         return f"It goes on by itself. Follow it with: opencode-manager status {name} --watch"
@@ -101,7 +101,7 @@ async def _wait(settings: Settings, wish: Wish, seconds: float) -> Result:
 
 
 class _Steps:
-    """Progress, a line for each step; on a terminal the last one says how long it has been waited."""
+    """Print progress, one line per step; on a terminal the last one shows the elapsed time."""
 
     def __init__(self, name: str, out: TextIO) -> None:
         self._name = name
@@ -112,7 +112,7 @@ class _Steps:
         """Whether the last line has no end yet."""
 
     def show(self, step: str, waited: float) -> None:
-        """It stands like this after so many seconds."""
+        """Show the state after so many seconds."""
         if not step or (step == self._said and self._width is None):
             return
         line = f"{self._name}: {step}"
@@ -128,7 +128,7 @@ class _Steps:
         self._said = step
 
     def end(self) -> None:
-        """Nothing more is written into this line."""
+        """Write nothing more into this line."""
         if self._open:
             print(file=self._out, flush=True)
             self._open = False

@@ -1,4 +1,4 @@
-"""MCP over stdin and stdout, and what clients are told to find us."""
+"""Serve MCP over stdin and stdout, and print client configuration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LOOK: Final = 50
 
 
 def mcp(settings: Settings, _options: Namespace) -> int:
-    """A front end on stdin and stdout; the controller it needs is started when none runs."""
+    """Serve MCP on stdin and stdout; start a controller if none runs."""
     stdio.end_with_client()
     if not published.read(settings.home).running:
         start_controller(settings)
@@ -39,7 +39,7 @@ def mcp(settings: Settings, _options: Namespace) -> int:
 
 
 def mcp_config(settings: Settings, options: Namespace) -> int:
-    """The snippet for one client alone on stdout, so that it can be sent to a file; the hints on stderr."""
+    """Print the snippet for one client on stdout, so that it can be redirected to a file; the hints go to stderr."""
     found = client_config.snippet(options.client, settings, options.project)
     print(found.text)
     for hint in found.hints:
@@ -48,7 +48,7 @@ def mcp_config(settings: Settings, options: Namespace) -> int:
 
 
 def start_controller(settings: Settings) -> None:
-    """A controller in a session of its own, which outlives this process. Of two started at once, one leads."""
+    """Start a controller in its own session, which outlives this process. Of two started at once, one leads."""
     files.private_folder(settings.home.controller)
     with open_detached_log(settings.home.controller) as out:
         subprocess.Popen(
@@ -61,7 +61,7 @@ def start_controller(settings: Settings) -> None:
 
 
 def open_detached_log(folder: Path) -> IO[bytes]:
-    """Open what controllers without a terminal print into, which is little; a log that has grown makes room first."""
+    """Open the log of controllers without a terminal, which is short; a log that has grown is rotated first."""
     path = folder / "detached.log"
     with contextlib.suppress(OSError):
         if path.stat().st_size > _LOG_LIMIT:
@@ -70,7 +70,7 @@ def open_detached_log(folder: Path) -> IO[bytes]:
 
 
 def _until_led(settings: Settings) -> None:
-    """Else the first call would be told that no controller is running."""
+    """Wait until a controller leads; otherwise the first call would say that none is running."""
     deadline = time.monotonic() + _PATIENCE
     folder = settings.home.controller
     for _ in watchfiles.watch(folder, rust_timeout=_LOOK, debounce=_LOOK, step=10, yield_on_timeout=True):

@@ -1,4 +1,4 @@
-"""Commands that need no controller: what would be done, and whether specs are right."""
+"""Commands that need no controller: `plan`, `validate` and `schema`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def plan(settings: Settings, options: Namespace) -> int:
-    """Actions with their causes, project by project."""
+    """Print the planned actions with their causes, project by project."""
     folder = reader.specs_folder(published.read(settings.home), settings)
     if folder != settings.specs:
         print(f"note: these are the specs of the running controller, in {folder}", file=sys.stderr)
@@ -53,7 +53,7 @@ def _lines(planned: Plan | str) -> list[str]:
 
 
 def validate(settings: Settings, options: Namespace) -> int:
-    """Each spec file, and each problem of one on a line of its own; 1 where one cannot be accepted."""
+    """Print each spec file, and each problem on a line of its own; return 1 where one cannot be accepted."""
     broken = 0
     for path in options.paths or [settings.specs]:
         for file in _specs_in(path) if path.is_dir() or not options.paths else [path]:
@@ -64,7 +64,7 @@ def validate(settings: Settings, options: Namespace) -> int:
 
 
 def _specs_in(folder: Path) -> list[Path]:
-    """The spec files of a folder; notes about what is in it besides are printed."""
+    """Return the spec files of a folder; print notes about its other entries."""
     scan = spec_folder.scan(folder)
     if not scan.readable:
         raise UserError(scan.problem)
@@ -88,7 +88,7 @@ def _problems(path: Path, ports: Mapping[str, tuple[int, int]]) -> list[str]:
 
 
 def _ports(settings: Settings, folder: Path) -> Mapping[str, tuple[int, int]]:
-    """The ranges in force: of the controller that reads this folder, where one is running, else our own settings'."""
+    """Return the ranges in force: of the running controller that reads this folder, else of our own settings."""
     index = published.read(settings.home)
     controller = index.controller if index.running else None
     if controller is None or folder.absolute() != Path(controller.specs):
@@ -97,6 +97,6 @@ def _ports(settings: Settings, folder: Path) -> Mapping[str, tuple[int, int]]:
 
 
 def schema(_settings: Settings, _options: Namespace) -> int:
-    """The JSON Schema."""
+    """Print the JSON Schema."""
     print(json.dumps(spec.schema(), indent=2))
     return 0

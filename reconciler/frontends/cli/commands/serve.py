@@ -1,7 +1,7 @@
-"""The command that runs the controller.
+"""Run the controller.
 
-What takes its time by itself is begun before the controller's libraries are loaded, which takes a quarter of a second:
-the spec files settle meanwhile, and the engine prepares itself.
+Slow work begins before the controller's libraries are loaded, which takes a quarter of a second: meanwhile the spec
+files settle, and the engine prepares itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, options: Namespace) -> int:
-    """Until it is interrupted."""
+    """Run until interrupted."""
     first = scan.first_look(settings.specs)
     if not options.standby:
         engine_access.prepare()

@@ -1,4 +1,4 @@
-"""Set a project's secrets, by a person at a terminal. They are never printed."""
+"""Set a project's secrets at a terminal. They are never printed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def secrets(settings: Settings, options: Namespace) -> int:
-    """Ask for each secret that is missing or cannot be used, or make it; a good one stays unless all are to be new."""
+    """Ask for each secret that is missing or invalid, or generate it; valid ones stay unless all are to be replaced."""
     name = options.name
     if not valid_name(name):
         raise UserError(reader.unknown(published.read(settings.home), settings, name, "set the secrets of"))

@@ -1,4 +1,4 @@
-"""Commands that only look: what was published, and what services printed."""
+"""Commands that only read: the published status and the services' logs."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 WATCH_DEBOUNCE = 100
 """Milliseconds in which changes are gathered."""
 LOOK_AGAIN = 1000
-"""Milliseconds after which one looks without having been told of a change."""
+"""Milliseconds after which the status is read again without a change event."""
 
 
 def list(settings: Settings, options: Namespace) -> int:  # noqa: A001  the name of the command
-    """All projects."""
+    """Print all projects."""
     return _show(settings, None, options.output)
 
 
 def status(settings: Settings, options: Namespace) -> int:
-    """All projects, or one in full; again at each change when watching."""
+    """Print all projects, or one in full; again at each change when watching."""
     shown = published.read(settings.home).written
     code = _show(settings, options.name, options.output)
     if not options.watch:
         return code
     sys.stdout.flush()  # into a pipe, nothing would be seen for a long time
     there = next(folder for folder in (settings.home.root, *settings.home.root.parents) if folder.is_dir())
-    for _ in _changes(there):  # a home that is not there yet is looked for every `LOOK_AGAIN`
+    for _ in _changes(there):  # a home that is not there yet is polled every `LOOK_AGAIN`
         written = published.read(settings.home).written
         if written != shown:
             shown = written
@@ -53,8 +53,8 @@ def status(settings: Settings, options: Namespace) -> int:
 
 
 def _changes(path: Path) -> Iterator[object]:
-    """Whenever something may have changed: what changes before the watch stands would else be seen far too late."""
-    watchfiles = importlib.import_module("watchfiles")  # 17 ms, which those who look once need not wait for
+    """Yield at each change and every `LOOK_AGAIN`: a change before the watch stands would else be seen too late."""
+    watchfiles = importlib.import_module("watchfiles")  # 17 ms, which a single `status` need not wait for
     changes: Iterator[object] = watchfiles.watch(
         path, recursive=False, debounce=WATCH_DEBOUNCE, rust_timeout=LOOK_AGAIN, yield_on_timeout=True
     )
@@ -62,7 +62,7 @@ def _changes(path: Path) -> Iterator[object]:
 
 
 def _show(settings: Settings, name: str | None, output: str) -> int:
-    """Print it; 0 when everything shown is as wanted, else 2."""
+    """Print the status; return 0 when everything shown is as desired, else 2."""
     index = published.read(settings.home)
     for warning in reader.warnings(index):
         print(render.note(warning, terminal.width(sys.stderr)), file=sys.stderr)
@@ -93,7 +93,7 @@ def _as_wanted(project: Mapping[str, Any]) -> bool:
 
 
 def logs(settings: Settings, options: Namespace) -> int:
-    """The end of a log, and what is added to it."""
+    """Print the end of a log, and with -f what is appended to it."""
     if not valid_name(options.name):
         index = published.read(settings.home)
         raise UserError(reader.unknown(index, settings, options.name, "show the log of"))
