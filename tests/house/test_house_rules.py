@@ -1,4 +1,4 @@
-"""The rules of the house, checked: types, style, layers, sizes."""
+"""The rules of the house, checked: types, style, layers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = sorted((ROOT / "reconciler").rglob("*.py"))
-PYTHON = [*PRODUCT, *sorted((ROOT / "tests").rglob("*.py"))]
-LONGEST_FUNCTION = 60
-LONGEST_FILE = 420
 BROAD_EXCEPTS = 2
 LONGEST_CASE = 30
 
@@ -46,19 +43,8 @@ def test_formatting() -> None:
 
 
 def test_import_contracts() -> None:
-    """Layers, the pure core, doors that never act, one door to processes."""
+    """Layers, the pure core, frontends that never act, one way to processes."""
     check(tool("lint-imports"), "--no-cache")
-
-
-@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
-def test_sizes(path: Path) -> None:
-    """No function is longer than a screen, no file longer than a room."""
-    text = path.read_text()
-    functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-    long = [node.name for node in functions if (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION]
-
-    assert long == []
-    assert len(text.splitlines()) <= LONGEST_FILE
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests/regression").glob("test_*.py")), ids=lambda path: path.stem)
@@ -108,6 +94,6 @@ def test_no_import_hides_in_a_function() -> None:
     assert hidden == []
 
 
-def test_every_module_says_what_belongs_there() -> None:
-    """A module's docstring is its border."""
+def test_every_module_says_what_it_is_for() -> None:
+    """One or two sentences."""
     assert [path.name for path in PRODUCT if not ast.get_docstring(ast.parse(path.read_text()))] == []
