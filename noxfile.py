@@ -16,6 +16,14 @@ def unit(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """Branches of `core` that the unit tests take: each of them, or the missing ones are named."""
+    session.install("-e", ".[test]")
+    session.run("coverage", "run", "-m", "pytest", "-q", "tests/unit")
+    session.run("coverage", "report", "-m", "--fail-under=100")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Types, style, import contracts, and the rules of the house."""
     session.install("-e", ".[test]")

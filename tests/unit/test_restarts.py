@@ -88,3 +88,29 @@ def test_no_wait_is_longer_than_the_cap(not_before: float, now: float) -> None:
     record = RestartRecord(streak=3, not_before=not_before, boot_id=NOW.boot_id)
 
     assert 0 <= restarts.wait_left(record, replace(NOW, boot=now)) <= restarts.CAP * 1.2
+
+
+def test_an_exit_that_the_policy_leaves_alone_is_recorded_and_not_counted() -> None:
+    """Its cause is still shown."""
+    record = restarts.account(RestartRecord(), CRASH, "never", NOW)
+
+    assert (record.count, record.counted, record.last_exit) == (0, "run-1", "exit code 1")
+    assert restarts.wait_left(record, NOW) == 0
+
+
+def test_a_run_that_is_not_ready_in_time_or_wedged_counts_once() -> None:
+    """However many passes try to end it."""
+    slow = restarts.never_ready(RestartRecord(), "run-1", NOW, "it waits for npm")
+    stuck = restarts.wedged(RestartRecord(), "run-1", NOW)
+
+    assert (slow.count, slow.streak, slow.last_exit) == (1, 1, "not getting ready (it waits for npm)")
+    assert (stuck.count, stuck.streak, stuck.last_exit) == (1, 0, "being wedged")
+    assert restarts.never_ready(slow, "run-1", NOW) is slow
+    assert restarts.wedged(stuck, "run-1", NOW) is stuck
+
+
+def test_an_exit_without_code_or_signal_has_an_unknown_cause() -> None:
+    """Or the cause that is known otherwise."""
+    unknown = Exit(run_id="run-1")
+
+    assert (unknown.text, replace(unknown, cause="out of memory").text) == ("an unknown cause", "out of memory")
