@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NOT_YET = frozenset({"reconciler/core/plan.py", "reconciler/core/observed.py", "reconciler/core/status.py"})
-"""Modules with gaps. The list only shrinks."""
+NOT_YET: frozenset[str] = frozenset()
+"""Modules that may have gaps, by path. It stays empty."""
 
 
 def coverage(folder: Path, *command: str) -> None:
@@ -44,5 +44,5 @@ def test_every_branch_of_the_core_is_taken_by_a_unit_test(tmp_path: Path) -> Non
     modules = json.loads((tmp_path / "report.json").read_text())["files"]
     missing = {name: found for name, module in modules.items() if (found := gaps(module))}
 
-    assert len(modules) > len(NOT_YET)
+    assert len(modules) > 10
     assert {name: found for name, found in missing.items() if name not in NOT_YET} == {}
