@@ -17,8 +17,8 @@ MEDIAN_FUNCTION, P90_FUNCTION, LONGEST_FUNCTION = 8, 22, 50
 LONGEST_FILE = 400
 LONGEST_TEST_FUNCTION, LONGEST_TEST_FILE = 60, 420
 TESTS_TO_CODE = 1.2
-TOO_LONG = {"reconciler/app.py": {"_serve"}, "reconciler/controller/controller.py": {"the file"}}
-"""What is still longer. It only shrinks: what has become short enough must leave it."""
+TOO_LONG: dict[str, set[str]] = {}
+"""What is longer, by path: it stays empty."""
 
 
 @cache

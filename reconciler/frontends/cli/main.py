@@ -199,7 +199,7 @@ def _add_serving(add: Add) -> None:
     run.add_argument(
         "--once",
         action="store_true",
-        help="end when every project had its turn; exit code 0 if all are as wanted, else 2",
+        help="exit when every project was reconciled once; exit code 0 if all are ready, else 2",
     )
     run.add_argument("--quiet", action="store_true", help="print nothing; the log is in opencode-controller/")
     add(
