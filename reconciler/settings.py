@@ -195,7 +195,7 @@ ALL_VARIABLES: Final = frozenset(_READERS)
 """The variables with values that can be wrong."""
 _MODES: Final = {"development": True, "dev": True, "production": False, "prod": False, "": False}
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""PATH where there is none, as systemd sets it: git, ssh and npm are found, by us and by them."""
+"""PATH where there is none, as systemd sets it, so that git, ssh and npm are found."""
 
 
 def load(

@@ -46,7 +46,7 @@ _TOOLS: Final = {
     ".markdownlint": "markdownlint",
     ".sops": "SOPS",
 }
-"""By the name before `.yaml` or `.yml`, in small letters: files that other tools look for by that name."""
+"""Names, before `.yaml` or `.yml` and in lower case, of files that other tools read."""
 _BARE: Final = {"kustomization": "Kustomize", ".yamllint": "yamllint"}
 """The same of files without an ending."""
 _KEYS: Final = re.compile(rb"^([A-Za-z_][\w.-]*)[ \t]*:", re.MULTILINE)
@@ -65,9 +65,9 @@ _SHAPES: Final = {
 }
 """What a file is, by keys at its top that no spec has."""
 _DEEPEST: Final = 3
-"""Levels of folders below the specs folder that are looked at."""
+"""Levels of folders below the specs folder that are searched."""
 _ENTRIES: Final = 300
-"""Entries of all those folders that are looked at: a look at the specs folder is to take milliseconds."""
+"""Entries of all those folders that are examined: a scan of the specs folder must take milliseconds."""
 
 
 def misnamed(entry: str, taken: Container[str] = ()) -> str:

@@ -37,7 +37,7 @@ class Token(NamedTuple):
 
 
 NEVER_SEEN: Final = Token(0, 0, 0, 0, 0)
-"""The version of what nobody could look at as it was."""
+"""The version of an entry that could not be examined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,9 @@ class Scan:
     files: Mapping[str, Token] = field(default_factory=dict)
     """By project name."""
     unusable: Mapping[str, str] = field(default_factory=dict)
-    """Project names whose entry is there and is no file that can be read, and why."""
+    """Project names whose entry exists but is not a readable file, and why."""
     warnings: tuple[str, ...] = ()
-    """Sentences about entries that look like specs, or are another tool's, and are not taken for a spec."""
+    """Notes about entries that look like specs, or are another tool's, and are not read."""
     linked: bool = False
     """Whether a spec file is a link, or has another name: when it changes there, no watch of the folder tells."""
 

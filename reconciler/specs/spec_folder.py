@@ -74,7 +74,7 @@ class Accepted(Change):
     lines: Mapping[tuple[str, ...], int]
     """Where each key stands, for messages."""
     vouched: bool = False
-    """Whether one of our own tools wrote it: somebody waits for what comes of it."""
+    """Whether one of our own tools wrote it, and so a caller waits for the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Rejected(Change):
     sha: str = ""
     """Empty when the file could not even be read."""
     foreign: bool = False
-    """Whether it plainly is a file of another tool: nobody meant it as a project."""
+    """Whether it plainly is a file of another tool, not meant as a project."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ _LOCK_LIMIT: Final = 5.0
 _GIT_LIMIT: Final = 5.0
 _ATTEMPTS: Final = 3
 _EXCHANGES: Final = 20
-"""Times that a text is put back which somebody saved while another was put back: each takes 50 microseconds."""
+"""Attempts to put back a concurrent save while saves go on: each takes 50 microseconds."""
 _NO_EXCHANGE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 
 
@@ -56,7 +56,7 @@ class WrittenSpec:
     digest: str
     """Of what it means: the spec's own digest, as the ledger has it once it is accepted."""
     changed: bool
-    """False: the text was so already, and the file was touched, which asks the loop to look now."""
+    """False: the text was the same, and the file was touched, which requests a pass now."""
 
 
 def new_text(git_url: str, ssh_key: str | None = None) -> str:

@@ -37,10 +37,10 @@ _UNCOMMON: Final = {
     "\r": "its lines end in CR alone; save it with LF or CRLF",
 }
 _ODD_SPACE: Final = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
-"""Looks like a space, and is none for YAML."""
+"""Characters that look like a space but are none for YAML."""
 _CONFLICT: Final = re.compile(r"^(?:<{7,}|>{7,}|\|{7,})(?: |\r?$)", re.MULTILINE)
 _MIDDLE: Final = re.compile(r"^={7,}\r?$", re.MULTILINE)
-"""The line between the two sides of a conflict; alone it may be somebody's text."""
+"""The line between the two sides of a conflict; alone it may be ordinary text."""
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _SECRET: Final = re.compile(
     r"(?i:sk|ghp|gho|ghu|ghs|glpat|xox[abp]|akia|asia|github_pat)[-_A-Z0-9][\w-]{8,}|eyJ[\w-]{10,}.*"

@@ -44,7 +44,7 @@ class Ledgers:
         self._failed: dict[str, str] = {}
         self._losses: dict[str, str] = {}
         self._unread: set[str] = set()
-        """Whose file is there and could not be read: it is not replaced before it was."""
+        """Projects whose file could not be read: it is not replaced before it was read."""
 
     def names(self, but: Container[str] = ()) -> set[str]:
         """Return every project that has a ledger on disk, except these."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def refuse_foreign_home(settings: Settings) -> None:
-    """Raise UserError if a folder of the home belongs to another user. A home that is not there yet is nobody's."""
+    """Raise UserError if a folder of the home belongs to another user. A home that does not exist yet has no owner."""
     environment = settings.environment
     if not environment.get(HOME_VARIABLE) and not settings.home.root.parent.is_dir():
         raise UserError(

@@ -180,11 +180,11 @@ def parser() -> Top:
         command.add_argument("--specs", type=Path, default=SUPPRESS, help=SUPPRESS)  # there too, for those who forgot
         return command
 
-    top.begin_group("run it")
+    top.begin_group("run")
     _add_serving(add)
     top.begin_group("change a project")
     _add_control(add)
-    top.begin_group("see how it stands")
+    top.begin_group("show state")
     _add_looking(add)
     top.begin_group("check specs")
     _add_offline(add)
@@ -194,7 +194,9 @@ def parser() -> Top:
 
 def _add_serving(add: Add) -> None:
     everything = settings.ALL_VARIABLES
-    run = add("run", "serve", "run the controller: make projects as their specs say", writes=True, needed=everything)
+    run = add(
+        "run", "serve", "run the controller, which reconciles projects with their specs", writes=True, needed=everything
+    )
     run.add_argument("--standby", action="store_true", help="wait for a running controller to end, then take over")
     run.add_argument(
         "--once",
@@ -227,9 +229,13 @@ def _add_control(add: Add) -> None:
     start = add("start", "control", "start a project", "Writes its spec and waits until it is running.", writes=True)
     start.add_argument("name", metavar="NAME", help="the project")
     start.add_argument("git_url", nargs="?", metavar="GIT_URL", help="needed the first time")
-    start.add_argument("--ssh-key", metavar="PATH", help="a private key of yours instead of a generated deploy key")
+    start.add_argument("--ssh-key", metavar="PATH", help="your own private key instead of a generated deploy key")
     stop = add(
-        "stop", "control", "stop a project and keep everything", "Waits until nothing of it is running.", writes=True
+        "stop",
+        "control",
+        "stop a project and keep everything",
+        "Waits until none of its processes is running.",
+        writes=True,
     )
     restart = add(
         "restart",
@@ -246,21 +252,25 @@ def _add_control(add: Add) -> None:
         writes=True,
     )
     destroy.add_argument("--yes", action="store_true", help="do not ask")
-    destroy.add_argument("--discard-unpushed", action="store_true", help="even if work would be lost")
+    destroy.add_argument("--discard-unpushed", action="store_true", help="destroy even if work would be lost")
     for command in (stop, restart, destroy):
         command.add_argument("name", metavar="NAME", help="the project")
     for command in (start, stop, restart, destroy):
         command.add_argument(
-            "--wait", type=_seconds, default=180.0, metavar="SECONDS", help="at most (default: %(default).0f)"
+            "--wait",
+            type=_seconds,
+            default=180.0,
+            metavar="SECONDS",
+            help="wait at most so long (default: %(default).0f)",
         )
     confirm = add(
         "confirm-missing",
         "control",
         "confirm that spec files are missing on purpose",
-        "Their projects are stopped then.",
+        "Their projects are then stopped.",
         writes=True,
     )
-    confirm.add_argument("names", nargs="*", metavar="NAME", help="default: every project held back for it")
+    confirm.add_argument("names", nargs="*", metavar="NAME", help="default: every project that waits for it")
     secrets = add(
         "secrets",
         "set_secrets",
@@ -269,8 +279,8 @@ def _add_control(add: Add) -> None:
         writes=True,
     )
     secrets.add_argument("name", metavar="NAME", help="the project")
-    secrets.add_argument("--generate", action="store_true", help="make strong random ones without asking")
-    secrets.add_argument("--rotate", action="store_true", help="new ones also in place of good ones")
+    secrets.add_argument("--generate", action="store_true", help="generate random ones without asking")
+    secrets.add_argument("--rotate", action="store_true", help="also replace valid ones")
 
 
 def _add_looking(add: Add) -> None:
@@ -291,7 +301,7 @@ def _add_looking(add: Add) -> None:
     logs.add_argument("name", metavar="NAME", help="the project")
     service = logs.add_argument("service", nargs="?", choices=["agent", "bridge"], default="agent", metavar="SERVICE")
     service.help = "agent (the default) or bridge"
-    logs.add_argument("-f", "--follow", action="store_true", help="go on as it prints more")
+    logs.add_argument("-f", "--follow", action="store_true", help="follow: print what is appended")
     logs.add_argument("-n", "--lines", type=int, default=100, metavar="N", help="default: %(default)s")
 
 

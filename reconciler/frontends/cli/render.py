@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reconciler.frontends.cli.terminal import Paint
 
 WIDTH: Final = 118
-"""Columns to wrap sentences at where nobody knows how wide it is."""
+"""Columns to wrap sentences at where the width is unknown."""
 LINES: Final = 3
 """Lines of a sentence below a table on a terminal: `status NAME` has all of it."""
 NAMES: Final = 3

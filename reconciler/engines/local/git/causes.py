@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LIMIT: Final = 300
 """Characters of a line of others that are shown."""
 _WHOLE: Final = 10_000
-"""Characters of a line in which a cause is looked for."""
+"""Characters of a line that are searched for a cause."""
 _NAMES: Final = 3
 """Of files in the way that are named."""
 

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 LOCAL_TIMEOUT: Final = 120.0
-"""Seconds for a command that talks to nobody."""
+"""Seconds for a command that uses no network."""
 
 _VIEW: Final = "opencode-manager-view-"
 _VIEW_AGE: Final = 7200.0
@@ -96,7 +96,7 @@ _OPTIONS: Final = tuple(
 
 
 def environment(ssh_command: str = "") -> dict[str, str]:
-    """All that git gets to know: no secret of the controller, nobody to ask, no helper transport."""
+    """The whole environment of git: no secret of the controller, no prompt, no helper transport."""
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _FIXED
     return env | {"GIT_SSH_COMMAND": ssh_command} if ssh_command else env
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_OUTPUT: Final = 8_000_000
-"""Bytes kept of each stream; the rest is read and dropped, so that nobody blocks on a full pipe."""
+"""Bytes kept of each stream; the rest is read and dropped, so that no program blocks on a full pipe."""
 GRACE: Final = 2.0
-"""Seconds between TERM and KILL of a command that took too long or is not wanted any more."""
+"""Seconds between TERM and KILL of a command that took too long or was cancelled."""
 _DEATH: Final = 2.0
 """Seconds for a killed program to be gone: one that waits for a disk or a network file system may take for ever."""
 _LAST_WORDS: Final = 1.0

@@ -28,7 +28,7 @@ MAX_DEPTH: Final = 4
 """Of submodules within submodules."""
 
 _DEEPEST: Final = 60
-"""Folders within folders in which submodules are looked for."""
+"""Levels of folders that are searched for submodules."""
 _UNFINISHED: Final = {
     "MERGE_HEAD": "merge",
     "rebase-merge": "rebase",

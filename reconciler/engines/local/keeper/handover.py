@@ -61,7 +61,7 @@ class Kept:
         self.hub = -1
         """A connection to the keeper that watches the log, where there is one."""
         self.told = False
-        """Somebody wanted it to end already."""
+        """A stop was requested already."""
         self.failure: int | None = None
         """A pipe that brings why the starter cannot become the service, or is closed when it did."""
         self.failed = -1

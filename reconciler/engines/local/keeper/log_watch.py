@@ -24,11 +24,11 @@ from reconciler.engines.local.keeper.log_cap import LOG_LIMIT
 from reconciler.system import name_lock
 
 PAUSE = 0.01
-"""Seconds between two looks at logs that are written to: at 1 GB/s, 10 MB, a log's limit."""
+"""Seconds between two checks of logs that are written to: at 1 GB/s, 10 MB, a log's limit."""
 MEMBERS = 100
 """Per hub: each costs it two descriptors, of which a process often has 1024."""
 REJOIN = 1.0
-"""Seconds: who lost two hubs within that time, as of one that has no descriptors left, watches alone."""
+"""Seconds: a keeper that loses two hubs within that time, as when one has no descriptors left, watches alone."""
 _TRIES = 5
 _BETWEEN = 10
 """Milliseconds between tries: a hub that has its name listens in a moment."""
@@ -103,7 +103,7 @@ class Watch:
         self._listener: _socket.socket | None = None
         self._inotify = -1
         self._guard: _socket.socket | None = None
-        """Whose inotify is lent has this name: two hubs would read each other's events."""
+        """The owner of the shared inotify has this name: two hubs would read each other's events."""
         self._members: dict[int, _Member] = {}
         """By the descriptor of their connection."""
         self._own = -1

@@ -30,14 +30,14 @@ else:
     import _signal as signal  # without its enumerations, which cost every keeper a tenth of a megabyte
 
 PATROL = 15.0
-"""Seconds at most between looks at the log and at our own files, when nothing else happens but that the log grows.
+"""Seconds at most between checks of the log and of our own files, while only the log grows.
 
 This is the net: a log that is too large is noticed at once by `log_watch`.
 """
 SHORTEST = 0.05
 """Seconds at least between them, however fast the log grows."""
 CALM_PATROL = 60.0
-"""The same while it does not: with 100 services each look a minute costs 0.02 s of processor time (measured)."""
+"""The same while it does not grow: with 100 services one check a minute costs 0.02 s of processor time (measured)."""
 LINGER = 2.0
 """Seconds that what the leader left behind gets between TERM and KILL."""
 ALONE = 0.2
@@ -252,7 +252,7 @@ class Holder:
         return min(PATROL, max(SHORTEST, LOG_LIMIT / 2 * passed / grown)) if known and grown > 0 else PATROL
 
     def _join(self, log: int, *, alone: bool = False) -> None:
-        """Make sure that somebody watches our log."""
+        """Make sure that our log is watched."""
         found = log_watch.join(log, os.path.dirname(self._run["log"]), alone=alone)
         if isinstance(found, int):
             self._hub = found

@@ -24,15 +24,15 @@ from reconciler.engines.local.keeper.identity import (
 MOST = 200
 """Members handled at a time: each costs a descriptor."""
 PASSES = 50
-"""Walks over all processes in one look: it ends even if others fork faster than we read."""
+"""Walks over all processes in one search: it ends even if others fork faster than we read."""
 
 
 CHASE = 0.05
-"""Seconds for which those are chased who fork and end faster than a walk over all processes takes."""
+"""Seconds spent chasing processes that fork and end faster than a walk over all processes."""
 NEWEST = 8
 """Pids that are tried at a time in a chase."""
 STILL = 50
-"""Looks in a row at which nobody on this machine has forked, and a chase is over: about a millisecond."""
+"""Checks in a row without any fork on this machine that end a chase: about a millisecond."""
 
 
 class Tree:

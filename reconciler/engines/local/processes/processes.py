@@ -36,7 +36,7 @@ __all__ = ["ExitWatch", "KeeperError", "Launch", "adopt", "listens", "now", "obs
 MARKER: Final = "OCM_SANDBOX"
 """A variable of every process of a run: PROJECT:RUN_ID."""
 _ATTEMPTS: Final = 4
-"""Steps of one stop: adopt, end, and once more should the keeper be killed meanwhile."""
+"""Steps of one stop: adopt, end, and once more if the keeper is killed meanwhile."""
 
 
 class KeeperError(OSError):

@@ -31,7 +31,7 @@ class Nursery:
     def __init__(self) -> None:
         self._channel: socket.socket | None = None
         self._waiting: dict[str, asyncio.Future[int]] = {}
-        """Who waits for a keeper, by the number of the request."""
+        """Waiters for a keeper, by the number of the request."""
         self._numbers = itertools.count()
         self.pid = 0
 

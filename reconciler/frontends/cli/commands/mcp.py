@@ -25,7 +25,7 @@ _PATIENCE: Final = 10.0
 _LOG_LIMIT: Final = 1_000_000
 """Bytes."""
 _LOOK: Final = 50
-"""Milliseconds between two looks whether it leads: a lock that is taken is no event."""
+"""Milliseconds between two checks whether it leads: taking a lock is no event."""
 
 
 def mcp(settings: Settings, _options: Namespace) -> int:
