@@ -211,7 +211,7 @@ class _Reader:
         root = self._node(next(self._events), 0)
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
-                self._stop(event, "a second document (---) is not allowed: write one project a file")
+                self._stop(event, "a second document (---) is not allowed: write one project per file")
         return root
 
     def _node(self, event: Any, depth: int) -> Node:  # noqa: ANN401  PyYAML's events have no common useful type

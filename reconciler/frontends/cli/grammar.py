@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
     def _refuse(self, argument: str) -> NoReturn:
         if not argument.startswith("-"):
-            self.error(f"{argument!r} is one argument too many")
+            self.error(f"{argument!r} is an unexpected argument")
         option = argument.partition("=")[0]
         self.error(f"there is no option {option!r}{_near(option, self._option_string_actions)}")
 

@@ -71,7 +71,7 @@ def snippet(client: str, settings: Settings, project: str | None = None) -> Snip
                 "which starts the manager's own tools for it"
             )
         place, key = _LOCAL[client]
-        hint = "It starts us itself, so it needs no token and no address."
+        hint = "It starts the manager itself, so it needs no token and no address."
         return Snippet(_json({key: {NAME: _command(settings)}}), (f"Put this into {place}.", hint))
     address = addresses.of_controller(settings) if project is None else addresses.of_bridge(settings, project)
     found = _controller(settings, address.url) if project is None else _bridge(settings, address.url, project)

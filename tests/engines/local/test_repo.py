@@ -209,7 +209,7 @@ async def test_two_clones_into_one_place_make_one(place: Place) -> None:
     results = await asyncio.gather(place.make(), place.make(), return_exceptions=True)
 
     problems = [str(result) for result in results if result is not None]
-    assert all("is under way" in problem for problem in problems)
+    assert all("is in progress" in problem for problem in problems)
     assert len(problems) < 2
     assert repo.repo_facts(place.clone).cloned
     assert place.left() == []

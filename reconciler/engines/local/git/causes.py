@@ -134,7 +134,7 @@ _CAUSES: Final = (
     _Cause(
         _K.NO_ACCESS,
         r"(?:dubious ownership in repository at |unsafe repository \()'(.+?)'",
-        "{0} belongs to another user, and git does not read it for that",
+        "{0} belongs to another user, so git refuses to read it",
         "trust it as the user who reads it there, with: git config --global --add safe.directory '{0}'",
     ),
     _Cause(
@@ -236,7 +236,7 @@ _CAUSES: Final = (
     _Cause(
         _K.NO_ACCESS,
         'Protocol "(.+?)" not supported or disabled',
-        "the server leads on to an address that is not encrypted ({0}://)",
+        "the server redirects to an address that is not encrypted ({0}://)",
         "write the https address of the repository itself into git.url",
     ),
     _Cause(
@@ -365,7 +365,7 @@ def _filter(what: str, lines: list[str]) -> GitProblem | None:
     words = next((f": {line}" for line in reversed(before) if not _NOISE.search(line)), "")
     message = f"cannot {what}: the filter {failed[2]} failed for {_cut(failed[1])}{_cut(words)}"
     kind = GitProblemKind.DISK_FULL if "No space left" in words else GitProblemKind.CHECKOUT
-    return GitProblem(kind, message, "see that this filter can work here")
+    return GitProblem(kind, message, "make this filter work here")
 
 
 def plain(text: str, limit: int = LIMIT) -> str:

@@ -124,7 +124,7 @@ async def clone(
     try:
         lock = files.LockFile(dest.with_name(f".{dest.name}.lock"))
     except files.LockHeld:
-        message = f"cannot clone {plain(url)}: another clone into {dest} is under way"
+        message = f"cannot clone {plain(url)}: another clone into {dest} is in progress"
         raise GitProblem(GitProblemKind.OTHER, message) from None
     job = _Job(
         url=url,

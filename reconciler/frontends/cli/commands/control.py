@@ -41,7 +41,7 @@ def destroy(settings: Settings, options: Namespace) -> int:
     if not confirm:
         if not sys.stdin.isatty():
             raise UserError(f"cannot ask whether to destroy {options.name} without a terminal: add --yes")
-        confirm = input(f"This moves {options.name} to the trash. Its name once more, to go on: ")
+        confirm = input(f"This moves {options.name} to the trash. Type its name to confirm: ")
     wish = client.destroy(settings, options.name, confirm=confirm, discard_unpushed=options.discard_unpushed)
     return _await(settings, wish, options)
 
@@ -75,7 +75,7 @@ def _hint(settings: Settings, command: str, result: Result) -> str:
     """Return what comes next, where the answer itself does not say it."""
     name = result.project
     if result.status == "in_progress" and published.read(settings.home).running:
-        return f"It goes on by itself. Follow it with: opencode-manager status {name} --watch"
+        return f"It continues by itself. Follow it with: opencode-manager status {name} --watch"
     if result.status != "success":
         return ""
     return {

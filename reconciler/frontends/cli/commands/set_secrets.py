@@ -31,12 +31,12 @@ def secrets(settings: Settings, options: Namespace) -> int:
         raise UserError("cannot ask for secrets without a terminal: run it in one, or use --generate")
     found = engine_access.secrets(settings, name)
     wanted = found.keys if options.rotate else found.bad
-    values = {key: "" if options.generate else getpass.getpass(f"{key} (empty: make one): ") for key in wanted}
+    values = {key: "" if options.generate else getpass.getpass(f"{key} (empty: generate one): ") for key in wanted}
     made = {key: value or randomness.token_urlsafe(32) for key, value in values.items()}
     engine_access.set_secrets(settings, name, made)
     found = engine_access.secrets(settings, name)
     for problem in found.problems:
         print(problem, file=sys.stderr)
-    news = "the controller takes them up by itself" if made else "they were good and stay; for new ones: --rotate"
+    news = "the controller takes them up by itself" if made else "valid ones were kept; --rotate replaces them"
     print(f"The secrets of {name} are in {found.place}; {news}.")
     return 1 if found.problems else 0
