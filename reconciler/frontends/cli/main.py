@@ -184,6 +184,7 @@ def parser() -> Top:
     _add_serving(add)
     top.begin_group("change a project")
     _add_control(add)
+    _add_secrets(add)
     top.begin_group("show state")
     _add_looking(add)
     top.begin_group("check specs")
@@ -271,6 +272,9 @@ def _add_control(add: Add) -> None:
         writes=True,
     )
     confirm.add_argument("names", nargs="*", metavar="NAME", help="default: every project that waits for it")
+
+
+def _add_secrets(add: Add) -> None:
     secrets = add(
         "secrets",
         "set_secrets",
