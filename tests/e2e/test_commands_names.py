@@ -56,7 +56,7 @@ def test_the_way_out_of_a_bad_line_is_the_file_itself(world: World) -> None:
 
     told = world.run("run", "--once", code=2)
 
-    assert "mend it outside the chat in that file" in told
+    assert "fix it outside the chat in that file" in told
 
 
 def test_one_run_ends_with_whether_all_is_as_wanted(world: World) -> None:

@@ -85,7 +85,7 @@ def test_the_command_that_makes_secrets_is_named_only_where_it_helps(problems: t
     hold = make_plan(view(facts=converged(env=EnvFacts(exists=True, problems=problems)))).hold
 
     assert hold is not None
-    assert hold.message == f"{'; '.join(problems)}; mend it outside the chat {way}"
+    assert hold.message == f"{'; '.join(problems)}; fix it outside the chat {way}"
 
 
 def test_stopped_stops_the_bridge_first() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.actions import ReservePort, StartService, StopService
-from reconciler.core.observed import Health, Phase, Probe, Service, ServiceFacts, ToolchainFacts
-from reconciler.core.plan import make_plan
+from reconciler.core.actions import StartService, StopService
+from reconciler.core.observed import Health, Phase, Probe, Service, ServiceFacts
+from reconciler.core.plan import make_plan, no_recipe
+from reconciler.engines.local.actions import ReservePort
+from reconciler.engines.local.facts import LocalService, ToolchainFacts
 from tests.unit.worlds import NOW, converged, exited, ledger, make_spec, running, view
 
 
@@ -59,7 +61,7 @@ def test_a_toolchain_that_cannot_be_used_holds_everything_after_it() -> None:
 
 def test_a_picked_port_that_was_taken_before_its_first_use_is_picked_again() -> None:
     """Nobody was given the old one, so another does as well; the service starts in a later pass."""
-    fresh = ServiceFacts(phase=Phase.NEVER, wanted_digest="d", port_holder="pid 7 (nginx)")
+    fresh = LocalService(phase=Phase.NEVER, wanted_digest="d", port_holder="pid 7 (nginx)")
 
     plan = make_plan(view(facts=converged(agent=fresh)))
 
@@ -102,3 +104,14 @@ def test_one_service_of_a_project_can_be_replaced() -> None:
     for service in Service:
         other = facts.with_service(service, exited())
         assert (other.service(service).phase, len({other.agent.phase, other.bridge.phase})) == (Phase.EXITED, 2)
+
+
+def test_an_engine_without_steps_of_its_own_starts_services_at_once() -> None:
+    """Nothing of the local engine is in the core's plan; and such an engine has no details to show."""
+    fresh = ServiceFacts(phase=Phase.NEVER)
+    facts = replace(converged(), agent=fresh, bridge=fresh)
+
+    plan = make_plan(view(facts=facts, recipe=no_recipe))
+
+    assert [type(action) for action in plan.actions] == [StartService, StartService]
+    assert (dict(fresh.details), fresh.address) == ({}, None)

@@ -103,7 +103,7 @@ def _secrets(site: Site) -> Plan:
     if env.problems:
         secrets = all(any(key in problem for key in SECRETS) for problem in env.problems)
         how = f"with: opencode-manager secrets {name}" if secrets else "in that file"
-        message = f"{'; '.join(env.problems)}; mend it outside the chat {how}"
+        message = f"{'; '.join(env.problems)}; fix it outside the chat {how}"
         return Plan(hold=Hold(reason=Reason.WAITING_FOR_SECRETS, message=message))
     return Plan()
 
