@@ -130,3 +130,11 @@ def test_the_schema_names_its_dialect_and_every_key() -> None:
 
     assert schema["$schema"].endswith("2020-12/schema")
     assert set(schema["properties"]) == set(spec.Spec.model_fields)
+
+
+def test_an_unknown_kind_of_agent_is_refused() -> None:
+    """In the spec's own words."""
+    [(place, sentence)] = refusals(agent={"kind": "nobody"})
+
+    assert place == ("agent", "kind")
+    assert sentence.startswith("cannot ")
