@@ -25,7 +25,7 @@ from reconciler.core.names import refused_name, valid_name
 from reconciler.settings import UserError
 from reconciler.specs import patch, yaml_reader
 from reconciler.specs.spec_folder import NEVER_SEEN, Token, forget_voucher, spec_path, token_of, vouched_path
-from reconciler.system import exchange_file
+from reconciler.system import announcements, exchange_file
 from reconciler.system.files import LockFile, LockHeld, private_folder, replace_file, sync
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def create(folder: Path, home: Home, name: str, text: str) -> WrittenSpec:
         data = text.encode()
         with _vouched(home, name, data):
             _write_new(path, data)
+        announcements.announce(folder)
         return WrittenSpec(_version(path), digest, changed=True)
 
 
@@ -105,6 +106,7 @@ def edit(folder: Path, home: Home, name: str, changes: Mapping[patch.Path, patch
         for _ in range(_ATTEMPTS):
             written = _edit_once(target, home, name, changes)
             if written is not None:
+                announcements.announce(folder)
                 return written
     raise UserError(f"cannot edit {path}: somebody else keeps changing it; try again")
 
