@@ -25,7 +25,7 @@ from reconciler.core.names import refused_name, valid_name
 from reconciler.settings import UserError
 from reconciler.specs import patch, yaml_reader
 from reconciler.specs.spec_folder import NEVER_SEEN, Token, forget_voucher, spec_path, token_of, vouched_path
-from reconciler.system import announcements, exchange_file
+from reconciler.system import announcements, exchange_file, safe_git
 from reconciler.system.files import LockFile, LockHeld, private_folder, replace_file, sync
 
 if TYPE_CHECKING:
@@ -113,22 +113,13 @@ def edit(folder: Path, home: Home, name: str, changes: Mapping[patch.Path, patch
 
 def tracked_by_git(folder: Path, name: str) -> bool:
     """Whether git keeps this spec file. Where git cannot tell, it counts as kept: a file that stays loses nothing."""
-    # Nothing of the repository's own configuration may start a program: fsmonitor is the one that ls-files would.
-    settings = ("-c", "core.fsmonitor=false", "-c", "safe.directory=*")
-    command = ("git", *settings, "ls-files", "--error-unmatch", "--", spec_path(Path(), name).name)
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_LITERAL_PATHSPECS": "1",
-    }
+    pathspec = ("--", spec_path(Path(), name).name)
+    command = ("git", *safe_git.OFFLINE_OPTIONS, "-c", "safe.directory=*", "ls-files", "--error-unmatch", *pathspec)
     try:
         done = subprocess.run(
             command,
             cwd=folder,
-            env=environment,
+            env=safe_git.offline_environment(GIT_LITERAL_PATHSPECS="1"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_GIT_LIMIT,
