@@ -139,7 +139,7 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ledgers = Ledgers(settings.home)
-    folder = spec_folder.SpecFolder(settings, known=ledgers.names(), first=first)
+    folder = spec_folder.SpecFolder(settings, known=ledgers.names(), first=first, wall_clock=time.time)
     intake = Intake(settings, folder, ledgers, events)
     identity = _Identity(settings, intake)
     publisher = Publisher(settings, intake, identity, events)

@@ -21,7 +21,7 @@ from reconciler.core.reasons import Reason
 from reconciler.core.status import Note
 from reconciler.engines.base import ProjectGone
 from reconciler.specs import spec_folder, tombstones
-from reconciler.system import inotify
+from reconciler.system import watcher
 
 if TYPE_CHECKING:
     from reconciler.core.spec import Spec
@@ -84,7 +84,7 @@ class Intake:
 
     async def watch(self) -> None:
         """Scan whenever the watch of the folder hints at a change, until cancelled."""
-        await inotify.watch(self._settings.specs, self.rescan, self._settings.poll)
+        await watcher.watch(self._settings.specs, self.rescan, self._settings.poll)
 
     async def run(self) -> None:
         """Scan whenever something hints at a change, and every so often, until cancelled."""

@@ -1,7 +1,8 @@
 """Change single values in the text of a spec, keeping comments, order and line endings. Pure.
 
 The result is parsed again and must mean exactly what was intended; otherwise the user is asked to make the change. So
-no step below has to understand every way of writing YAML.
+each step below may take the simple view. Block scalars and keys without a value (`agent:`) are left to the user: no
+tool changes any that is written so.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ Scalar = yaml_writer.Scalar
 Path = tuple[str, ...]
 
 _COMMENT: Final = re.compile(r"[ \t]+#.*")
-_HEADER: Final = re.compile(r"[|>][-+0-9]*(?P<comment>[ \t]+#[^\r\n]*)?")
 
 
 class _CannotPatchError(Exception):
@@ -100,10 +100,8 @@ def _set(text: str, node: Node, path: Path, value: Scalar) -> str:
     old = parent.values.get(rest[0])
     if old is None:
         return _insert_last(text, parent, rest, value)
-    if not isinstance(old, ScalarNode):
+    if not isinstance(old, ScalarNode) or old.style in {"|", ">"} or len(rest) > 1:
         raise _CannotPatchError
-    if len(rest) > 1:
-        return _fill_null(text, parent, rest, value)
     return _replace(text, old, value)
 
 
@@ -120,21 +118,10 @@ def _deepest(node: Node, path: Path) -> tuple[MappingNode | None, int]:
 
 def _replace(text: str, old: ScalarNode, value: Scalar) -> str:
     new = scalar_text(value, old.style)
-    if old.style in {"|", ">"}:
-        return _replace_block(text, old, new)
     if old.start == old.end:
         # Nothing written means null: the mark is behind the colon, or behind the key where a flow has none.
         new = f" {new}" if text[old.start - 1] == ":" else f": {new}"
     return text[: old.start] + new + text[old.end :]
-
-
-def _replace_block(text: str, old: ScalarNode, new: str) -> str:
-    header = _HEADER.match(text, old.start)
-    if header is None:
-        raise _CannotPatchError
-    # The parser counts the empty lines behind the text to it; they stay.
-    end = max(header.end(), len(text[: old.end].rstrip()))
-    return text[: old.start] + new + (header["comment"] or "") + text[end:]
 
 
 def _insert_last(text: str, mapping: MappingNode, path: Path, value: Scalar) -> str:
@@ -155,19 +142,6 @@ def _insert_flow(text: str, mapping: MappingNode, path: Path, value: Scalar) -> 
 def _flow_entry(path: Path, value: Scalar) -> str:
     inner = scalar_text(value) if len(path) == 1 else "{" + _flow_entry(path[1:], value) + "}"
     return f"{scalar_text(path[0])}: {inner}"
-
-
-def _fill_null(text: str, parent: MappingNode, path: Path, value: Scalar) -> str:
-    """Give a key that has no value yet (`agent:` or `agent: null`) its first key."""
-    old = parent.values[path[0]]
-    before = text[: old.start].rstrip(" \t")
-    if not isinstance(old, ScalarNode) or old.value is not None or not before.endswith(":"):
-        raise _CannotPatchError
-    if parent.flow:
-        return f"{before} {{{_flow_entry(path[1:], value)}}}{text[old.end :]}"
-    text = before + text[old.end :]
-    indent = _indent(text, parent) + " " * _step(text)
-    return _insert_lines(text, _end_of_line(text, len(before)), indent, path[1:], value)
 
 
 def _insert_lines(text: str, place: int, indent: str, path: Path, value: Scalar) -> str:

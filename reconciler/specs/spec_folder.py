@@ -29,7 +29,7 @@ from reconciler.specs.scan import (
 from reconciler.specs.yaml_reader import MAX_BYTES, SpecFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from reconciler.core.spec import Spec
@@ -145,13 +145,22 @@ class SpecFolder:
         settings: the folder, the home with the recorded hashes, and the two settle times.
         known: projects that had a spec before this process began, so that a file removed meanwhile is seen as vanished.
         first: what was seen before there was a reader: a file settles from then on.
+        wall_clock: seconds, as files have them: a hint comes when a file has been quiet for a while already, and that
+            counts. Without it, a file settles from when it is first seen.
     """
 
-    def __init__(self, settings: Settings, known: Iterable[str] = (), first: FirstLook | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        known: Iterable[str] = (),
+        first: FirstLook | None = None,
+        wall_clock: Callable[[], float] | None = None,
+    ) -> None:
         self._folder = settings.specs
         self._home = settings.home
         self._settle = settings.settle
         self._settle_open = settings.settle_open
+        self._wall_clock = wall_clock
         self._files: dict[str, _File] = {name: _File(accepted=True) for name in known}
         self._reported: Mapping[str, Token] = {}
         """All files there are, when each was reported as it is and none is awaited: while they stay the same, there is
@@ -216,10 +225,21 @@ class SpecFolder:
         if version == file.reported:
             return None
         if version != file.version:
-            file.version, file.since = version, now
+            file.version, file.since = version, now - self._quiet(version)
         if isinstance(version, Token):
             return self._changed(name, file, version, now)
         return self._unreadable(name, file, version) if now >= file.since + self._settle else file.since + self._settle
+
+    def _quiet(self, version: Token | str) -> float:
+        """Seconds since a file that was not seen so before was changed.
+
+        Watches report a change within twice the settle time. A longer time, or a negative one, is another machine's
+        clock or one that was set meanwhile: it does not count.
+        """
+        if self._wall_clock is None or not isinstance(version, Token):
+            return 0.0
+        quiet = self._wall_clock() - version.ctime_ns / 1e9
+        return quiet if 0.0 < quiet <= 2 * self._settle else 0.0
 
     def _missing(self, name: str, file: _File, now: float) -> Change | float:
         # Editors and git replace a file by removing it first.

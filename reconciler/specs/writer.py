@@ -22,7 +22,7 @@ from reconciler.core.names import refused_name, valid_name
 from reconciler.settings import UserError
 from reconciler.specs import patch, yaml_reader
 from reconciler.specs.spec_folder import NEVER_SEEN, Token, forget_voucher, spec_path, token_of, vouched_path
-from reconciler.system import exchange_file
+from reconciler.system import announcements, exchange_file, safe_git
 from reconciler.system.files import LockFile, LockHeld, private_folder, replace_file, sync
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def create(folder: Path, home: Home, name: str, text: str) -> WrittenSpec:
         data = text.encode()
         with _vouched(home, name, data):
             _write_new(path, data)
+        announcements.announce(folder)
         return WrittenSpec(_version(path), digest, changed=True)
 
 
@@ -102,28 +103,20 @@ def edit(folder: Path, home: Home, name: str, changes: Mapping[patch.Path, patch
         for _ in range(_ATTEMPTS):
             written = _edit_once(target, home, name, changes)
             if written is not None:
+                announcements.announce(folder)
                 return written
     raise UserError(f"cannot edit {path}: somebody else keeps changing it; try again")
 
 
 def tracked_by_git(folder: Path, name: str) -> bool:
     """Tell whether git tracks this spec file. If git cannot tell, it counts as tracked: keeping it loses nothing."""
-    # Nothing of the repository's own configuration may start a program: fsmonitor is the one that ls-files would.
-    settings = ("-c", "core.fsmonitor=false", "-c", "safe.directory=*")
-    command = ("git", *settings, "ls-files", "--error-unmatch", "--", spec_path(Path(), name).name)
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_LITERAL_PATHSPECS": "1",
-    }
+    pathspec = ("--", spec_path(Path(), name).name)
+    command = ("git", *safe_git.OFFLINE_OPTIONS, "-c", "safe.directory=*", "ls-files", "--error-unmatch", *pathspec)
     try:
         done = subprocess.run(
             command,
             cwd=folder,
-            env=environment,
+            env=safe_git.offline_environment(GIT_LITERAL_PATHSPECS="1"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_GIT_LIMIT,

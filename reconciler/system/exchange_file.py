@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import stat
-import struct
+
+from reconciler.system import ofd_lock
 
 BLOCK = 1024
 """Content is filled up with blanks to a multiple of this, so that its length seldom changes."""
@@ -26,8 +26,6 @@ _PAGE = 4096
 """Bytes that reach the disk whole or not at all."""
 _TRIES = 1000
 """A reader is in a swap's way for microseconds. Whoever holds a lock for longer is none of ours: an agent, a backup."""
-FLOCK = "hhqqi4x"
-"""struct flock of 64-bit Linux: type, whence, start, length, pid."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -69,7 +67,7 @@ def read(path: str) -> bytes:
     for left in reversed(range(_TRIES)):
         handle, text = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), b""
         try:
-            locked = _lock(handle, fcntl.F_RDLCK) and os.fstat(handle).st_ino == os.stat(path).st_ino  # noqa: PTH116  as below
+            locked = _lock(handle, shared=True) and os.fstat(handle).st_ino == os.stat(path).st_ino  # noqa: PTH116  as below
             if not (locked or left == 0):
                 continue  # what was opened has become the spare, and is written over next
             while piece := os.read(handle, 1 << 16):
@@ -91,20 +89,19 @@ def _open_spare(spare: str) -> int:
     else:
         about = os.fstat(handle)
         # A second name: of a backup made of links. A lock: of somebody who opened it when it was the file.
-        if stat.S_ISREG(about.st_mode) and about.st_nlink == 1 and _lock(handle, fcntl.F_WRLCK):
+        if stat.S_ISREG(about.st_mode) and about.st_nlink == 1 and _lock(handle, shared=False):
             return handle
         os.close(handle)
     os.unlink(spare)  # noqa: PTH108  as below
     return os.open(spare, flags | os.O_EXCL, 0o600)
 
 
-def _lock(handle: int, kind: int) -> bool:
+def _lock(handle: int, *, shared: bool) -> bool:
     """Take a lock until it is closed; False where somebody is in the way. Where there are no locks, do without."""
     try:
-        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack(FLOCK, kind, 0, 0, 0, 0))
-    except OSError as error:
-        return error.errno not in {errno.EAGAIN, errno.EACCES}
-    return True
+        return ofd_lock.take(handle, shared=shared)
+    except OSError:
+        return True
 
 
 def exchange(one: str, other: str) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import stat
-import struct
 import tempfile
 from pathlib import Path
 from typing import Any
 
-_FLOCK = "hhqqi4x"
-"""struct flock of 64-bit Linux: type, whence, start, length, pid."""
+from reconciler.system import ofd_lock
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True, named: bool = True) -> None:
@@ -89,33 +85,24 @@ class LockHeld(Exception):  # noqa: N818  a state, not a failure
 class LockFile:
     """Hold an exclusive lock on a file until closed, or until this process ends in any way.
 
-    An open-file-description lock (`F_OFD_SETLK`): anybody can ask who holds it without touching it, which flock cannot.
     The descriptor is close-on-exec, so children never keep it.
     """
 
     def __init__(self, path: Path, *, wait: bool = False) -> None:
         self.path = path
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not self._take(fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK) or not self.valid():
+        try:
+            taken = ofd_lock.take(self._handle, wait=wait) and self.valid()
+        except BaseException:
+            os.close(self._handle)
+            raise
+        if not taken:
             os.close(self._handle)
             raise LockHeld
 
-    def _take(self, command: int) -> bool:
-        try:
-            fcntl.fcntl(self._handle, command, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
-        except OSError as error:
-            if error.errno in {errno.EAGAIN, errno.EACCES}:
-                return False
-            raise
-        return True
-
     def valid(self) -> bool:
         """Tell whether the file at the path is still the locked one: a deleted lock file would allow two holders."""
-        try:
-            there, here = self.path.stat(), os.fstat(self._handle)
-        except OSError:
-            return False
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+        return ofd_lock.same_file(str(self.path), self._handle)
 
     def close(self) -> None:
         """Release the lock."""
@@ -124,12 +111,4 @@ class LockFile:
 
 def lock_held(path: Path) -> bool:
     """Tell whether anybody holds the lock on this file, without changing anything."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        answer = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
-    finally:
-        os.close(handle)
-    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+    return ofd_lock.held(str(path))

@@ -35,7 +35,7 @@ class Row:
 
 CONVERGE: Final = Row("converge", "converge from nothing", want=400, want_one=100)
 HAND: Final = Row("add-hand", "add one by hand: file saved -> started", want=115)
-TOOL: Final = Row("add-tool", "add one by its tool -> started", want=25)
+TOOL: Final = Row("add-tool", "add one by its tool, from another process -> started", want=90)
 KILL: Final = Row("restart", "kill -9 -> replacement started", want=6)
 STOP: Final = Row("stop", "stop all", want=125)
 STOP_TOOL: Final = Row("stop-tool", "stop all, one tool call after the other")

@@ -18,7 +18,7 @@ from reconciler.specs import patch, writer
 from reconciler.specs.spec_folder import Accepted, Poked, SpecFolder, scan
 from reconciler.specs.writer import SpecExistsError, SpecMissingError, WrittenSpec, create, edit, new_text
 from reconciler.specs.yaml_reader import SpecFileError, parse_text
-from reconciler.system import exchange_file
+from reconciler.system import announcements, exchange_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +85,15 @@ def test_create(tmp_path: Path, home: Home) -> None:
     probe = tmp_path / "probe"
     probe.touch()
     assert stat.S_IMODE((folder / "blog.yaml").stat().st_mode) == stat.S_IMODE(probe.stat().st_mode) & 0o644
+
+
+def test_what_is_written_is_announced_in_this_process(folder: Path, home: Home) -> None:
+    """Once it can be read: a controller that runs in this process need not wait for its watch."""
+    found: list[str] = []
+    with announcements.subscribed(folder, lambda: found.append((folder / "blog.yaml").read_text())):
+        create(folder, home, "blog", new_text("here"))
+        edit(folder, home, "blog", STOP)
+    assert ["stopped" in text for text in found] == [False, True]
 
 
 @pytest.mark.parametrize("target", ["a file", "a link to nowhere"])

@@ -7,11 +7,15 @@ to threads inline, so that a run is the same every time.
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
+from unittest.mock import patch
 
 import looptime
 
+from reconciler.system import watcher
+
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Coroutine
 
 P = ParamSpec("P")
@@ -33,11 +37,30 @@ class _Inline(ThreadPoolExecutor):
         return future
 
 
+class FakeSilentNotify:
+    """Stands for watchfiles, whose thread would not know the time. Changes are announced instead."""
+
+    def __init__(self, *_about: object) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def watch(self, _debounce: int, _step: int, _timeout: int, stop: threading.Event) -> str:
+        """Wait until this is to end, in time that passes."""
+        stop.wait()
+        return "stop"
+
+
 def run(main: Coroutine[Any, Any, R]) -> R:
     """Run to the end, in no time."""
     loop = looptime.new_event_loop(start=START)
     try:
         loop.set_default_executor(_Inline())
-        return loop.run_until_complete(main)
+        with patch.object(watcher, "RustNotify", FakeSilentNotify):
+            return loop.run_until_complete(main)
     finally:
         loop.close()

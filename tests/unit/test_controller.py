@@ -28,6 +28,7 @@ from reconciler.specs import tombstones
 from reconciler.specs.spec_folder import SpecFolder
 from reconciler.state import published
 from reconciler.state.ledger import Ledgers
+from reconciler.system import announcements
 from tests.support import virtual_time
 from tests.support.fake_engine import FakeEngine
 
@@ -65,6 +66,7 @@ class Site:
         temporary = self.specs / f".{name}.swp"
         temporary.write_text(text)
         temporary.replace(self.specs / f"{name}.yaml")
+        announcements.announce(self.specs)
 
     def done(self, name: str = "app") -> list[str]:
         """What was done for a project, in order."""
@@ -165,6 +167,7 @@ def test_a_missing_spec_stops_the_project_and_keeps_everything(site: Site) -> No
         await started(site, "app", "blog", "site")
         before = len(site.done())
         (site.specs / "app.yaml").unlink()
+        announcements.announce(site.specs)
         await asyncio.sleep(0.9 * site.settings.settle_open)
         assert site.done()[before:] == []
         await asyncio.sleep(SETTLED)
@@ -182,6 +185,7 @@ def test_when_most_specs_vanish_at_once_nothing_is_stopped_until_it_is_confirmed
         await started(site, "app", "blog", "site")
         for name in ("app", "blog"):
             (site.specs / f"{name}.yaml").unlink()
+        announcements.announce(site.specs)
         await asyncio.sleep(60)
         assert "StopService" not in site.done("app") + site.done("blog")
         assert site.status("app")["stalled"]["reason"] == "SpecMissing"
@@ -218,6 +222,7 @@ def test_a_touched_spec_is_reconciled_now_whatever_the_back_off(site: Site) -> N
         await asyncio.sleep(60)
         site.engine.outcomes.clear()
         os.utime(site.specs / "app.yaml")
+        announcements.announce(site.specs)
         await asyncio.sleep(SETTLED)
         assert site.status()["ready"]["status"]
 

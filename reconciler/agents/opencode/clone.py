@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from reconciler.agents.opencode import own_writes
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit.failure import ToolFailureError
+from reconciler.system import safe_git
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -209,7 +210,7 @@ async def written_by_opencode(root: Path, names: Iterable[str]) -> frozenset[str
 
 async def _committed(root: Path, path: str) -> str | None:
     """The text of a file in HEAD; None when there is none, or none that can be read."""
-    command = ["git", "-C", str(root), "-c", "core.fsmonitor=false", "cat-file", "blob", f"HEAD:{path}"]
+    command = [*_git(root), "cat-file", "blob", f"HEAD:{path}"]
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -236,9 +237,7 @@ async def _git_grep(root: Path, pattern: str, syntax: str, *, ignore_case: bool)
     """Git's output, its errors, and why it was ended early (empty: it was not)."""
     options = ["--line-number", "--null", "-I", "--no-color", "--untracked", "--exclude-standard"]
     options += ["--no-recurse-submodules", "--full-name", syntax, *(["--ignore-case"] if ignore_case else [])]
-    # The agent may write the clone's git configuration: nothing in it may run a program from here.
-    safe = ["-c", "core.fsmonitor=false", "-c", "core.pager=cat", "-c", "protocol.allow=never", "-c", "grep.threads=1"]
-    command = ["git", "--no-pager", "-C", str(root), *safe, "grep", *options, "-e", pattern, "--", "."]
+    command = [*_git(root), "-c", "grep.threads=1", "grep", *options, "-e", pattern, "--", "."]
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -271,19 +270,12 @@ async def _git_grep(root: Path, pattern: str, syntax: str, *, ignore_case: bool)
     return bytes(found), said, cut
 
 
+def _git(root: Path) -> tuple[str, ...]:
+    return ("git", "--no-pager", "-C", str(root), *safe_git.OFFLINE_OPTIONS)
+
+
 def _environment(root: Path) -> dict[str, str]:
-    """For git: no secret of ours, no configuration but the clone's, no question, no network."""
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": "/nonexistent",
-        "LC_ALL": "C.UTF-8",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_CEILING_DIRECTORIES": str(root.parent),
-    }
+    return safe_git.offline_environment(GIT_CEILING_DIRECTORIES=str(root.parent))
 
 
 def _hits(found: bytes) -> tuple[Hit, ...]:

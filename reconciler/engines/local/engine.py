@@ -18,7 +18,7 @@ from reconciler.engines.local.processes import processes, spawn
 from reconciler.engines.local.processes.processes import ExitWatch
 from reconciler.engines.local.services import Serving
 from reconciler.engines.local.toolchain import Toolchains
-from reconciler.system import inotify
+from reconciler.system import watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ class LocalEngine(LocalAccess):
     async def watch(self, hint: Callable[[], None]) -> None:
         """Changes in sandboxes, of what lies there itself, and of keys."""
         home = self._settings.home
-        await inotify.watch_below((home.sandboxes, home.keys), hint, self._settings.poll)
+        await watcher.watch_below((home.sandboxes, home.keys), hint, self._settings.poll)
 
     def usage(self, _name: str, _service: Service) -> Usage | None:
         """Return None: not offered yet."""

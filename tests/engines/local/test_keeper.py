@@ -124,7 +124,7 @@ class TestRunning:
         loaded = set(done.stdout.split())
         own = {path.stem for path in spawn.KEEPER.parent.glob("*.py")} - {"__init__"}
         packages = {"reconciler", "reconciler.engines", "reconciler.engines.local", program, "reconciler.system"}
-        helpers = {f"reconciler.system.{name}" for name in ("failpoint", "name_lock", "exchange_file")}
+        helpers = {f"reconciler.system.{name}" for name in ("failpoint", "name_lock", "exchange_file", "ofd_lock")}
         parts = packages | helpers | {f"{program}.{name}" for name in own}
 
         assert {name for name in loaded if name.startswith("reconciler")} == parts

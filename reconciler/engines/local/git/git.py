@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.engines.local.git import subprocesses
 from reconciler.engines.local.git.causes import GitProblem, GitProblemKind, plain, problem
+from reconciler.system import safe_git
 from reconciler.system.aio import to_the_end
 
 if TYPE_CHECKING:
@@ -64,34 +65,15 @@ _PASSED_ON: Final = (
     "no_proxy",
 )
 _FIXED: Final = {
-    "LC_ALL": "C.UTF-8",  # failures are distinguished by git's English words
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ASKPASS": "false",
-    "SSH_ASKPASS_REQUIRE": "never",
+    **safe_git.VARIABLES,
     "GIT_ALLOW_PROTOCOL": "ssh:https:file",
     "GIT_SSH_VARIANT": "ssh",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_NO_LAZY_FETCH": "1",
-    "GIT_PAGER": "cat",
-    "GIT_EDITOR": "false",
 }
-_OPTIONS: Final = tuple(
-    word
-    for setting in (
-        "core.hooksPath=/dev/null",
-        "core.fsmonitor=false",
-        "submodule.recurse=false",
-        "fetch.recurseSubmodules=false",
-        "gc.auto=0",
-        "maintenance.auto=false",
-        "log.showSignature=false",
-        "merge.verifySignatures=false",
-        "advice.detachedHead=false",
-        # An https server that stalls for a minute is given up; ssh has its own keepalive.
-        "http.lowSpeedLimit=1000",
-        "http.lowSpeedTime=60",
-    )
-    for word in ("-c", setting)
+_OPTIONS: Final = (
+    *safe_git.OPTIONS,
+    # An https server that stalls for a minute is given up; ssh has its own keepalive.
+    *("-c", "http.lowSpeedLimit=1000"),
+    *("-c", "http.lowSpeedTime=60"),
 )
 
 

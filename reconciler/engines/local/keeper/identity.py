@@ -4,19 +4,16 @@ The keeper, the controller and the listener proof use it, so it is standard libr
 `exchange_file`, and keeps to the few modules that every keeper can afford.
 """
 # pathlib would cost every keeper half a megabyte:
-# ruff: noqa: PTH113, PTH115, PTH116, PTH208
+# ruff: noqa: PTH113, PTH115, PTH208
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import select
-import struct
 
-from reconciler.system import exchange_file
+from reconciler.system import exchange_file, ofd_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -333,13 +330,8 @@ def write_record(path: str, record: Record, *, durable: bool = True) -> None:
 # -- locks -------------------------------------------------------------------------------------------------------------
 
 
-def same_file(path: str, handle: int) -> bool:
-    """Tell whether the path still leads to the open file."""
-    try:
-        there, here = os.stat(path), os.fstat(handle)
-    except OSError:
-        return False
-    return there.st_ino == here.st_ino and there.st_dev == here.st_dev
+same_file = ofd_lock.same_file
+lock_held = ofd_lock.held
 
 
 def take_lock(path: str) -> int:
@@ -351,25 +343,12 @@ def take_lock(path: str) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack(exchange_file.FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
-        except OSError as error:
+            taken = ofd_lock.take(handle)
+        except OSError:
             os.close(handle)
-            if error.errno in {errno.EAGAIN, errno.EACCES}:
-                raise Held("it runs already, or processes of its last run are left") from None
             raise
-        if same_file(path, handle):  # a file that was deleted meanwhile would allow two holders
+        if taken and same_file(path, handle):  # a file that was deleted meanwhile would allow two holders
             return handle
         os.close(handle)
-
-
-def lock_held(path: str) -> bool:
-    """Tell whether anybody holds the lock on this file, without changing anything."""
-    try:
-        handle = os.open(path, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        answer = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, struct.pack(exchange_file.FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
-    finally:
-        os.close(handle)
-    return bool(struct.unpack(exchange_file.FLOCK, answer)[0] != fcntl.F_UNLCK)
+        if not taken:
+            raise Held("it runs already, or processes of its last run are left")

@@ -1,18 +1,18 @@
-"""Hints that a folder changed, from the kernel itself."""
+"""Hints that a folder changed, from watchfiles."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
+import resource
 from typing import TYPE_CHECKING
 
-import asyncinotify
+from watchfiles._rust_notify import RustNotify
 
-from reconciler.system import inotify
+from reconciler.system import announcements, watcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     import pytest
@@ -25,7 +25,7 @@ PATIENCE = 30.0
 async def hints(folder: Path, *more: Path, below: bool = False, pause: float = PAUSE) -> AsyncIterator[asyncio.Event]:
     """Set whenever there was a hint."""
     hint = asyncio.Event()
-    one = inotify.watch_below((folder, *more), hint.set, pause) if below else inotify.watch(folder, hint.set, pause)
+    one = watcher.watch_below((folder, *more), hint.set, pause) if below else watcher.watch(folder, hint.set, pause)
     watch = asyncio.create_task(one)
     try:
         yield hint
@@ -45,7 +45,7 @@ async def silence(hint: asyncio.Event) -> None:
     """Until there was none for longer than any takes."""
     with contextlib.suppress(TimeoutError):
         while True:
-            async with asyncio.timeout(4 * inotify._GATHER):
+            async with asyncio.timeout(4 * watcher.STEP_BELOW / 1000):
                 await hint.wait()
             hint.clear()
 
@@ -128,25 +128,52 @@ async def test_a_flood_of_changes_leaves_it_awake(tmp_path: Path) -> None:
         await comes(hint)
 
 
-async def test_without_a_watch_to_be_had_it_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_watch_to_be_had_it_tries_again(tmp_path: Path) -> None:
     """As when other programs of the user have taken all there are."""
-    tries: list[int] = []
+    path = tmp_path / "app.yaml"
+    async with hints(tmp_path) as hint, hints(tmp_path, below=True) as below:
+        with no_more_watches():
+            for _ in range(3):
+                await comes(hint)
+                await comes(below)
+        for each in (hint, below):
+            await silence(each)
+            path.touch()
+            await comes(each)
 
-    def scarce() -> asyncinotify.Inotify:
-        tries.append(1)
-        if len(tries) < 3:
-            raise OSError(errno.EMFILE, "Too many open files")
-        return asyncinotify.Inotify()
 
-    monkeypatch.setattr(inotify, "Inotify", scarce)
-    async with hints(tmp_path) as hint:
-        while len(tries) < 3:
-            await comes(hint)
+@contextlib.contextmanager
+def no_more_watches() -> Iterator[None]:
+    """While no file can be opened any more, as a watch is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_what_this_process_announces_is_hinted_at_at_once(tmp_path: Path) -> None:
+    """From any thread, by whatever path, and although no event says so; what is announced of another folder is not."""
+    link = tmp_path / "link"
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    link.symlink_to(specs)
+    async with hints(specs, pause=2 * PATIENCE) as hint:
+        await comes(hint)
+        await silence(hint)
+        announcements.announce(tmp_path)
+        await asyncio.sleep(0)
+        assert not hint.is_set()
+        await asyncio.to_thread(announcements.announce, link)
+        await comes(hint)
+    announcements.announce(specs)
+    assert not hint.is_set()
 
 
 async def test_a_folder_that_no_event_tells_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a network file system, where another machine makes files and the kernel here says nothing."""
-    monkeypatch.setattr(inotify, "_EVENTS", asyncinotify.Mask.MOVE_SELF)
+    monkeypatch.setattr(watcher, "RustNotify", lambda _paths, *rest: RustNotify([], *rest))
     async with hints(tmp_path) as hint:
         await comes(hint)
         for name in ("app", "lib"):
@@ -186,7 +213,7 @@ async def test_what_is_deeper_is_no_matter(tmp_path: Path) -> None:
         await comes(hint)
 
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(4 * inotify._GATHER):
+            async with asyncio.timeout(4 * watcher.STEP_BELOW / 1000):
                 await hint.wait()
         assert not hint.is_set()
 
