@@ -1,7 +1,7 @@
 """Locks on open files that a process can also only ask about. Standard library only: every keeper has it.
 
 Open-file-description locks (`F_OFD_SETLK`): anybody can ask who holds one without touching it, which flock(2) cannot,
-and whoever inherits the descriptor holds it too.
+and a process that inherits the descriptor holds it too.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import os
 from typing import Final
 
 VARIABLES: Final = {
-    "LC_ALL": "C.UTF-8",  # failures are told apart by git's English words
+    "LC_ALL": "C.UTF-8",  # failures are distinguished by git's English words
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ASKPASS": "false",
     "SSH_ASKPASS_REQUIRE": "never",
