@@ -186,8 +186,8 @@ class _Identity:
         self.trouble = ""
         """Why there is no endpoint."""
 
-    def __call__(self) -> published.Controller:
-        return published.Controller(
+    def __call__(self) -> published.ControllerInfo:
+        return published.ControllerInfo(
             pid=os.getpid(),
             specs=str(self._settings.specs),
             http_port=self.port,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from reconciler.core.observed import Attention
+    from reconciler.core.observed import PendingRequest
     from reconciler.mcpkit.binding import Tool
 
 __all__ = [
@@ -202,13 +202,13 @@ class Driver(Access, Protocol):
 
     # -- needs
 
-    async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[Attention, ...]:
+    async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[PendingRequest, ...]:
         """Return what waits for a person in an agent at work; nothing where that cannot be seen."""
 
     async def interrupted(self, wire: Wire) -> tuple[str, ...]:
         """Return the recent conversations whose last answer broke off."""
 
-    async def refused(self, wire: Wire, started: float) -> tuple[Attention, ...] | None:
+    async def refused(self, wire: Wire, started: float) -> tuple[PendingRequest, ...] | None:
         """Return whether a model provider refused the newest message since `started` (wall clock); None: unknown."""
 
     # -- its files

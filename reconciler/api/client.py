@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import watchfiles
 
 from reconciler.api import reader, results
-from reconciler.api.results import START_CONTROLLER, Result
+from reconciler.api.results import START_CONTROLLER, ProjectResult
 from reconciler.core import spec
 from reconciler.core.names import refused_name, valid_name
 from reconciler.core.reasons import Reason
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from reconciler.specs.writer import WrittenSpec
     from reconciler.state.published import Index
 
-    Progress = Callable[[float, Result], Awaitable[None]]
+    Progress = Callable[[float, ProjectResult], Awaitable[None]]
     """Called while waiting with the seconds waited and how it stands."""
 
 HEARTBEAT: Final = 5.0
@@ -43,7 +43,7 @@ _LOOK: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class SpecChange:
     """A request, and how to recognise that it was acted on."""
 
     name: str
@@ -55,7 +55,7 @@ class Wish:
     """A destroy: it is done when nothing is left."""
 
 
-def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: str | None = None) -> Wish:
+def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: str | None = None) -> SpecChange:
     """Ask for a project to run. A new one needs its git url; of a known one the url must be the same.
 
     Asking again for what is desired already makes the controller observe now.
@@ -107,14 +107,14 @@ def _checked_url(git_url: str | None, ssh_key: str | None) -> str:
         raise UserError("; ".join(f"{one.message} ({'.'.join(one.where)})" for one in error.problems)) from None
 
 
-def stop(settings: Settings, name: str) -> Wish:
+def stop(settings: Settings, name: str) -> SpecChange:
     """Ask for a project to stop; everything is kept. Raises UserError."""
     folder = _folder(settings)
     _read(settings, folder, name, "stop")
     return _edit(settings, folder, name, {("state",): "stopped"})
 
 
-def restart(settings: Settings, name: str) -> Wish:
+def restart(settings: Settings, name: str) -> SpecChange:
     """Ask for one restart of both services of a project. Raises UserError."""
     folder = _folder(settings)
     found = _read(settings, folder, name, "restart")
@@ -124,7 +124,7 @@ def restart(settings: Settings, name: str) -> Wish:
     return _edit(settings, folder, name, changes)
 
 
-def destroy(settings: Settings, name: str, *, confirm: str, discard_unpushed: bool = False) -> Wish:
+def destroy(settings: Settings, name: str, *, confirm: str, discard_unpushed: bool = False) -> SpecChange:
     """Ask for a project to be destroyed.
 
     Args:
@@ -167,11 +167,11 @@ def confirm_missing(settings: Settings, names: list[str]) -> list[str]:
 
 async def wait(
     settings: Settings,
-    wish: Wish,
+    wish: SpecChange,
     seconds: float,
     progress: Progress | None = None,
     stopping: asyncio.Event | None = None,
-) -> Result:
+) -> ProjectResult:
     """Wait until the controller has acted on a request, at most so long; return its result by then.
 
     One that takes longer is no error: the result says how far it is.
@@ -223,7 +223,7 @@ class _Stop(asyncio.Event):
         return super().is_set() or (self._shared is not None and self._shared.is_set())
 
 
-def look(settings: Settings, wish: Wish) -> tuple[Result, bool]:
+def look(settings: Settings, wish: SpecChange) -> tuple[ProjectResult, bool]:
     """Return the result of a request by now, and whether it was acted on or no controller is there to do it."""
     index = published.read(settings.home)
     status = index.projects.get(wish.name)
@@ -242,7 +242,7 @@ def look(settings: Settings, wish: Wish) -> tuple[Result, bool]:
     return result, results.settled(status)
 
 
-def _version(wish: Wish) -> str:
+def _version(wish: SpecChange) -> str:
     """Of the spec file as it is now: whoever wrote it after us took our change along."""
     try:
         return spec_folder.token_of(spec_folder.spec_path(wish.folder, wish.name).stat()).text
@@ -256,12 +256,14 @@ def _written(index: Index) -> str:
     return f"its spec is written{later}"
 
 
-def _unseen(wish: Wish, warning: str, message: str, *, gone: bool) -> Result:
+def _unseen(wish: SpecChange, warning: str, message: str, *, gone: bool) -> ProjectResult:
     if gone:
-        return Result(
+        return ProjectResult(
             project=wish.name, status="success", message="nothing of it is left", warning=warning, converged=True
         )
-    return Result(project=wish.name, status="in_progress", reason=Reason.WRITTEN, message=message, warning=warning)
+    return ProjectResult(
+        project=wish.name, status="in_progress", reason=Reason.WRITTEN, message=message, warning=warning
+    )
 
 
 def _folder(settings: Settings) -> Path:
@@ -287,9 +289,9 @@ def _bring_back(settings: Settings, folder: Path, name: str) -> None:
         writer.create(folder, settings.home, name, text)
 
 
-def _edit(settings: Settings, folder: Path, name: str, changes: Mapping[tuple[str, ...], Scalar]) -> Wish:
+def _edit(settings: Settings, folder: Path, name: str, changes: Mapping[tuple[str, ...], Scalar]) -> SpecChange:
     return _wish(name, folder, writer.edit(folder, settings.home, name, changes))
 
 
-def _wish(name: str, folder: Path, written: WrittenSpec) -> Wish:
-    return Wish(name=name, version=written.token.text, folder=folder)
+def _wish(name: str, folder: Path, written: WrittenSpec) -> SpecChange:
+    return SpecChange(name=name, version=written.token.text, folder=folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.api import results
-from reconciler.api.results import START_CONTROLLER, Listing, Result
+from reconciler.api.results import START_CONTROLLER, Listing, ProjectResult
 from reconciler.core.names import nearest_name, refused_name, valid_name
 from reconciler.core.reasons import Reason
 from reconciler.settings import UserError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reconciler.settings import Settings
-    from reconciler.state.published import Controller, Index
+    from reconciler.state.published import ControllerInfo, Index
 
 
 def list_projects(settings: Settings) -> Listing:
@@ -33,7 +33,7 @@ def list_projects(settings: Settings) -> Listing:
     )
 
 
-def status(settings: Settings, name: str) -> Result:
+def status(settings: Settings, name: str) -> ProjectResult:
     """One project as published last.
 
     Raises:
@@ -42,7 +42,7 @@ def status(settings: Settings, name: str) -> Result:
     return look(settings, name)[0]
 
 
-def look(settings: Settings, name: str) -> tuple[Result, Mapping[str, Any] | None, str]:
+def look(settings: Settings, name: str) -> tuple[ProjectResult, Mapping[str, Any] | None, str]:
     """One project as published last, as an answer and as it is published, and what to know before believing it.
 
     Of a project that was not observed yet nothing is published.
@@ -57,7 +57,9 @@ def look(settings: Settings, name: str) -> tuple[Result, Mapping[str, Any] | Non
         if not has_spec(specs_folder(index, settings), name):
             raise UserError(unknown(index, settings, name, "show"))
         message = "its spec is there, and the controller has not looked at it yet"
-        unseen = Result(project=name, status="in_progress", reason=Reason.NOT_SEEN_YET, message=message, warning=stale)
+        unseen = ProjectResult(
+            project=name, status="in_progress", reason=Reason.NOT_SEEN_YET, message=message, warning=stale
+        )
         return unseen, None, stale
     return _warned(results.in_full(found), stale), found, stale
 
@@ -86,7 +88,7 @@ def warnings(index: Index) -> tuple[str, ...]:
     return (f"no controller is running, and this is from {results.iso(index.written)}: {START_CONTROLLER}",)
 
 
-def _noted(controller: Controller) -> tuple[str, ...]:
+def _noted(controller: ControllerInfo) -> tuple[str, ...]:
     """One short line instead of all notes: the controller has printed each in full, and a command does again."""
     count = len(controller.notes)
     if not count:
@@ -127,5 +129,5 @@ def unknown(index: Index, settings: Settings, name: str, verb: str) -> str:
     return f"cannot {verb} {name}: there are no projects yet; start one with its git url"
 
 
-def _warned(result: Result, warning: str) -> Result:
+def _warned(result: ProjectResult, warning: str) -> ProjectResult:
     return replace(result, warning="; ".join(filter(None, (result.warning, warning))))

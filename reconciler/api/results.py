@@ -30,7 +30,7 @@ _WAITING: Final[dict[str, Status]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class ProjectResult:
     """One project's answer."""
 
     project: str
@@ -110,11 +110,11 @@ def verdict(status: Mapping[str, Any]) -> Status:
     return "in_progress"
 
 
-def of_status(status: Mapping[str, Any]) -> Result:
+def of_status(status: Mapping[str, Any]) -> ProjectResult:
     """The answer in a published status."""
     agent, bridge = status["agent"], status["bridge"]
     checks = [at for at in (agent["last_health_check"], bridge["last_health_check"]) if at]
-    return Result(
+    return ProjectResult(
         project=status["name"],
         status=verdict(status),
         message=status["message"],
@@ -142,7 +142,7 @@ def of_status(status: Mapping[str, Any]) -> Result:
     )
 
 
-def in_full(status: Mapping[str, Any]) -> Result:
+def in_full(status: Mapping[str, Any]) -> ProjectResult:
     """The answer in a published status, with all that `status` shows: conditions, restarts, what is planned."""
     agent, bridge = status["agent"], status["bridge"]
     return replace(
@@ -160,13 +160,13 @@ def in_full(status: Mapping[str, Any]) -> Result:
     )
 
 
-def sentences(result: Result) -> tuple[str, ...]:
+def sentences(result: ProjectResult) -> tuple[str, ...]:
     """How it stands and what comes next, sentence by sentence: what every form of an answer to a chat must say."""
     asked = (ADD_KEY, GOES_ON) if result.public_key else ()
     return tuple(filter(None, (result.message or _standing(result), *asked, _next(result))))
 
 
-def _standing(result: Result) -> str:
+def _standing(result: ProjectResult) -> str:
     """How it stands, for an answer without a message of its own."""
     if result.status == "success" and result.actual == "running":
         return f"Project {result.project} is running"
@@ -175,7 +175,7 @@ def _standing(result: Result) -> str:
     return f"{result.project} is {result.actual}, {result.desired} is desired ({result.reason or 'Unknown'})"
 
 
-def _next(result: Result) -> str:
+def _next(result: ProjectResult) -> str:
     """What to do next, for who has the tools; empty where the message says it."""
     if START_CONTROLLER in result.message:
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.agents.base import Connection
-from reconciler.engines.local.proved_transport import Transport
+from reconciler.engines.local.proved_transport import ProvedTransport
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,7 @@ def connection(config: Config, stopping: asyncio.Event) -> Connection:
         repo=config.repo,
         url=config.agent_url,
         authorization=config.authorization,
-        transport=Transport(config.run_dir, "agent", config.agent_port),
+        transport=ProvedTransport(config.run_dir, "agent", config.agent_port),
         stopping=stopping,
         secrets=tuple(filter(None, config.secrets)),
     )

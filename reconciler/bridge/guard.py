@@ -70,7 +70,7 @@ class Reach:
             writer.close()
 
 
-class Guard:
+class BridgeGuard:
     """The outermost ASGI app."""
 
     def __init__(self, config: Config, mcp: App, loaded: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import importlib
 from typing import TYPE_CHECKING
 
-from reconciler.bridge.guard import Guard
+from reconciler.bridge.guard import BridgeGuard
 from reconciler.mcpkit.lazy_app import Loader
 from reconciler.mcpkit.quiet_server import QuietServer
 
@@ -32,7 +32,7 @@ async def serve(config: Config) -> None:
             yield app
 
     loader = Loader(bring)
-    guard = Guard(config, loader, lambda: loader.loaded)
+    guard = BridgeGuard(config, loader, lambda: loader.loaded)
     async with asyncio.TaskGroup() as group:
         group.create_task(loader.run())
         try:

@@ -170,5 +170,5 @@ class Controller:
 
     async def _tidy(self) -> None:
         while True:
-            await aio.until_the_exit(self._engine.tidy)
+            await aio.run_in_daemon_thread(self._engine.tidy)
             await asyncio.sleep(TIDY)

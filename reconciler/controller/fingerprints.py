@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class Edits:
+class FingerprintTracker:
     """The fingerprints of all projects, as compared last.
 
     Args:

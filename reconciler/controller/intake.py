@@ -104,12 +104,12 @@ class Intake:
                 async with asyncio.timeout(wait):
                     await self._hint.wait()
 
-    def _pause(self, look: spec_folder.Look) -> float:
+    def _pause(self, look: spec_folder.ScanResult) -> float:
         """Seconds until the next scan; no watch tells of a confirmation, or of room on a disk that was full."""
         watched = look.watchable and not self._held and not self.warnings
         return self._settings.resync if watched else self._settings.poll
 
-    async def _take(self, look: spec_folder.Look) -> None:
+    async def _take(self, look: spec_folder.ScanResult) -> None:
         """Bring what the folder says into force."""
         unreadable = () if look.scan.readable else (f"{look.scan.problem}; nothing is stopped",)
         self.warnings = (*unreadable, *self._ledgers.save_again())
@@ -132,9 +132,9 @@ class Intake:
                 self._accept(name, accepted, version, urgent=few or vouched)
             case spec_folder.Rejected(name=name, message=message):
                 self._reject(name, message, version)
-            case spec_folder.Poked(name=name):
+            case spec_folder.Touched(name=name):
                 self._poke(name, version)
-            case spec_folder.Vanished(name=name):
+            case spec_folder.Removed(name=name):
                 self._missing.add(name)
 
     def _accept(self, name: str, accepted: Spec, version: str, *, urgent: bool) -> None:

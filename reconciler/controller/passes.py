@@ -10,7 +10,7 @@ from reconciler.core.spec import State
 
 if TYPE_CHECKING:
     from reconciler.controller.project import Project
-    from reconciler.core.observed import ProjectFacts
+    from reconciler.core.observed import ObservedProject
 
 _WAITS: Final = frozenset({Reason.CRASH_LOOP, Reason.UNRESPONSIVE})
 """Holds that end by themselves, at a time that may be far off; the others are over soon."""
@@ -40,5 +40,5 @@ def destroyed(project: Project) -> bool:
     return absent and attempt.settled and attempt.plan == Plan() and not _anything(attempt.facts)
 
 
-def _anything(facts: ProjectFacts) -> bool:
+def _anything(facts: ObservedProject) -> bool:
     return facts.sandbox or facts.agent.alive or facts.bridge.alive or facts.removable_spec

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from reconciler.core.observed import ProjectFacts
+from reconciler.core.observed import ObservedProject
 from reconciler.core.plan import Plan
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Desired:
 class Attempt:
     """What the last pass saw, planned and achieved; replaced by the reconciler."""
 
-    facts: ProjectFacts = field(default_factory=lambda: ProjectFacts(name=""))
+    facts: ObservedProject = field(default_factory=lambda: ObservedProject(name=""))
     plan: Plan = field(default_factory=Plan)
     note: Note | None = None
     """What is going on, or what stands in the way."""

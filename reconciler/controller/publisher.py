@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reconciler.core.status import ProjectStatus
     from reconciler.engines.base import Events
     from reconciler.settings import Settings
-    from reconciler.state.published import Controller as Identity
+    from reconciler.state.published import ControllerInfo as Identity
 
 PUBLISH_GATHER: Final = 0.01
 """Seconds in which changes of status are gathered into one write, which must not delay what is being done; cut short
@@ -96,7 +96,7 @@ class Publisher:
         self._rest.clear()
         self._aged = False
         began, rested = time.monotonic(), self.at_rest()
-        await aio.to_the_end(self._write, *self._snapshot())
+        await aio.run_in_thread_shielded(self._write, *self._snapshot())
         took = time.monotonic() - began
         if self.at_rest():
             self._events.publish(AtRest(self._statuses()))

@@ -13,20 +13,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from reconciler.controller.events import Observing, StatusAged, StatusChanged
-from reconciler.controller.fingerprints import Edits
-from reconciler.controller.workqueue import Slots
+from reconciler.controller.fingerprints import FingerprintTracker
+from reconciler.controller.workqueue import PrioritySemaphore
 from reconciler.core import restarts, status
 from reconciler.core.actions import (
     Blocked,
     Done,
-    LookAgain,
     RemoveSpec,
+    RequeueAfter,
     Retry,
     StartService,
     StopService,
 )
-from reconciler.core.observed import Phase, ProjectFacts, Service
-from reconciler.core.plan import SLOW_LOOK, Plan, View, make_plan
+from reconciler.core.observed import ObservedProject, Phase, Service
+from reconciler.core.plan import RESYNC_BLOCKED, Plan, View, make_plan
 from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 from reconciler.core.status import Note, Sources
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from reconciler.controller.project import Project
     from reconciler.core.actions import Action, Outcome
-    from reconciler.core.observed import Ledger, Probe, RestartRecord, ServiceFacts
+    from reconciler.core.observed import Ledger, ObservedService, Probe, RestartRecord
     from reconciler.core.spec import Spec
     from reconciler.core.status import ProjectStatus
     from reconciler.engines.base import Engine, Events
@@ -84,9 +84,9 @@ class Reconciler:
         self._tombstones = tombstones
         self._events = events
         self._settings = settings
-        self._looking = Slots(LOOKING)
+        self._looking = PrioritySemaphore(LOOKING)
         self._syncing = False
-        self.edits = Edits(engine.fingerprint)
+        self.edits = FingerprintTracker(engine.fingerprint)
 
     async def run(self, project: Project, *, urgent: bool = False) -> Next:
         """Run one pass.
@@ -104,7 +104,7 @@ class Reconciler:
         if spec is None:
             project.attempt = replace(project.attempt, seen_version=desired.version)
             self.publish(project)
-            return Next(SLOW_LOOK)
+            return Next(RESYNC_BLOCKED)
         generation = self._ledger(project, spec).generation
         if desired.asked:
             project.attempt = replace(project.attempt, note=None, failures=0, retry_at=0.0)
@@ -120,7 +120,7 @@ class Reconciler:
 
     def failed(self, project: Project, message: str) -> Next:
         """Record a pass that ended with an exception, and say when to try again."""
-        after = self._back_off(project, Note(reason=Reason.CANNOT_LOOK, message=message))
+        after = self._back_off(project, Note(reason=Reason.OBSERVE_FAILED, message=message))
         self.publish(project)
         return Next(after)
 
@@ -141,9 +141,9 @@ class Reconciler:
             outcome = await self._perform_all(project, spec, planned)
             if outcome == Done() and isinstance(planned[-1], RemoveSpec):
                 # It is over: a sandbox of this name that is made from here on belongs to another project.
-                project.attempt = replace(project.attempt, facts=ProjectFacts(name=project.name), plan=Plan())
+                project.attempt = replace(project.attempt, facts=ObservedProject(name=project.name), plan=Plan())
                 return outcome
-            if outcome not in {Done(), LookAgain(after=0.0)} and not _ended(outcome):
+            if outcome not in {Done(), RequeueAfter(after=0.0)} and not _ended(outcome):
                 return outcome
         last = planned[0]
         message = f"cannot finish: after {ROUNDS} tries there is still to do: {last.text}, because {last.cause}"
@@ -168,7 +168,7 @@ class Reconciler:
         )
         project.attempt = replace(project.attempt, facts=facts, plan=make_plan(view))
 
-    def _account(self, project: Project, spec: Spec, facts: ProjectFacts, ledger: Ledger) -> Ledger:
+    def _account(self, project: Project, spec: Spec, facts: ObservedProject, ledger: Ledger) -> Ledger:
         """Count the exits that were seen, before anything is done about them."""
         now, records = self._engine.now(), dict(ledger.restarts)
         for service in Service:
@@ -211,7 +211,7 @@ class Reconciler:
         return outcome
 
     def _report(
-        self, project: Project, reason: Reason, message: str, seen: tuple[Service, ServiceFacts] | None = None
+        self, project: Project, reason: Reason, message: str, seen: tuple[Service, ObservedService] | None = None
     ) -> None:
         """Publish what goes on while an action is performed."""
         attempt = project.attempt
@@ -236,15 +236,15 @@ class Reconciler:
                 attempt = replace(attempt, note=None, failures=0, settled=True)
                 hold = attempt.plan.hold
                 lives = attempt.facts.agent.alive or attempt.facts.bridge.alive
-                after = hold.after if hold else PROBES * self._settings.liveness if lives else SLOW_LOOK
-            case LookAgain(after=after, reason=reason, message=message):
+                after = hold.after if hold else PROBES * self._settings.liveness if lives else RESYNC_BLOCKED
+            case RequeueAfter(after=after, reason=reason, message=message):
                 attempt = replace(attempt, note=Note(reason=reason, message=message))
             case Retry(reason=reason, message=message):
                 after = self._back_off(project, Note(reason=reason, message=message))
                 attempt = project.attempt
             case Blocked(reason=reason, message=message):
                 attempt = replace(attempt, note=Note(reason=reason, message=message, stalled=True))
-                after = SLOW_LOOK
+                after = RESYNC_BLOCKED
         project.attempt = attempt
         if not isinstance(outcome, Done):
             await self._observe(project, spec)
@@ -314,4 +314,4 @@ class Reconciler:
 
 
 def _ended(outcome: Outcome) -> bool:
-    return isinstance(outcome, LookAgain) and outcome.after == 0.0
+    return isinstance(outcome, RequeueAfter) and outcome.after == 0.0

@@ -21,7 +21,7 @@ COARSE: Final = 10.0
 finds the processor's caches cold and costs three times as much (measured)."""
 
 
-class Slots:
+class PrioritySemaphore:
     """A semaphore with priorities: the most urgent of those that wait goes first."""
 
     def __init__(self, places: int) -> None:

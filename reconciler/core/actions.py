@@ -90,7 +90,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class LookAgain:
+class RequeueAfter:
     """Nothing is wrong: observe again after this many seconds."""
 
     after: float
@@ -118,4 +118,4 @@ class Blocked:
     message: str
 
 
-Outcome = Done | LookAgain | Retry | Blocked
+Outcome = Done | RequeueAfter | Retry | Blocked

@@ -67,7 +67,7 @@ def judge(present: int, missing: Mapping[str, Missing]) -> Verdict:
     new = {name: each for name, each in known.items() if not each.stopped}
     before = present + len(new)
     unconfirmed = [name for name, each in new.items() if not each.confirmed]
-    hold = held_back(before, unconfirmed, [name for name, each in new.items() if each.held])
+    hold = prune_blocked(before, unconfirmed, [name for name, each in new.items() if each.held])
     return Verdict(
         forget=tuple(sorted(missing.keys() - known.keys())),
         stopped=tuple(sorted(known.keys() - new.keys())),
@@ -77,7 +77,7 @@ def judge(present: int, missing: Mapping[str, Missing]) -> Verdict:
     )
 
 
-def mass_vanish(present: int, newly_missing: int) -> bool:
+def is_mass_deletion(present: int, newly_missing: int) -> bool:
     """Return whether so many specs vanished at once that a mistake is likelier than a decision.
 
     Args:
@@ -87,7 +87,7 @@ def mass_vanish(present: int, newly_missing: int) -> bool:
     return newly_missing > 0 and (newly_missing >= present or newly_missing * 2 > present)
 
 
-def held_back(present: int, missing: Collection[str], held: Collection[str]) -> set[str]:
+def prune_blocked(present: int, missing: Collection[str], held: Collection[str]) -> set[str]:
     """Return those of the missing, unconfirmed specs on which nothing is done until a person confirms.
 
     Args:
@@ -95,7 +95,7 @@ def held_back(present: int, missing: Collection[str], held: Collection[str]) -> 
         missing: the names of those that are gone.
         held: which were held back before: they stay so, though the others may be back.
     """
-    return set(missing) if mass_vanish(present, len(missing)) else set(missing).intersection(held)
+    return set(missing) if is_mass_deletion(present, len(missing)) else set(missing).intersection(held)
 
 
 def last_accepted(ledger: Ledger | None) -> Spec | None:

@@ -52,7 +52,7 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True)
-class Attention:
+class PendingRequest:
     """Something within an agent that waits for a person, though the agent itself is well."""
 
     reason: Reason
@@ -78,8 +78,8 @@ class Probe:
     """CLOCK_BOOTTIME since which it has missed its probes and used no processor time."""
     interrupted: tuple[str, ...] | None = None
     """Sessions whose last answer broke off when an earlier run ended; None: not asked yet."""
-    attention: tuple[Attention, ...] = ()
-    refused: tuple[Attention, ...] = ()
+    attention: tuple[PendingRequest, ...] = ()
+    refused: tuple[PendingRequest, ...] = ()
     """Of those, what a model provider refused in the newest session."""
     plugins: tuple[str, ...] = ()
     """What its agent could not load when this run began, for people."""
@@ -118,7 +118,7 @@ class Exit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceFacts:
+class ObservedService:
     """One service, as observed. An engine may add fields of its own in a subclass."""
 
     phase: Phase = Phase.NEVER
@@ -208,7 +208,7 @@ class Now:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProjectFacts:
+class ObservedProject:
     """Everything a plan may depend on for one project."""
 
     name: str
@@ -220,8 +220,8 @@ class ProjectFacts:
     """What a destroy would lose, checked only when that is desired; None: not checked."""
     leftovers: bool = False
     """Something of it is left outside of the sandbox."""
-    agent: ServiceFacts = field(default_factory=ServiceFacts)
-    bridge: ServiceFacts = field(default_factory=ServiceFacts)
+    agent: ObservedService = field(default_factory=ObservedService)
+    bridge: ObservedService = field(default_factory=ObservedService)
     warnings: tuple[str, ...] = ()
     public_key: str = ""
     """That a person must add to the repository, should it refuse us."""
@@ -233,10 +233,10 @@ class ProjectFacts:
     details: object = None
     """The engine's own part: only its recipe reads it."""
 
-    def service(self, service: Service) -> ServiceFacts:
+    def service(self, service: Service) -> ObservedService:
         """The facts of one service."""
         return self.agent if service is Service.AGENT else self.bridge
 
-    def with_service(self, service: Service, facts: ServiceFacts) -> ProjectFacts:
+    def with_service(self, service: Service, facts: ObservedService) -> ObservedProject:
         """The same, but for one service."""
         return replace(self, agent=facts) if service is Service.AGENT else replace(self, bridge=facts)

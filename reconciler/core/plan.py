@@ -18,12 +18,12 @@ from reconciler.core.spec import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from reconciler.core.observed import Exit, Ledger, Now, ProjectFacts, ServiceFacts
+    from reconciler.core.observed import Exit, Ledger, Now, ObservedProject, ObservedService
     from reconciler.core.spec import Spec
 
-SLOW_LOOK: Final = 60.0
+RESYNC_BLOCKED: Final = 60.0
 """Seconds after which a project that waits for a person is observed again unasked."""
-ENDING_LOOK: Final = 1.0
+RESYNC_ENDING: Final = 1.0
 """Seconds after which an ending service is observed again, should its end go unnoticed."""
 
 
@@ -33,7 +33,7 @@ class Hold:
 
     reason: Reason
     message: str
-    after: float = SLOW_LOOK
+    after: float = RESYNC_BLOCKED
     stalled: bool = True
     """Whether only a person can end it; else time does."""
 
@@ -72,7 +72,7 @@ class View:
     """Everything a decision may depend on."""
 
     spec: Spec
-    facts: ProjectFacts
+    facts: ObservedProject
     ledger: Ledger
     now: Now
     recipe: Callable[[View], Recipe] = no_recipe
@@ -92,7 +92,7 @@ def make_plan(view: View) -> Plan:
             return _destroy(view)
 
 
-def stop_all(facts: ProjectFacts, cause: str) -> tuple[Action, ...]:
+def stop_all(facts: ObservedProject, cause: str) -> tuple[Action, ...]:
     """Return the stops of what lives, the bridge first: nobody should talk to an agent that is about to go."""
     services = (Service.BRIDGE, Service.AGENT)
     return tuple(StopService(service=service, cause=cause) for service in services if facts.service(service).alive)
@@ -102,7 +102,7 @@ def _destroy(view: View) -> Plan:
     facts = view.facts
     losses = facts.losses or ()
     if facts.work and facts.losses is None and not view.spec.discard_unpushed:
-        return Plan(hold=Hold(reason=Reason.LOOKING, message="looking for unpushed work", after=0.0, stalled=False))
+        return Plan(hold=Hold(reason=Reason.OBSERVING, message="looking for unpushed work", after=0.0, stalled=False))
     if losses and not view.spec.discard_unpushed:
         message = (
             f"cannot destroy {facts.name}: this would be lost: {'; '.join(losses)}; "
@@ -133,7 +133,7 @@ def _run(view: View) -> Plan:
 def ending(service: Service) -> Hold:
     """Return the wait for what is left of a run. To stop it too would make a crash look asked for."""
     message = f"the rest of the last run of the {service} is ending"
-    return Hold(reason=Reason.ENDING, message=message, after=ENDING_LOOK, stalled=False)
+    return Hold(reason=Reason.ENDING, message=message, after=RESYNC_ENDING, stalled=False)
 
 
 def _service(view: View, recipe: Recipe, service: Service) -> Plan:
@@ -218,6 +218,6 @@ def _start_again(view: View, recipe: Recipe, service: Service, ended: Exit | Non
     return _start(recipe, service, f"it {how}")
 
 
-def outdated(facts: ServiceFacts) -> bool:
+def outdated(facts: ObservedService) -> bool:
     """Return whether it runs with other inputs than it would be started with now."""
     return facts.phase is Phase.RUNNING and bool(facts.wanted_digest) and facts.digest != facts.wanted_digest

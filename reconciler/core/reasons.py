@@ -18,12 +18,12 @@ class Reason(StrEnum):
     IDLE = "Idle"
     NOT_STALLED = "NotStalled"
     RECONCILING = "Reconciling"
-    LOOKING = "Looking"
+    OBSERVING = "Observing"
     NOT_SEEN_YET = "NotSeenYet"
     WRITTEN = "Written"
     SPEC_INVALID = "SpecInvalid"
     SPEC_MISSING = "SpecMissing"
-    CANNOT_LOOK = "CannotLook"
+    OBSERVE_FAILED = "ObserveFailed"
     NOT_CONVERGING = "NotConverging"
     WAITING_FOR_SECRETS = "WaitingForSecrets"
     WAITING_FOR_KEY = "WaitingForKey"
@@ -102,12 +102,12 @@ SENTENCES: Final[dict[Reason, str]] = {
     Reason.IDLE: "Nothing is being done.",
     Reason.NOT_STALLED: "Nothing waits for a person.",
     Reason.RECONCILING: "Something is being done.",
-    Reason.LOOKING: "The project is being observed.",
+    Reason.OBSERVING: "The project is being observed.",
     Reason.NOT_SEEN_YET: "The controller has not read the spec yet.",
     Reason.WRITTEN: "The spec is written; the controller has not acted on it yet.",
     Reason.SPEC_INVALID: "The spec file cannot be accepted; the last accepted one stays in force.",
     Reason.SPEC_MISSING: "Most spec files vanished at once; nothing is stopped until it is confirmed.",
-    Reason.CANNOT_LOOK: "The project could not be observed; it is retried.",
+    Reason.OBSERVE_FAILED: "The project could not be observed; it is retried.",
     Reason.NOT_CONVERGING: "The same action was planned again and again; it is retried later.",
     Reason.WAITING_FOR_SECRETS: "The `.env` is missing or cannot be used; set it with `opencode-manager secrets NAME`.",
     Reason.WAITING_FOR_KEY: "The repository refuses the deploy key; add the public key to it.",

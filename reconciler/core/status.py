@@ -15,7 +15,7 @@ from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 
 if TYPE_CHECKING:
-    from reconciler.core.observed import Ledger, ProjectFacts, ServiceFacts
+    from reconciler.core.observed import Ledger, ObservedProject, ObservedService
     from reconciler.core.plan import Plan
     from reconciler.core.spec import Spec
 
@@ -104,7 +104,7 @@ class Sources:
     name: str
     spec: Spec | None
     """The spec in force; None when none was ever accepted."""
-    facts: ProjectFacts
+    facts: ObservedProject
     ledger: Ledger | None
     plan: Plan
     settled: bool
@@ -159,12 +159,12 @@ def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectS
     )
 
 
-def _interrupted(facts: ProjectFacts) -> tuple[str, ...]:
+def _interrupted(facts: ObservedProject) -> tuple[str, ...]:
     names = ", ".join(facts.agent.probe.interrupted or ())
     return (f"a restart interrupted the work in {names}; say there that it shall go on",) if names else ()
 
 
-def actual(facts: ProjectFacts) -> str:
+def actual(facts: ObservedProject) -> str:
     """One word for what there is."""
     services = (facts.agent, facts.bridge)
     if all(service.ready for service in services):
@@ -213,7 +213,7 @@ def _ready(sources: Sources, trouble: Note | None, work: Note | None) -> Conditi
         if wanted is State.ABSENT and sources.facts.spec_stays:
             message = "the spec file is tracked by git and stays as the tombstone: remove it there"
         return Condition(status=True, reason=reason, message=message)
-    why = trouble or work or Note(reason=Reason.LOOKING)
+    why = trouble or work or Note(reason=Reason.OBSERVING)
     return Condition(status=False, reason=why.reason, message=why.message)
 
 
@@ -256,7 +256,7 @@ def _url(service: Service, address: str | None, port: int | None) -> str | None:
     return base and base + ("/mcp" if service is Service.BRIDGE else "")
 
 
-def _state(facts: ServiceFacts) -> str:
+def _state(facts: ObservedService) -> str:
     match facts.phase:
         case Phase.RUNNING:
             states = {Health.READY: "running", Health.UNKNOWN: "starting"}

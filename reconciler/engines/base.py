@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.core.actions import Action, Outcome
-    from reconciler.core.observed import Ledger, Now, Probe, ProjectFacts, Service, ServiceFacts
+    from reconciler.core.observed import Ledger, Now, ObservedProject, ObservedService, Probe, Service
     from reconciler.core.plan import Recipe, View
     from reconciler.core.reasons import Reason
     from reconciler.core.spec import Spec
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Report(Protocol):
     """Called while an action goes on."""
 
-    def __call__(self, reason: Reason, message: str, seen: tuple[Service, ServiceFacts] | None = None) -> None:
+    def __call__(self, reason: Reason, message: str, seen: tuple[Service, ObservedService] | None = None) -> None:
         """Say what goes on.
 
         Args:
@@ -169,7 +169,7 @@ class Engine(Access, Protocol):
     def now(self) -> Now:
         """Return the time on its clock."""
 
-    async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ProjectFacts:
+    async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ObservedProject:
         """Return everything a plan may depend on, as it is now."""
 
     def recipe(self, view: View) -> Recipe:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from pydantic.alias_generators import to_camel
 
 
-class Result(BaseModel):
+class ToolResult(BaseModel):
     """Snake case here, camel case on the wire; what may be left out and is empty, is."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
@@ -22,7 +22,7 @@ class Result(BaseModel):
         return {key: value for key, value in dumped.items() if key not in optional or value not in ("", [])}
 
 
-def said(text: str, result: Result) -> CallToolResult:
+def said(text: str, result: ToolResult) -> CallToolResult:
     """Make a tool's result: a short text for the model, and the same as an object.
 
     Half of the clients show one of them, half the other, so a note stands in both.

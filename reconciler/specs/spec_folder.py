@@ -40,13 +40,13 @@ __all__ = [
     "SUFFIX",
     "Accepted",
     "Change",
-    "Look",
-    "Poked",
     "Rejected",
+    "Removed",
     "Scan",
+    "ScanResult",
     "SpecFolder",
     "Token",
-    "Vanished",
+    "Touched",
     "forget_voucher",
     "read_now",
     "scan",
@@ -89,17 +89,17 @@ class Rejected(Change):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vanished(Change):
+class Removed(Change):
     """There is no such file any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Poked(Change):
+class Touched(Change):
     """The file was touched, or written again with the same text: a request to reconcile the project now."""
 
 
 @dataclass(frozen=True)
-class Look:
+class ScanResult:
     """The result of scanning the folder."""
 
     scan: Scan
@@ -176,7 +176,7 @@ class SpecFolder:
         self._files |= {name: _File(accepted=True) for name in new}
         return bool(new)
 
-    def look(self, now: float) -> Look:
+    def look(self, now: float) -> ScanResult:
         """Scan the folder and return what has changed since the last scan.
 
         Args:
@@ -186,9 +186,9 @@ class SpecFolder:
         if not seen.readable:
             for file in self._files.values():
                 file.missing_since = None
-            return Look(seen, (), None)
+            return ScanResult(seen, (), None)
         if seen.files == self._reported and len(self._files) == len(seen.files) and not seen.unusable:
-            return Look(self._without_foreign(seen), (), None)
+            return ScanResult(self._without_foreign(seen), (), None)
         changes: list[Change] = []
         due: list[float] = []
         names = self._files.keys() | seen.files.keys() | seen.unusable.keys()
@@ -205,7 +205,7 @@ class SpecFolder:
         self._reported = {} if due else {name: file.reported for name, file in self._files.items() if file.reported}
         unreadable = any(file.problem for file in self._files.values())
         ordered = tuple(sorted(changes, key=lambda each: each.name))
-        return Look(self._without_foreign(seen), ordered, min(due, default=None), unreadable)
+        return ScanResult(self._without_foreign(seen), ordered, min(due, default=None), unreadable)
 
     def _without_foreign(self, seen: Scan) -> Scan:
         """Return the scan without the files of other tools: they get notes, and no projects."""
@@ -248,7 +248,7 @@ class SpecFolder:
             return file.missing_since + self._settle_open
         del self._files[name]
         forget_voucher(self._home, name)
-        return Vanished(name=name)
+        return Removed(name=name)
 
     @staticmethod
     def _unreadable(name: str, file: _File, why: str) -> Change | None:
@@ -290,10 +290,10 @@ class SpecFolder:
         if isinstance(result, Rejected) and result.foreign and not file.accepted:
             was_project, file.foreign = file.project, result.message
             file.project = False
-            return Vanished(name=name) if was_project else None
+            return Removed(name=name) if was_project else None
         file.foreign, file.project = "", True
         if result.sha == before:
-            return Poked(name=name)
+            return Touched(name=name)
         if isinstance(result, Rejected):
             return result
         file.accepted = True

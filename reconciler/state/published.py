@@ -26,7 +26,7 @@ SCHEMA: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Controller:
+class ControllerInfo:
     """The controller that wrote the index."""
 
     pid: int
@@ -50,7 +50,7 @@ class Index:
     """The published index as it was read."""
 
     projects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    controller: Controller | None = None
+    controller: ControllerInfo | None = None
     """None when nothing was published yet."""
     running: bool = False
     """Whether a controller holds its lock now; False: the statuses are as old as `written` says."""
@@ -69,7 +69,7 @@ class Writer:
         self._home = home
         self._encoded: dict[str, tuple[Mapping[str, Any], str]] = {}
 
-    def write(self, controller: Controller, projects: Mapping[str, Mapping[str, Any]]) -> None:
+    def write(self, controller: ControllerInfo, projects: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace the index, one line per project. Not durable on purpose: it can always be computed again."""
         self._encoded = {name: self._encode(name, projects[name]) for name in sorted(projects)}
         lines = ",\n".join(text for _, text in self._encoded.values())
@@ -111,8 +111,8 @@ def _parse(text: bytes) -> Index | None:
         data = json.loads(text)
         if not isinstance(data["schema"], int) or data["schema"] > SCHEMA:
             return None
-        known = {key: value for key, value in data["controller"].items() if key in Controller.__dataclass_fields__}
-        projects, controller, written = dict(data["projects"]), Controller(**known), float(data["written"])
+        known = {key: value for key, value in data["controller"].items() if key in ControllerInfo.__dataclass_fields__}
+        projects, controller, written = dict(data["projects"]), ControllerInfo(**known), float(data["written"])
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
         return Index()
     return Index(projects=projects, controller=controller, written=written)

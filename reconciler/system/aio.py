@@ -14,12 +14,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-async def to_the_end(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+async def run_in_thread_shielded(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a function in a thread; raise a cancellation only after it has returned."""
-    return await uninterrupted(asyncio.to_thread(function, *args, **kwargs))
+    return await finish_before_cancel(asyncio.to_thread(function, *args, **kwargs))
 
 
-async def uninterrupted(something: Coroutine[None, None, R]) -> R:
+async def finish_before_cancel(something: Coroutine[None, None, R]) -> R:
     """Wait for something; raise a cancellation only when it is over.
 
     Otherwise the next pass would observe while the last one still acts.
@@ -36,7 +36,7 @@ async def uninterrupted(something: Coroutine[None, None, R]) -> R:
         raise
 
 
-async def until_the_exit(function: Callable[[], object]) -> None:
+async def run_in_daemon_thread(function: Callable[[], object]) -> None:
     """Run a function in a daemon thread, which nobody waits for when this process ends."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 

@@ -6,7 +6,7 @@ The keeper imports it too: standard library only, and tiny.
 import os
 import signal
 
-VARIABLE = "OCM_CRASH_AT"
+VARIABLE = "OCM_FAILPOINT"
 
 
 def point(name: str) -> None:

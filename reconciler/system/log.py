@@ -26,7 +26,7 @@ _KEY_BLOCK: Final = re.compile(
 )
 
 
-def blot(text: str) -> str:
+def redact_text(text: str) -> str:
     """Return the text with whatever looks like a secret replaced."""
     return _SECRET_TEXT.sub(r"\g<before>[redacted]", _KEY_BLOCK.sub("[redacted]", text))
 
@@ -37,7 +37,7 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         if _SECRET_KEY.search(key):
             event[key] = "[redacted]"
         elif isinstance(value, str):
-            event[key] = blot(value)
+            event[key] = redact_text(value)
     return event
 
 

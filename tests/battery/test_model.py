@@ -22,7 +22,7 @@ from reconciler.controller.project import Desired, Project
 from reconciler.controller.reconciler import Reconciler
 from reconciler.core import actions
 from reconciler.core.actions import Action, Blocked, Retry
-from reconciler.core.observed import Health, Phase, Probe, ProjectFacts, Service
+from reconciler.core.observed import Health, ObservedProject, Phase, Probe, Service
 from reconciler.core.plan import Plan
 from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
@@ -267,7 +267,7 @@ class World(RuleBasedStateMachine):
     def forget_if_destroyed(self) -> None:
         """What the loop does once nothing of a destroyed project is left."""
         attempt = self.project.attempt
-        if self.spec.wanted is State.ABSENT and attempt.plan == Plan() and attempt.facts == ProjectFacts(name=NAME):
+        if self.spec.wanted is State.ABSENT and attempt.plan == Plan() and attempt.facts == ObservedProject(name=NAME):
             assert not self.machine.prepared, "a destroyed project's sandbox is still there"
             self.ledgers.forget(NAME)
             self.counts.clear()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from reconciler.api.client import Wish
-    from reconciler.api.results import Result
+    from reconciler.api.client import SpecChange
+    from reconciler.api.results import ProjectResult
     from reconciler.settings import Settings
 
 PATIENCE = 60.0
@@ -146,7 +146,7 @@ def test_the_text_of_a_key_is_refused_unechoed(settings: Settings, key: str, *, 
 
 @pytest.mark.parametrize("ask", [client.stop, client.restart])
 def test_a_project_nobody_knows_is_answered_with_the_nearest(
-    settings: Settings, ask: Callable[[Settings, str], Wish]
+    settings: Settings, ask: Callable[[Settings, str], SpecChange]
 ) -> None:
     """A typing error should cost one look."""
     client.start(settings, "blog-api", URL)
@@ -216,7 +216,7 @@ def test_a_project_that_was_not_looked_at_yet_is_not_called_unknown(
 # -- waiting ----------------------------------------------------------------------------------------------------------
 
 
-async def soon(awaitable: Awaitable[Result]) -> Result:
+async def soon(awaitable: Awaitable[ProjectResult]) -> ProjectResult:
     async with asyncio.timeout(PATIENCE):
         return await awaitable
 
@@ -297,7 +297,7 @@ async def test_progress_has_a_heartbeat_and_tells_each_new_step(settings: Settin
     controller.working("blog-api", wish.version)
     told: list[tuple[float, str]] = []
 
-    async def progress(waited: float, result: Result) -> None:
+    async def progress(waited: float, result: ProjectResult) -> None:
         told.append((waited, result.reason))
         if len(told) == 2:
             controller.working("blog-api", wish.version, "StartService", "starting the agent")

@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.agents.opencode import session_state
 from reconciler.agents.opencode.api import _refusal
-from reconciler.agents.opencode.session_state import Doubt, Sight, State, judge, read_message
+from reconciler.agents.opencode.session_state import Doubt, Snapshot, State, judge, read_message
 from reconciler.agents.opencode.tools.message import _joined
 from reconciler.mcpkit import redact
 
@@ -31,23 +31,27 @@ RETRY = {"type": "retry", "attempt": 2, "message": "no route"}
 @pytest.mark.parametrize(
     ("sight", "state", "doubt"),
     [
-        (Sight(status={}, messages=[]), State.RUNNING, Doubt.UNANSWERED),
-        (Sight(status={}, messages=[ASKED]), State.RUNNING, Doubt.UNANSWERED),
-        (Sight(status=BUSY, messages=[ASKED]), State.RUNNING, Doubt.NONE),
-        (Sight(status=BUSY, messages=[ASKED, message(2, "assistant")]), State.RUNNING, Doubt.NONE),
-        (Sight(status={"type": "idle"}, messages=[ASKED, message(2, "assistant")]), State.DONE, Doubt.NONE),
-        (Sight(status={}, messages=[ASKED, message(2, "assistant")]), State.DONE, Doubt.NONE),
-        (Sight(status={}, messages=[ASKED, message(2, "assistant", done=False)]), State.RUNNING, Doubt.INTERRUPTED),
-        (Sight(status={}, messages=[message(2, "assistant", finish="tool-calls")]), State.RUNNING, Doubt.INTERRUPTED),
-        (Sight(status={}, messages=[message(2, "assistant", finish="")]), State.ERROR, Doubt.NONE),
-        (Sight(status={}, messages=[message(2, "assistant", error=ABORTED)]), State.ERROR, Doubt.NONE),
-        (Sight(status={}, messages=[message(2, "assistant"), message(3, "user")]), State.RUNNING, Doubt.UNANSWERED),
-        (Sight(status=RETRY, messages=[ASKED]), State.RETRY, Doubt.NONE),
-        (Sight(status=BUSY, messages=[ASKED], permissions=[{"id": "per_1"}]), State.WAITING_PERMISSION, Doubt.NONE),
-        (Sight(status=BUSY, messages=[ASKED], questions=[{"id": "que_1"}]), State.WAITING_QUESTION, Doubt.NONE),
+        (Snapshot(status={}, messages=[]), State.RUNNING, Doubt.UNANSWERED),
+        (Snapshot(status={}, messages=[ASKED]), State.RUNNING, Doubt.UNANSWERED),
+        (Snapshot(status=BUSY, messages=[ASKED]), State.RUNNING, Doubt.NONE),
+        (Snapshot(status=BUSY, messages=[ASKED, message(2, "assistant")]), State.RUNNING, Doubt.NONE),
+        (Snapshot(status={"type": "idle"}, messages=[ASKED, message(2, "assistant")]), State.DONE, Doubt.NONE),
+        (Snapshot(status={}, messages=[ASKED, message(2, "assistant")]), State.DONE, Doubt.NONE),
+        (Snapshot(status={}, messages=[ASKED, message(2, "assistant", done=False)]), State.RUNNING, Doubt.INTERRUPTED),
+        (
+            Snapshot(status={}, messages=[message(2, "assistant", finish="tool-calls")]),
+            State.RUNNING,
+            Doubt.INTERRUPTED,
+        ),
+        (Snapshot(status={}, messages=[message(2, "assistant", finish="")]), State.ERROR, Doubt.NONE),
+        (Snapshot(status={}, messages=[message(2, "assistant", error=ABORTED)]), State.ERROR, Doubt.NONE),
+        (Snapshot(status={}, messages=[message(2, "assistant"), message(3, "user")]), State.RUNNING, Doubt.UNANSWERED),
+        (Snapshot(status=RETRY, messages=[ASKED]), State.RETRY, Doubt.NONE),
+        (Snapshot(status=BUSY, messages=[ASKED], permissions=[{"id": "per_1"}]), State.WAITING_PERMISSION, Doubt.NONE),
+        (Snapshot(status=BUSY, messages=[ASKED], questions=[{"id": "que_1"}]), State.WAITING_QUESTION, Doubt.NONE),
     ],
 )
-def test_a_look_is_judged(sight: Sight, state: State, doubt: Doubt) -> None:
+def test_a_look_is_judged(sight: Snapshot, state: State, doubt: Doubt) -> None:
     """Done is never concluded from an idle status alone."""
     verdict = judge(sight, ASKED.id)
 
@@ -56,7 +60,7 @@ def test_a_look_is_judged(sight: Sight, state: State, doubt: Doubt) -> None:
 
 def test_an_older_answer_is_not_the_answer() -> None:
     """What was complete before the prompt was stored says nothing about it."""
-    verdict = judge(Sight(status={}, messages=[ASKED, message(2, "assistant")]), "msg_3")
+    verdict = judge(Snapshot(status={}, messages=[ASKED, message(2, "assistant")]), "msg_3")
 
     assert (verdict.state, verdict.doubt) == (State.RUNNING, Doubt.UNANSWERED)
 
@@ -133,14 +137,14 @@ def test_a_prompt_that_was_never_answered_can_be_sent_again(
     when = {"created": (time.time() - age) * 1000}
     prompt = message(1, "user", time=when, model={"providerID": "good", "modelID": "one"})
 
-    joined = _joined(Sight(status=status, messages=[prompt]), prompt.text, model)
+    joined = _joined(Snapshot(status=status, messages=[prompt]), prompt.text, model)
 
     assert joined == (prompt.id if joins else None)
 
 
 def test_what_answers_a_prompt_out_of_sight_names_it() -> None:
     """The answers after it are found, where those after the newest answer would be none."""
-    sight = Sight(status={}, messages=[message(number, "assistant", parentID="msg_1") for number in range(3, 9)])
+    sight = Snapshot(status={}, messages=[message(number, "assistant", parentID="msg_1") for number in range(3, 9)])
 
     assert _joined(sight, "", "") == "msg_1"
     assert len(sight.answers("msg_1")) == 6

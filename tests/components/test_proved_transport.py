@@ -9,7 +9,7 @@ import httpcore2
 import httpx2
 import pytest
 
-from reconciler.engines.local.proved_transport import Transport
+from reconciler.engines.local.proved_transport import ProvedTransport
 from reconciler.mcpkit.failure import NothingSentError
 from tests.engines.local.test_http1 import saying
 from tests.support.opencode import free_port
@@ -40,7 +40,7 @@ async def test_a_port_that_changes_hands_while_it_is_connected_to_is_sent_nothin
 
         strangers: list[Any] = []
         monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", late)
-        async with httpx2.AsyncClient(transport=Transport(tmp_path, "agent", port)) as client:
+        async with httpx2.AsyncClient(transport=ProvedTransport(tmp_path, "agent", port)) as client:
             with pytest.raises(NothingSentError, match="changed hands; nothing was sent"):
                 await client.get(f"http://127.0.0.1:{port}/", headers=SECRET)
 
@@ -50,7 +50,7 @@ async def test_a_port_that_changes_hands_while_it_is_connected_to_is_sent_nothin
 async def test_nobody_there_is_told(tmp_path: Path) -> None:
     """As what it is."""
     port = free_port()
-    async with httpx2.AsyncClient(transport=Transport(tmp_path, "agent", port)) as client:
+    async with httpx2.AsyncClient(transport=ProvedTransport(tmp_path, "agent", port)) as client:
         with pytest.raises(NothingSentError, match=f"nobody listens on its port {port}"):
             await client.get(f"http://127.0.0.1:{port}/", headers=SECRET)
 
@@ -68,7 +68,10 @@ async def test_what_is_no_answer_is_an_error_of_httpx2(
 ) -> None:
     """Before the head and in the body alike."""
     vouch(tmp_path)
-    async with saying(said) as (port, _), httpx2.AsyncClient(transport=Transport(tmp_path, "agent", port)) as client:
+    async with (
+        saying(said) as (port, _),
+        httpx2.AsyncClient(transport=ProvedTransport(tmp_path, "agent", port)) as client,
+    ):
         with pytest.raises(error):
             await client.get(f"http://127.0.0.1:{port}/", headers=SECRET)
 
@@ -77,7 +80,7 @@ async def test_an_answer_that_does_not_come_is_an_error_of_httpx2(tmp_path: Path
     """Of the kind that says that the request was taken."""
     vouch(tmp_path)
     async with saying(open_after=True) as (port, _):
-        transport = Transport(tmp_path, "agent", port)
+        transport = ProvedTransport(tmp_path, "agent", port)
         async with httpx2.AsyncClient(transport=transport, timeout=httpx2.Timeout(60, read=0.05)) as client:
             with pytest.raises(httpx2.ReadTimeout):
                 await client.get(f"http://127.0.0.1:{port}/", headers=SECRET)

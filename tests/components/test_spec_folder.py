@@ -15,10 +15,10 @@ from reconciler.specs import spec_folder
 from reconciler.specs.spec_folder import (
     Accepted,
     Change,
-    Poked,
     Rejected,
+    Removed,
     SpecFolder,
-    Vanished,
+    Touched,
     read_now,
     scan,
 )
@@ -205,7 +205,7 @@ def test_touch_is_a_poke(folder: Folder) -> None:
     touched = folder.settle()
     folder.write("blog", GOOD)
 
-    assert touched == folder.settle() == (Poked(name="blog"),)
+    assert touched == folder.settle() == (Touched(name="blog"),)
 
 
 def test_comment_edit_is_accepted_with_the_same_meaning(folder: Folder) -> None:
@@ -229,7 +229,7 @@ def test_vanished_after_a_while(folder: Folder) -> None:
 
     assert folder.look() == ()
     assert folder.due() == SETTLE_OPEN
-    assert folder.look(SETTLE_OPEN) == (Vanished(name="blog"),)
+    assert folder.look(SETTLE_OPEN) == (Removed(name="blog"),)
     assert folder.settle() == ()
     folder.write("blog", GOOD)
     assert kinds(folder.settle()) == [("blog", "Accepted")]

@@ -15,7 +15,7 @@ import pytest
 
 from reconciler.settings import Home, Settings, UserError
 from reconciler.specs import patch, writer
-from reconciler.specs.spec_folder import Accepted, Poked, SpecFolder, scan
+from reconciler.specs.spec_folder import Accepted, SpecFolder, Touched, scan
 from reconciler.specs.writer import SpecExistsError, SpecMissingError, WrittenSpec, create, edit, new_text
 from reconciler.specs.yaml_reader import SpecFileError, parse_text
 from reconciler.system import announcements, exchange_file
@@ -146,7 +146,7 @@ def test_edit_without_a_change_is_a_poke(folder: Path, home: Home, reader: SpecF
 
     assert not written.changed
     assert written.token.inode == before.inode
-    assert reader.look(0.0).changes == (Poked(name="blog"),)
+    assert reader.look(0.0).changes == (Touched(name="blog"),)
 
 
 def test_edit_through_a_link(tmp_path: Path, folder: Path, home: Home) -> None:

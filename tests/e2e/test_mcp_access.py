@@ -170,7 +170,7 @@ async def test_a_header_that_is_sent_twice_is_no_value_anybody_allows(tmp_path: 
     async def receive() -> MutableMapping[str, Any]:
         raise AssertionError("the body was read")
 
-    guard = server.Guard(home, 4099, app)
+    guard = server.EndpointGuard(home, 4099, app)
     once = [(key.encode(), value) for key, value in right.items()]
     for headers in (once, [(name.encode(), b"evil"), *once]):
         await guard({"type": "http", "method": "POST", "path": "/mcp", "headers": headers}, receive, send)

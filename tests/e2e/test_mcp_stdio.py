@@ -19,7 +19,7 @@ from tests.support.frontends import ERAS, connect, fields, said, serving
 from tests.support.world import PATIENCE, World
 
 if TYPE_CHECKING:
-    from reconciler.state.published import Controller
+    from reconciler.state.published import ControllerInfo
 
 
 def front_end(world: World) -> StdioServerParameters:
@@ -28,10 +28,10 @@ def front_end(world: World) -> StdioServerParameters:
     return StdioServerParameters(command=program, args=arguments, env=world.environment)
 
 
-def leader(world: World) -> Controller:
+def leader(world: World) -> ControllerInfo:
     """Wait for the controller that leads, and return it."""
 
-    def look() -> Controller | None:
+    def look() -> ControllerInfo | None:
         index = published.read(world.home)
         found = index.controller if index.running else None
         return found if found and psutil.pid_exists(found.pid) else None

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from reconciler.controller.workqueue import WorkQueue
-from reconciler.core.plan import SLOW_LOOK
+from reconciler.core.plan import RESYNC_BLOCKED
 from reconciler.state import published
 from tests.support.world import Status, World, git
 
@@ -204,8 +204,8 @@ def test_two_projects_can_swap_their_ports(world: World, ports: tuple[range, ran
     world.wait("app", has_reason("PortTaken"))
     world.light("shop", agent=f"{{port: {first}}}")
 
-    world.wait("app", lambda status: is_ready(status) and status["agent"]["port"] == second, SLOW_LOOK / 2)
-    world.wait("shop", lambda status: is_ready(status) and status["agent"]["port"] == first, SLOW_LOOK / 2)
+    world.wait("app", lambda status: is_ready(status) and status["agent"]["port"] == second, RESYNC_BLOCKED / 2)
+    world.wait("shop", lambda status: is_ready(status) and status["agent"]["port"] == first, RESYNC_BLOCKED / 2)
 
 
 def test_a_picked_port_that_is_lost_before_its_first_use_is_picked_anew(world: World) -> None:

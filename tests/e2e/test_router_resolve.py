@@ -51,7 +51,7 @@ class Shelf:
     def write(self) -> None:
         """Publish all that is known."""
         specs = str(self.home.root / "specs")
-        identity = published.Controller(pid=1, specs=specs, http_port=1, started=0.0)
+        identity = published.ControllerInfo(pid=1, specs=specs, http_port=1, started=0.0)
         published.Writer(self.home).write(identity, self.projects)
 
     def secrets(self, name: str, text: str) -> Path:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from reconciler.core import spec as specs
-from reconciler.core.actions import Done, LookAgain, StartService
-from reconciler.core.observed import Ledger, Phase, ProjectFacts, Service
+from reconciler.core.actions import Done, RequeueAfter, StartService
+from reconciler.core.observed import Ledger, ObservedProject, Phase, Service
 from reconciler.core.plan import Plan, View, make_plan
 from reconciler.engines.base import Capability, Events, ProjectDisturbed
 
@@ -72,7 +72,7 @@ class Case(ABC):
     async def perform(self, spec: Spec, action: Action) -> Outcome:
         return await self.engine.perform(NAME, spec, action, lambda *_: None)
 
-    async def drive(self, *, times: int = 1, **fields: Any) -> ProjectFacts:
+    async def drive(self, *, times: int = 1, **fields: Any) -> ObservedProject:
         """Plan and act until nothing is left to do, as a controller does, each action but a start so many times."""
         spec = self.spec(**fields)
         self.ledgers.accept(NAME, spec)
@@ -85,7 +85,7 @@ class Case(ABC):
                 outcomes = [
                     await self.perform(spec, action) for _ in range(1 if isinstance(action, StartService) else times)
                 ]
-                assert all(isinstance(one, Done | LookAgain) for one in outcomes), (action, outcomes)
+                assert all(isinstance(one, Done | RequeueAfter) for one in outcomes), (action, outcomes)
                 if outcomes[-1] != Done():
                     break
         raise AssertionError(f"no end after {ROUNDS} rounds: {plan}")
@@ -96,7 +96,7 @@ class Case(ABC):
         self.engine.set_secrets(NAME, values)
         return values
 
-    async def until_exited(self, service: Service) -> ProjectFacts:
+    async def until_exited(self, service: Service) -> ObservedProject:
         """Wait until an event said so and the service has ended."""
         async with asyncio.timeout(PATIENCE):
             while True:

@@ -93,5 +93,5 @@ def test_each_of_several_problems_stands_on_a_line_of_its_own(
             lines = [line.strip() for line in (printed.out + printed.err).splitlines()]
             assert [problem for problem in problems if problem not in lines] == []
 
-    answer = render.render_result(results.Result(project="app", status="error", message=message))
+    answer = render.render_result(results.ProjectResult(project="app", status="error", message=message))
     assert answer.splitlines()[-3:] == problems

@@ -59,7 +59,7 @@ async def test_the_endpoint_for_all_projects_forgets_a_password_that_is_not_used
     lock, ended = LockFile(settings.home.controller / "lock"), asyncio.Event()
     agent = {"state": "running", "port": 4101}
     status = {"agent": agent, "bridge": {"port": None}, "stalled": {"status": False}, "desired": "running"}
-    identity = published.Controller(pid=1, specs=str(settings.specs), http_port=1, started=0.0)
+    identity = published.ControllerInfo(pid=1, specs=str(settings.specs), http_port=1, started=0.0)
     published.Writer(settings.home).write(identity, {"app": status})
     old = write(settings.home.sandbox("app").env_file)
     one = Router(settings, asyncio.Event())

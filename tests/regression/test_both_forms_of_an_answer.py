@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.api import results
-from reconciler.api.results import Listing, Result
+from reconciler.api.results import Listing, ProjectResult
 from reconciler.core import status
-from reconciler.core.observed import Attention, Health, Now, Service
+from reconciler.core.observed import Health, Now, PendingRequest, Service
 from reconciler.core.plan import make_plan
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Note, Sources
@@ -64,7 +64,9 @@ def check(result: CallToolResult, schema: dict[str, Any]) -> None:
     jsonschema.validate(structured, schema)
 
 
-ASKS = Attention(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: rm; answer with opencode-permission-reply")
+ASKS = PendingRequest(
+    Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: rm; answer with opencode-permission-reply"
+)
 KEY = Note(
     reason=Reason.WAITING_FOR_KEY, message="cannot read it; add the public key /k.pub to the repository", stalled=True
 )
@@ -178,6 +180,6 @@ def test_a_list_says_what_comes_next_in_both_forms(raws: list[dict[str, Any]]) -
 @pytest.mark.parametrize("written", ["its spec is written", f"its spec is written; {results.START_CONTROLLER}"])
 def test_what_nobody_has_looked_at_yet_says_so(written: str) -> None:
     """In both forms, and how it goes on."""
-    unseen = Result(project="app", status="in_progress", reason="Written", message=written)
+    unseen = ProjectResult(project="app", status="in_progress", reason="Written", message=written)
 
     check(answer(unseen, render.render_result(unseen)), Answer.model_json_schema())

@@ -135,7 +135,7 @@ def test_the_controller_s_own_warnings_steer_nothing(tmp_path: Path) -> None:
     """They name files that others put there."""
     settings = make_settings(tmp_path)
     settings.home.root.mkdir()
-    identity = published.Controller(pid=1, specs="x", http_port=0, started=0.0, warnings=(HOSTILE,))
+    identity = published.ControllerInfo(pid=1, specs="x", http_port=0, started=0.0, warnings=(HOSTILE,))
     published.Writer(settings.home).write(identity, {})
 
     assert harmless(*strings(json.loads(settings.home.state_file.read_text())), longest=5_000)

@@ -34,7 +34,7 @@ def many() -> list[dict[str, Any]]:
 def publish(world: World) -> None:
     """Let these projects be published, by a controller that ended (a fake one)."""
     world.home.root.mkdir(parents=True)
-    identity = published.Controller(pid=1, specs=str(world.specs), http_port=0, started=0.0)
+    identity = published.ControllerInfo(pid=1, specs=str(world.specs), http_port=0, started=0.0)
     published.Writer(world.home).write(identity, {each["name"]: each for each in many()})
 
 

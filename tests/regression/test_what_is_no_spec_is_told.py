@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.frontends.cli import main
 from reconciler.settings import Home, Settings
-from reconciler.specs.spec_folder import Accepted, Rejected, SpecFolder, Vanished
+from reconciler.specs.spec_folder import Accepted, Rejected, Removed, SpecFolder
 from reconciler.state import published
 
 if TYPE_CHECKING:
@@ -96,5 +96,5 @@ def test_a_file_of_another_tool_is_no_broken_project_and_may_become_a_spec(tmp_p
         seen.append((changes, "kustomization" in looks[1].scan.files, len(looks[1].scan.warnings)))
 
     # Once it was a spec, what comes after is a broken one: the last one stays in force.
-    project = [([Rejected], True, 0), ([Vanished], False, 1), ([Accepted], True, 0), ([Rejected], True, 0)]
+    project = [([Rejected], True, 0), ([Removed], False, 1), ([Accepted], True, 0), ([Rejected], True, 0)]
     assert seen == [([], False, 1), *project]

@@ -106,7 +106,7 @@ def kill(members: Iterable[Member]) -> set[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class RunHandle:
     """What may not get lost of a project."""
 
     uid: str
@@ -120,7 +120,7 @@ class Witness:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.kept: dict[str, Kept] = {}
+        self.kept: dict[str, RunHandle] = {}
         """By name: a ledger that is lost is noticed."""
         self._may_go: set[str] = set()
 
@@ -169,7 +169,7 @@ class Witness:
                 self.kept.pop(name, None)  # moved to the trash, or said to be lost
                 continue
             counters = {service: history["count"] for service, history in ledger["restarts"].items()}
-            self.kept[name] = Kept(uid=ledger["uid"], ports=dict(ledger["ports"]), counters=counters)
+            self.kept[name] = RunHandle(uid=ledger["uid"], ports=dict(ledger["ports"]), counters=counters)
             for key in ledger["ports"].items():
                 if key in taken:
                     yield f"{taken[key]} and {name} both have the port {key}"

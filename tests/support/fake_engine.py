@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from reconciler.core import actions, port_rules
-from reconciler.core.actions import Action, Done, LookAgain, Outcome, Retry
+from reconciler.core.actions import Action, Done, Outcome, RequeueAfter, Retry
 from reconciler.core.observed import (
     Exit,
     Health,
     Now,
+    ObservedProject,
     Phase,
     Probe,
-    ProjectFacts,
     Service,
 )
 from reconciler.core.reasons import Reason
@@ -114,7 +114,7 @@ class FakeEngine:
     def now(self) -> Now:
         return Now(boot=self._clock(), boot_id=self.boot_id, wall=1_800_000_000.0 + self._clock())
 
-    async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ProjectFacts:
+    async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ObservedProject:
         self.observed += 1
         machine, wanted = self.of(name), spec.restarted_at or "first"
         for service, seen in machine.services.items():
@@ -124,7 +124,7 @@ class FakeEngine:
                 seen, wanted_digest=wanted, fixed_port=fixed, port_holder="pid 7 (nginx)" if taken else ""
             )
         losses = ("1 file is not committed",) if machine.unpushed else ()
-        facts = ProjectFacts(
+        facts = ObservedProject(
             name=name,
             sandbox=machine.prepared,
             agent=machine.services[Service.AGENT],
@@ -289,7 +289,7 @@ class FakeEngine:
         assert machine.cloned_from, "started without a clone"
         assert machine.secrets, "started without its secrets"
         if service in machine.strangers:
-            return LookAgain(after=0.0, reason=Reason.PORT_TAKEN, message="its port was taken meanwhile")
+            return RequeueAfter(after=0.0, reason=Reason.PORT_TAKEN, message="its port was taken meanwhile")
         self._runs += 1
         self._put(
             name,

@@ -107,7 +107,7 @@ class FakeController:
         self._publish()
 
     def _publish(self) -> None:
-        identity = published.Controller(
+        identity = published.ControllerInfo(
             pid=os.getpid(), specs=str(self._settings.specs), http_port=self._http_port, started=time.time()
         )
         published.Writer(self._settings.home).write(identity, self._projects)

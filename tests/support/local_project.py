@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mcp import Client
 
-    from reconciler.core.observed import Probe, ProjectFacts
+    from reconciler.core.observed import ObservedProject, Probe
     from reconciler.core.spec import Spec
     from reconciler.settings import Sandbox, Settings
 
@@ -66,7 +66,7 @@ class LocalProject:
     def sandbox(self) -> Sandbox:
         return self.settings.home.sandbox(NAME)
 
-    async def observe(self) -> ProjectFacts:
+    async def observe(self) -> ObservedProject:
         ledger = self.ledgers.get(NAME)
         assert ledger is not None
         return await self.engine.observe(NAME, self.spec, ledger)
@@ -83,7 +83,7 @@ class LocalProject:
         if (await self.observe()).service(service).alive:
             await self.perform(actions.StopService(cause="test", service=service))
 
-    async def until(self, wanted: Callable[[ProjectFacts], bool]) -> ProjectFacts:
+    async def until(self, wanted: Callable[[ObservedProject], bool]) -> ObservedProject:
         """Observe whenever the engine has news, until it is as wanted."""
         async with asyncio.timeout(PATIENCE):
             while not wanted(facts := await self.observe()):

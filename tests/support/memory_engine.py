@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from reconciler.core.actions import Action, AwaitReady, Blocked, Done, MoveToTrash, Outcome, StartService, StopService
-from reconciler.core.observed import Exit, Health, Now, Phase, Probe, ProjectFacts, Service, ServiceFacts
+from reconciler.core.observed import Exit, Health, Now, ObservedProject, ObservedService, Phase, Probe, Service
 from reconciler.core.plan import Recipe
 from reconciler.core.reasons import Reason
 from reconciler.engines.base import Connection, Secrets
@@ -36,7 +36,7 @@ class Claim(Action):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pod(ServiceFacts):
+class Pod(ObservedService):
     """A service of this engine."""
 
     cluster_ip: str = ""
@@ -73,9 +73,10 @@ class MemoryEngine:
     def now(self) -> Now:
         return Now(boot=1000.0, boot_id="cluster", wall=1_800_000_000.0)
 
-    async def observe(self, name: str, _spec: Spec, _ledger: Ledger) -> ProjectFacts:
+    async def observe(self, name: str, _spec: Spec, _ledger: Ledger) -> ObservedProject:
         agent, bridge = (self.cluster.pods.get((name, service), Pod()) for service in (Service.AGENT, Service.BRIDGE))
-        return ProjectFacts(name=name, sandbox=name in self.cluster.volumes, agent=agent, bridge=bridge, details=self)
+        there = name in self.cluster.volumes
+        return ObservedProject(name=name, sandbox=there, agent=agent, bridge=bridge, details=self)
 
     def recipe(self, view: View) -> Recipe:
         return Recipe() if view.facts.sandbox else Recipe(before=(Claim(cause="there is no volume yet"),))

@@ -57,9 +57,11 @@ class Site:
         publisher = Publisher(self.settings, self.intake, self._identity, self.events)
         self.controller = Controller(self.settings, self.ledgers, self.engine, self.events, self.intake, publisher)
 
-    def _identity(self) -> published.Controller:
+    def _identity(self) -> published.ControllerInfo:
         warnings = self.intake.warnings
-        return published.Controller(pid=os.getpid(), specs=str(self.specs), http_port=0, started=0.0, warnings=warnings)
+        return published.ControllerInfo(
+            pid=os.getpid(), specs=str(self.specs), http_port=0, started=0.0, warnings=warnings
+        )
 
     def write(self, name: str, text: str = SPEC) -> None:
         """Replace the file, as an editor does."""

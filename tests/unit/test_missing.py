@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.missing import Missing, judge, last_accepted, mass_vanish, stopped
+from reconciler.core.missing import Missing, is_mass_deletion, judge, last_accepted, stopped
 from reconciler.core.observed import Ledger
 from reconciler.core.spec import State
 from tests.unit.worlds import make_spec
@@ -27,7 +27,7 @@ NEW = Missing(remembered=True)
 )
 def test_mass_vanish(present: int, missing: int, *, mass: bool) -> None:
     """All, or more than half, at once is likelier a mistake."""
-    assert mass_vanish(present, missing) is mass
+    assert is_mass_deletion(present, missing) is mass
 
 
 def test_one_of_several_is_stopped() -> None:

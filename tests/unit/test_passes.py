@@ -59,7 +59,7 @@ def held(reason: str) -> Plan:
         (project(plan=held("CrashLoop")), False, True),
         (project(plan=held("Unresponsive")), False, True),
         (project(plan=held("Ending")), False, False),
-        (project(plan=held("Looking")), False, False),
+        (project(plan=held("Observing")), False, False),
         (project(plan=held("CrashLoop"), note=Note(reason=Reason.STARTING)), False, False),
         (project(note=Note(reason=Reason.CLONING)), False, False),
         (project(note=Note(reason=Reason.GIT_UNREACHABLE), failures=1), False, True),

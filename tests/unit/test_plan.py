@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from reconciler.core.actions import MoveToTrash, RemoveSpec, StartService, StopService
 from reconciler.core.observed import (
     Health,
+    ObservedProject,
     Phase,
     Probe,
-    ProjectFacts,
     RestartRecord,
     Service,
 )
@@ -34,7 +34,7 @@ def test_a_converged_project_plans_nothing() -> None:
 
 def test_from_nothing_the_whole_way_is_planned_in_order() -> None:
     """A new project in development mode: every step, none that a person must take."""
-    facts = with_details(ProjectFacts(name="app"), LocalFacts(key=KeyFacts(needed=True)))
+    facts = with_details(ObservedProject(name="app"), LocalFacts(key=KeyFacts(needed=True)))
 
     plan = make_plan(view(facts=facts, ledger=ledger(ports={}), development=True))
 

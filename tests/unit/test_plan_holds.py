@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.core.actions import StartService, StopService
-from reconciler.core.observed import Health, Phase, Probe, Service, ServiceFacts
+from reconciler.core.observed import Health, ObservedService, Phase, Probe, Service
 from reconciler.core.plan import make_plan, no_recipe
 from reconciler.engines.local.actions import ReservePort
 from reconciler.engines.local.facts import LocalService, ToolchainFacts
@@ -108,7 +108,7 @@ def test_one_service_of_a_project_can_be_replaced() -> None:
 
 def test_an_engine_without_steps_of_its_own_starts_services_at_once() -> None:
     """Nothing of the local engine is in the core's plan; and such an engine has no details to show."""
-    fresh = ServiceFacts(phase=Phase.NEVER)
+    fresh = ObservedService(phase=Phase.NEVER)
     facts = replace(converged(), agent=fresh, bridge=fresh)
 
     plan = make_plan(view(facts=facts, recipe=no_recipe))

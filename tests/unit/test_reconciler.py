@@ -11,9 +11,9 @@ from reconciler.controller.events import StatusChanged
 from reconciler.controller.project import Desired, Project
 from reconciler.controller.reconciler import ROUNDS, Reconciler
 from reconciler.core import actions, restarts, status
-from reconciler.core.actions import Blocked, Done, LookAgain, Retry
-from reconciler.core.observed import Health, Phase, Probe, ProjectFacts, Service
-from reconciler.core.plan import SLOW_LOOK, Plan
+from reconciler.core.actions import Blocked, Done, RequeueAfter, Retry
+from reconciler.core.observed import Health, ObservedProject, Phase, Probe, Service
+from reconciler.core.plan import RESYNC_BLOCKED, Plan
 from reconciler.core.reasons import Reason
 from reconciler.engines.base import Events
 from reconciler.engines.local import actions as local
@@ -85,7 +85,7 @@ def test_one_pass_goes_all_the_way(desk: Desk) -> None:
 
     assert desk.status.ready.status
     assert desk.project.attempt.observed_generation == 1
-    assert after == SLOW_LOOK
+    assert after == RESYNC_BLOCKED
     assert desk.news[-1] == "Running"
 
 
@@ -103,8 +103,8 @@ def test_a_pass_over_what_is_as_desired_does_nothing(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("outcome", "stalled", "after"),
     [
-        (Blocked(reason=Reason.WAITING_FOR_KEY, message="add the key"), True, SLOW_LOOK),
-        (LookAgain(after=7.0, reason=Reason.WAITING_TO_START, message="soon"), False, 7.0),
+        (Blocked(reason=Reason.WAITING_FOR_KEY, message="add the key"), True, RESYNC_BLOCKED),
+        (RequeueAfter(after=7.0, reason=Reason.WAITING_TO_START, message="soon"), False, 7.0),
         (Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it"), False, 1.0),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_wedged_service_is_counted_once_before_it_is_stopped(desk: Desk) -> No
     """Though the stop takes two tries."""
     desk.run()
     desk.engine.probe(NAME, Service.AGENT, Probe(health=Health.UNRESPONSIVE, misses=9, quiet_since=900.0, at=1000.0))
-    desk.fail(actions.StopService, LookAgain(after=1.0, reason=Reason.STOPPING, message="still ending"))
+    desk.fail(actions.StopService, RequeueAfter(after=1.0, reason=Reason.STOPPING, message="still ending"))
 
     desk.run()
     assert desk.restarts(Service.AGENT) == 1
@@ -210,7 +210,7 @@ def test_a_sandbox_made_right_after_a_destroy_is_left_alone(tmp_path: Path) -> N
     assert desk.done() == ["MoveToTrash"]
     assert desk.engine.of(NAME).prepared
     attempt = desk.project.attempt
-    assert (attempt.plan, attempt.facts, attempt.settled) == (Plan(), ProjectFacts(name=NAME), True)
+    assert (attempt.plan, attempt.facts, attempt.settled) == (Plan(), ObservedProject(name=NAME), True)
 
 
 def test_a_tombstone_that_git_tracks_stays(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_pass_that_raised_is_retried_by_the_same_back_off(desk: Desk) -> None:
         desk.clock += waits[-1]
 
     assert desk.done().count("CloneRepo") == 5
-    assert desk.status.reason == "CannotLook"
+    assert desk.status.reason == "ObserveFailed"
     expected = [max(restarts.BASE, restarts.delay(number, f"{NAME}{number}")) for number in range(5)]
     assert waits == expected
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 
 from reconciler.core import status
-from reconciler.core.observed import Attention, Health, Service
+from reconciler.core.observed import Health, PendingRequest, Service
 from reconciler.core.plan import Plan, View, make_plan
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Note, ProjectStatus, Sources
@@ -128,7 +128,8 @@ def test_an_unresponsive_service_is_told_apart_from_a_starting_one() -> None:
 def test_an_agent_that_waits_for_a_person_is_well_and_says_so() -> None:
     """Ready, and stalled with the reason: not a silent "running"."""
     asked = running().probe
-    asked = replace(asked, attention=(Attention(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: bash rm"),))
+    request = PendingRequest(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: bash rm")
+    asked = replace(asked, attention=(request,))
 
     told = compute(view(facts=converged(agent=running(probe=asked))))
 

@@ -14,9 +14,9 @@ from reconciler.core.observed import (
     Health,
     Ledger,
     Now,
+    ObservedProject,
     Phase,
     Probe,
-    ProjectFacts,
     RestartRecord,
 )
 from reconciler.core.plan import View
@@ -71,7 +71,7 @@ LOCAL: Final = {"prepared", "env", "key", "repo", "toolchain"}
 """Fields that are the local engine's own."""
 
 
-def converged(**changes: Any) -> ProjectFacts:
+def converged(**changes: Any) -> ObservedProject:
     """A project as desired: everything runs and is ready."""
     local = LocalFacts(
         prepared=True,
@@ -80,11 +80,11 @@ def converged(**changes: Any) -> ProjectFacts:
         repo=RepoFacts(cloned=True, url=URL),
         toolchain=ToolchainFacts(path="/bin/opencode", version="1.18.33"),
     )
-    facts = ProjectFacts(name="app", sandbox=True, agent=running(), bridge=running(20, port=5101))
+    facts = ObservedProject(name="app", sandbox=True, agent=running(), bridge=running(20, port=5101))
     return changed(with_details(facts, local), **changes)
 
 
-def changed(facts: ProjectFacts, **changes: Any) -> ProjectFacts:
+def changed(facts: ObservedProject, **changes: Any) -> ObservedProject:
     """The same project but for these fields, the local ones too."""
     local = replace(details(facts), **{key: value for key, value in changes.items() if key in LOCAL})
     rest = {key: value for key, value in changes.items() if key not in LOCAL}
@@ -96,7 +96,7 @@ def ledger(**changes: Any) -> Ledger:
 
 
 def view(
-    spec: Spec | None = None, facts: ProjectFacts | None = None, *, development: bool = False, **changes: Any
+    spec: Spec | None = None, facts: ObservedProject | None = None, *, development: bool = False, **changes: Any
 ) -> View:
     """A view with the recipe of the local engine."""
     steps = partial(recipe, development=development, ports=changes.pop("ports", PORTS))
@@ -142,7 +142,7 @@ _local = st.builds(
     toolchain=st.builds(ToolchainFacts, path=st.sampled_from(["", "/bin/opencode"]), version=st.just("1.18.33")),
 )
 _seen = st.builds(
-    ProjectFacts,
+    ObservedProject,
     name=st.just("app"),
     sandbox=st.booleans(),
     agent=_services,

@@ -74,7 +74,7 @@ class TooLarge(AgentError):  # noqa: N818  as above
 
 
 @dataclass(frozen=True)
-class Event:
+class ServerEvent:
     """One event of the project."""
 
     type: str
@@ -116,7 +116,7 @@ class OpenCode:
         return await self._call("DELETE", path)
 
     @contextlib.asynccontextmanager
-    async def events(self) -> AsyncIterator[AsyncIterator[Event]]:
+    async def events(self) -> AsyncIterator[AsyncIterator[ServerEvent]]:
         """The event stream from now on; it ends when the server does. Raises AgentError."""
         timeout = httpx2.Timeout(SILENCE_LIMIT, connect=3.0)
         try:
@@ -152,7 +152,7 @@ async def _read(response: httpx2.Response) -> bytes:
     return bytes(body)
 
 
-async def _events(response: httpx2.Response) -> AsyncIterator[Event]:
+async def _events(response: httpx2.Response) -> AsyncIterator[ServerEvent]:
     """Each event is one line `data: {json}`. What is no event of a known shape is skipped."""
     async for line in response.aiter_lines():
         if not line.startswith("data:") or len(line) > EVENT_LIMIT:
@@ -162,7 +162,7 @@ async def _events(response: httpx2.Response) -> AsyncIterator[Event]:
         except ValueError:
             continue
         if isinstance(frame, dict) and isinstance(frame.get("properties"), dict):
-            yield Event(str(frame.get("type")), frame["properties"])
+            yield ServerEvent(str(frame.get("type")), frame["properties"])
 
 
 def _unreachable(error: httpx2.TransportError) -> Unreachable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.core.observed import Attention
+from reconciler.core.observed import PendingRequest
 from reconciler.core.plain_text import plain
 from reconciler.core.reasons import Reason
 
@@ -21,25 +21,26 @@ _SHOWN: Final = 120
 
 def of(
     permissions: Sequence[Mapping[str, Any]], questions: Sequence[Mapping[str, Any]], sessions: Mapping[str, Any]
-) -> Iterator[Attention]:
+) -> Iterator[PendingRequest]:
     """Everything that waits, the most urgent first."""
     if permissions:
         first = permissions[0]
         words = " ".join([str(first.get("permission", "")), *map(str, first.get("patterns", ()))])
         what = plain(words, _SHOWN)
         message = f"the agent asks leave for: {what}{_more(permissions)}; answer with opencode-permission-reply"
-        yield Attention(Reason.WAITING_FOR_PERMISSION, message)
+        yield PendingRequest(Reason.WAITING_FOR_PERMISSION, message)
     if questions:
         asked = questions[0].get("questions") or [{}]
         what = plain(asked[0].get("question", ""), _SHOWN)
         message = f"the agent asks: {what}{_more(questions)}; answer with opencode-question-reply"
-        yield Attention(Reason.WAITING_FOR_ANSWER, message)
+        yield PendingRequest(Reason.WAITING_FOR_ANSWER, message)
     retrying = [status for status in sessions.values() if status.get("type") == "retry"]
     stuck = [status for status in retrying if int(status.get("attempt", 0)) >= RETRIES]
     if stuck:
         why = plain(stuck[0].get("message", ""), _SHOWN)
         message = f"the model provider cannot be reached after {int(stuck[0]['attempt'])} attempts: {why}"
-        yield Attention(Reason.PROVIDER_UNREACHABLE, f"{message}; check the network and the provider's credentials")
+        message += "; check the network and the provider's credentials"
+        yield PendingRequest(Reason.PROVIDER_UNREACHABLE, message)
 
 
 def at_rest(sessions: Sequence[Mapping[str, Any]], busy: Mapping[str, Any]) -> list[str]:
@@ -56,7 +57,7 @@ def broke_off(messages: Sequence[Mapping[str, Any]]) -> bool:
     return info["role"] == "user" or not (info["time"].get("completed") or info.get("error"))
 
 
-def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[Attention]:
+def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[PendingRequest]:
     """That a provider refused the newest message, if it is of later than `since` (wall clock).
 
     The provider's own words are not passed on: they may name the key.
@@ -69,7 +70,7 @@ def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[Att
         who = plain(data.get("providerID") or info.get("providerID", ""), _SHOWN)
         how = "was given no key" if keyless else f"refused the agent with status {int(data['statusCode'])}"
         message = f"the model provider {who} {how}; mend its credentials, then: opencode-manager restart"
-        yield Attention(Reason.PROVIDER_REFUSED, message)
+        yield PendingRequest(Reason.PROVIDER_REFUSED, message)
 
 
 def _more(items: Sequence[object]) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from reconciler.agents.base import Answer, Driver, Package, Place, Wire
-    from reconciler.core.observed import Attention
+    from reconciler.core.observed import PendingRequest
 
 
 class OpenCodeDriver(OpenCodeAccess):
@@ -92,7 +92,7 @@ class OpenCodeDriver(OpenCodeAccess):
         where += f", at {plain(', '.join(keys[:3]), 200)}" if keys else ""
         return f"cannot load the agent's configuration{where} ({plain(name, 60)}): mend it; it is tried again by itself"
 
-    async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[Attention, ...]:
+    async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[PendingRequest, ...]:
         """Return permissions, questions and unreachable providers."""
         return await needs.waiting(wire, activity)
 
@@ -100,7 +100,7 @@ class OpenCodeDriver(OpenCodeAccess):
         """Return sessions."""
         return await needs.interrupted(wire)
 
-    async def refused(self, wire: Wire, started: float) -> tuple[Attention, ...] | None:
+    async def refused(self, wire: Wire, started: float) -> tuple[PendingRequest, ...] | None:
         """Return a refusal of this run."""
         return await needs.refused(wire, started)
 

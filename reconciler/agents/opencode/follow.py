@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.agents.opencode import session_state
-from reconciler.agents.opencode.api import AgentError, Event, Refused, TooLarge, Unreachable
-from reconciler.agents.opencode.session_state import Doubt, Message, Sight, State, Verdict
+from reconciler.agents.opencode.api import AgentError, Refused, ServerEvent, TooLarge, Unreachable
+from reconciler.agents.opencode.session_state import Doubt, Message, Snapshot, State, Verdict
 from reconciler.agents.opencode.stream import Streamed
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit import redact
@@ -111,10 +111,10 @@ async def _arrived(agent: Agent, session: str, message_id: str) -> bool:
     return True
 
 
-async def look(agent: Agent, session: str) -> Sight:
+async def look(agent: Agent, session: str) -> Snapshot:
     """One look. The status comes first: what ends in between then shows as complete. Raises AgentError."""
     statuses = await agent.opencode.get("/session/status")
-    return Sight(
+    return Snapshot(
         status=statuses.get(session) or {},
         messages=await _newest(agent, session),
         permissions=await pending(agent, "/permission", session),
@@ -155,7 +155,7 @@ async def _descends(agent: Agent, child: str, session: str) -> bool:
     return False
 
 
-class Follower:
+class SessionFollower:
     """Follows one session for one caller."""
 
     def __init__(self, agent: Agent, session: str, report: Report) -> None:
@@ -165,7 +165,7 @@ class Follower:
         self._streamed = Streamed()
         self._words = redact.Stream(agent.secrets)
         self._doing = "waiting for the OpenCode server to answer"
-        self._news: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._news: asyncio.Queue[ServerEvent | None] = asyncio.Queue()
         self._opened = asyncio.Event()
         self._doubted = ("", Doubt.NONE)
         self._doubted_since = 0.0
@@ -211,16 +211,16 @@ class Follower:
             if await self._wait(min(next_look, deadline)):
                 next_look = min(next_look, looked + BURST)
 
-    async def _judge(self, since: str, seconds: float) -> tuple[Sight, Verdict]:
+    async def _judge(self, since: str, seconds: float) -> tuple[Snapshot, Verdict]:
         try:
             async with asyncio.timeout(seconds):
                 sight = await look(self._agent, self._session)
         except (TimeoutError, Unreachable):
             detail = "the OpenCode server does not answer; it may be restarting: call again without content to see"
-            return Sight(status={}, messages=()), Verdict(state=State.ERROR, detail=detail, doubt=Doubt.UNREACHABLE)
+            return Snapshot(status={}, messages=()), Verdict(state=State.ERROR, detail=detail, doubt=Doubt.UNREACHABLE)
         return sight, self._certain(sight, session_state.judge(sight, since))
 
-    async def _whole(self, sight: Sight) -> Sight:
+    async def _whole(self, sight: Snapshot) -> Snapshot:
         """The same with more of a long turn's messages, for its text."""
         if len(sight.messages) <= WINDOW:
             return sight
@@ -230,7 +230,7 @@ class Follower:
                 return dataclasses.replace(sight, messages=[session_state.read_message(message) for message in raw])
         return sight
 
-    def _certain(self, sight: Sight, verdict: Verdict) -> Verdict:
+    def _certain(self, sight: Snapshot, verdict: Verdict) -> Verdict:
         """A doubtful verdict becomes an error once it has lasted."""
         newest = sight.newest
         doubted = (newest.id if newest else "", verdict.doubt)
@@ -249,7 +249,7 @@ class Follower:
                 return Verdict(state=State.ERROR, detail=detail)
         return verdict
 
-    def _counts(self, sight: Sight, verdict: Verdict) -> bool:
+    def _counts(self, sight: Snapshot, verdict: Verdict) -> bool:
         """Whether the caller is to be told now. A model may fail once or twice; a caller who comes back is patient."""
         if self._attempts is None:
             self._attempts = session_state.attempts(sight)
@@ -296,7 +296,7 @@ class Follower:
             await asyncio.sleep(max(self._reported + HEARTBEAT - time.monotonic(), BURST))
             await self._tell()
 
-    def _turn(self, sight: Sight, verdict: Verdict, since: str) -> Turn:
+    def _turn(self, sight: Snapshot, verdict: Verdict, since: str) -> Turn:
         answers = sight.answers(since)
         streamed = self._streamed.parts
         stored = {key: text for one in answers for key, text in one.parts.items()}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reconciler.agents.base import Wire
-    from reconciler.core.observed import Attention
+    from reconciler.core.observed import PendingRequest
 
 RECENT: Final = 5
 """Sessions that are asked whether a restart interrupted them: the last ones that were used."""
@@ -20,7 +20,7 @@ _ODD: Final = (CallError, ValueError, TypeError, KeyError, AttributeError)
 """How a call, or reading its answer, goes wrong."""
 
 
-async def waiting(wire: Wire, sessions: Mapping[str, Any]) -> tuple[Attention, ...]:
+async def waiting(wire: Wire, sessions: Mapping[str, Any]) -> tuple[PendingRequest, ...]:
     """Return what waits for a person; nothing where that cannot be seen."""
     try:
         paths = (OPENCODE.permission_path, OPENCODE.question_path)
@@ -40,7 +40,7 @@ async def interrupted(wire: Wire) -> tuple[str, ...]:
         return ()
 
 
-async def refused(wire: Wire, started: float) -> tuple[Attention, ...] | None:
+async def refused(wire: Wire, started: float) -> tuple[PendingRequest, ...] | None:
     """Return whether a model provider refused the newest message of this run; None where it cannot be seen."""
     try:
         newest = await _newest(wire, 1, {})

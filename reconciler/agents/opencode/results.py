@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from reconciler.mcpkit.results import Result
+from reconciler.mcpkit.results import ToolResult
 
 TEXT_CHARS: Final = 60_000
 """Of one answer's text."""
 
 
-class Health(Result):
+class Health(ToolResult):
     """Whether the agent can work."""
 
     project: str
@@ -21,7 +21,7 @@ class Health(Result):
     detail: str = ""
 
 
-class Session(Result):
+class Session(ToolResult):
     """One session."""
 
     session_id: str
@@ -32,21 +32,21 @@ class Session(Result):
     note: str = ""
 
 
-class Sessions(Result):
+class Sessions(ToolResult):
     """Sessions, the last used first."""
 
     sessions: list[Session]
     note: str = ""
 
 
-class Done(Result):
+class Done(ToolResult):
     """Something was done, or not."""
 
     done: bool
     detail: str
 
 
-class Waiting(Result):
+class Waiting(ToolResult):
     """What waits for a person."""
 
     request_id: str
@@ -54,7 +54,7 @@ class Waiting(Result):
     description: str
 
 
-class Answer(Result):
+class Answer(ToolResult):
     """How a session stands."""
 
     session_id: str
@@ -67,7 +67,7 @@ class Answer(Result):
     waiting: list[Waiting] = Field(default_factory=list)
 
 
-class Entry(Result):
+class Entry(ToolResult):
     """One message."""
 
     message_id: str
@@ -79,14 +79,14 @@ class Entry(Result):
     complete: bool = True
 
 
-class Messages(Result):
+class Messages(ToolResult):
     """Messages, oldest first."""
 
     messages: list[Entry]
     note: str = ""
 
 
-class Activity(Result):
+class Activity(ToolResult):
     """A session that is not idle."""
 
     session_id: str
@@ -94,7 +94,7 @@ class Activity(Result):
     detail: str = ""
 
 
-class Statuses(Result):
+class Statuses(ToolResult):
     """What is going on."""
 
     active: list[Activity]
@@ -102,7 +102,7 @@ class Statuses(Result):
     note: str = ""
 
 
-class Change(Result):
+class Change(ToolResult):
     """One changed file."""
 
     file: str
@@ -111,7 +111,7 @@ class Change(Result):
     deletions: int
 
 
-class Diff(Result):
+class Diff(ToolResult):
     """Changed files and their patch."""
 
     files: list[Change]
@@ -119,7 +119,7 @@ class Diff(Result):
     note: str = ""
 
 
-class Todo(Result):
+class Todo(ToolResult):
     """One item of the agent's own list."""
 
     content: str
@@ -127,21 +127,21 @@ class Todo(Result):
     priority: str
 
 
-class Todos(Result):
+class Todos(ToolResult):
     """The agent's own list."""
 
     todos: list[Todo]
     note: str = ""
 
 
-class Paths(Result):
+class Paths(ToolResult):
     """Paths relative to the repository's top."""
 
     paths: list[str]
     note: str = ""
 
 
-class FoundLine(Result):
+class FoundLine(ToolResult):
     """One line."""
 
     path: str
@@ -149,14 +149,14 @@ class FoundLine(Result):
     text: str
 
 
-class FoundLines(Result):
+class FoundLines(ToolResult):
     """Lines that match."""
 
     hits: list[FoundLine]
     note: str = ""
 
 
-class FileContent(Result):
+class FileContent(ToolResult):
     """Some lines of a file."""
 
     path: str
@@ -167,14 +167,14 @@ class FileContent(Result):
     note: str = ""
 
 
-class Document(Result):
+class Document(ToolResult):
     """A JSON document without its secrets."""
 
     document: dict[str, Any]
     note: str = ""
 
 
-class Provider(Result):
+class Provider(ToolResult):
     """One provider of models."""
 
     id: str
@@ -182,7 +182,7 @@ class Provider(Result):
     models: list[str]
 
 
-class Providers(Result):
+class Providers(ToolResult):
     """Providers and their models, as `provider/model`."""
 
     providers: list[Provider]
@@ -198,14 +198,14 @@ class Permission(Waiting):
     command: str = ""
 
 
-class Permissions(Result):
+class Permissions(ToolResult):
     """Permissions that are asked for."""
 
     permissions: list[Permission]
     note: str = ""
 
 
-class Question(Result):
+class Question(ToolResult):
     """One question and what may be answered."""
 
     question: str
@@ -219,7 +219,7 @@ class Asked(Waiting):
     questions: list[Question]
 
 
-class Questions(Result):
+class Questions(ToolResult):
     """Questions that are asked."""
 
     requests: list[Asked]

@@ -68,7 +68,7 @@ class Message:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class Snapshot:
     """One look at a session."""
 
     status: Mapping[str, Any]
@@ -103,7 +103,7 @@ class Verdict:
     doubt: Doubt = Doubt.NONE
 
 
-def judge(sight: Sight, since: str) -> Verdict:
+def judge(sight: Snapshot, since: str) -> Verdict:
     """What the session is doing about the message `since` and what came after it."""
     if sight.permissions:
         return Verdict(state=State.WAITING_PERMISSION, detail="answer with opencode-permission-reply, then call again")
@@ -126,7 +126,7 @@ def judge(sight: Sight, since: str) -> Verdict:
     return Verdict(state=State.DONE)
 
 
-def attempts(sight: Sight) -> int:
+def attempts(sight: Snapshot) -> int:
     """How often the model was tried in vain, 0 when it is not being retried."""
     return int(sight.status.get("attempt") or 1) if sight.status.get("type") == "retry" else 0
 

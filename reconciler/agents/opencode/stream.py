@@ -11,7 +11,7 @@ from reconciler.core.plain_text import plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reconciler.agents.opencode.api import Event
+    from reconciler.agents.opencode.api import ServerEvent
 
 _LOOK_NOW: Final = frozenset(
     {
@@ -38,7 +38,7 @@ class Streamed:
     error: str = ""
     """The last error that has no message of its own, such as an unknown model."""
 
-    def take(self, event: Event, session: str) -> bool:
+    def take(self, event: ServerEvent, session: str) -> bool:
         """Note the event; True when it is time to look."""
         said = event.properties
         if event.type.startswith(("permission.", "question.")):

@@ -23,13 +23,13 @@ from reconciler.engines.local.processes import processes
 from reconciler.engines.local.secrets import env_file, ssh_keys
 from reconciler.settings import UserError
 from reconciler.system import files
-from reconciler.system.aio import to_the_end
+from reconciler.system.aio import run_in_thread_shielded
 
 if TYPE_CHECKING:
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.spec import Spec
     from reconciler.engines.base import Report
-    from reconciler.engines.local.launch import Project
+    from reconciler.engines.local.launch import LaunchContext
     from reconciler.engines.local.observe import Observer
     from reconciler.engines.local.services import Serving
     from reconciler.engines.local.toolchain import Toolchains
@@ -95,9 +95,9 @@ class Actor:
     async def _dispatch(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
         match action:
             case local_actions.PrepareSandbox():
-                return await to_the_end(self._prepare, name)
+                return await run_in_thread_shielded(self._prepare, name)
             case local_actions.WriteSecrets():
-                return await to_the_end(self._write_secrets, name, spec)
+                return await run_in_thread_shielded(self._write_secrets, name, spec)
             case local_actions.GenerateKey():
                 return await self._generate_key(name)
             case local_actions.CloneRepo():
@@ -109,11 +109,11 @@ class Actor:
             case local_actions.ReservePort(service=service, fixed=fixed):
                 return await self._reserve(name, service, fixed)
             case actions.MoveToTrash():
-                return await to_the_end(self._move_to_trash, name)
+                return await run_in_thread_shielded(self._move_to_trash, name)
             case _:
                 return await self._serving.perform(self._project(name, spec), action, report)
 
-    def _project(self, name: str, spec: Spec) -> Project:
+    def _project(self, name: str, spec: Spec) -> LaunchContext:
         ledger = self._ledgers.get(name)
         if ledger is None:
             raise AssertionError(f"{name} was planned without a ledger")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reconciler.core.actions import Action, Outcome
-    from reconciler.core.observed import Ledger, Now, Probe, ProjectFacts
+    from reconciler.core.observed import Ledger, Now, ObservedProject, Probe
     from reconciler.core.plan import Recipe, View
     from reconciler.core.spec import Spec
     from reconciler.engines.base import Engine, Events, Report, Usage
@@ -58,7 +58,7 @@ class LocalEngine(LocalAccess):
         """The clock of this machine."""
         return processes.now()
 
-    async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ProjectFacts:
+    async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ObservedProject:
         """Everything there is to see of one project; its processes are watched from then on."""
         facts = await self._observer.observe(name, spec, ledger, self.now())
         agent, bridge = local.process(facts.agent), local.process(facts.bridge)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from reconciler.core.observed import ProjectFacts, ServiceFacts
+from reconciler.core.observed import ObservedProject, ObservedService
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalService(ServiceFacts):
+class LocalService(ObservedService):
     """One service as processes of this machine."""
 
     pid: int | None = None
@@ -95,7 +95,7 @@ class ToolchainFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalFacts:
-    """The local part of what was observed of a project: `ProjectFacts.details`."""
+    """The local part of what was observed of a project: `ObservedProject.details`."""
 
     prepared: bool = False
     """All folders of the sandbox exist."""
@@ -105,7 +105,7 @@ class LocalFacts:
     toolchain: ToolchainFacts = field(default_factory=ToolchainFacts)
 
 
-def with_details(facts: ProjectFacts, local: LocalFacts) -> ProjectFacts:
+def with_details(facts: ObservedProject, local: LocalFacts) -> ObservedProject:
     """Add the local part, and what of it every reader of a status may see."""
     return replace(
         facts,
@@ -118,11 +118,11 @@ def with_details(facts: ProjectFacts, local: LocalFacts) -> ProjectFacts:
     )
 
 
-def details(facts: ProjectFacts) -> LocalFacts:
+def details(facts: ObservedProject) -> LocalFacts:
     """Return the local part; of a project that was not observed yet, an empty one."""
     return facts.details if isinstance(facts.details, LocalFacts) else LocalFacts()
 
 
-def process(facts: ServiceFacts) -> LocalService:
+def process(facts: ObservedService) -> LocalService:
     """Return the facts of a service as processes; of one that was not observed yet, that there are none."""
     return facts if isinstance(facts, LocalService) else LocalService(phase=facts.phase, instance=facts.instance)

@@ -52,7 +52,7 @@ _BRIDGE: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Project:
+class LaunchContext:
     """What a launch is made from."""
 
     name: str
@@ -103,7 +103,7 @@ class Project:
         )
 
 
-def digest(project: Project, service: Service) -> str:
+def digest(project: LaunchContext, service: Service) -> str:
     """Names the inputs of the service; it is restarted when they change."""
     spec, env = project.spec, project.env
     shared = [spec.restarted_at, spec.agent.kind, project.ports.get("agent"), env.server_password]
@@ -115,7 +115,7 @@ def digest(project: Project, service: Service) -> str:
     return hashlib.sha256(json.dumps([service.value, shared, own]).encode()).hexdigest()[:32]
 
 
-def launch(project: Project, service: Service, program: str) -> Launch:
+def launch(project: LaunchContext, service: Service, program: str) -> Launch:
     """Everything the keeper needs.
 
     Args:
@@ -143,7 +143,7 @@ def launch(project: Project, service: Service, program: str) -> Launch:
     )
 
 
-def _agent(project: Project, program: str) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
+def _agent(project: LaunchContext, program: str) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
     driver, place, sandbox = project.driver, project.place, project.sandbox
     env = _inherited(project.settings, (*_PASSED_ON, *_PROXIES)) | project.spec.agent.env
     env |= {
@@ -162,7 +162,7 @@ def _agent(project: Project, program: str) -> tuple[tuple[str, ...], dict[str, s
     return (program, *driver.arguments(place)), env, sandbox.repo, driver.grace
 
 
-def _bridge(project: Project) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
+def _bridge(project: LaunchContext) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
     env = _inherited(project.settings, _PASSED_ON) | {"HOME": str(project.sandbox.run)}
     if project.env.mcp_tool_dir:
         argv = _node_tool(project)
@@ -182,7 +182,7 @@ def _bridge(project: Project) -> tuple[tuple[str, ...], dict[str, str], Path, fl
     return (sys.executable, "-P", "-m", "reconciler.bridge"), env, project.sandbox.run, _BRIDGE_GRACE
 
 
-def _node_tool(project: Project) -> tuple[str, ...]:
+def _node_tool(project: LaunchContext) -> tuple[str, ...]:
     """The user's opencode-mcp-tool. Its password option would be public in argv, so it gets a file instead."""
     script = Path(project.env.mcp_tool_dir) / "dist" / "index-http.js"
     node = shutil.which("node", path=project.settings.environment.get("PATH"))
@@ -208,7 +208,7 @@ def _node_tool(project: Project) -> tuple[str, ...]:
     return (node, str(script), *options)
 
 
-def _node_config(project: Project) -> Path:
+def _node_config(project: LaunchContext) -> Path:
     """Where the user's tool finds the agent and its password, 0600."""
     return project.sandbox.run / "mcp-tool-servers.json"
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.core import spec as specs
-from reconciler.core.observed import Phase, Probe, ProjectFacts, Service
+from reconciler.core.observed import ObservedProject, Phase, Probe, Service
 from reconciler.engines.local import ports
 from reconciler.engines.local.facts import EnvFacts, KeyFacts, LocalFacts, LocalService, with_details
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.prober import Subject
-from reconciler.engines.local.launch import Project, digest
+from reconciler.engines.local.launch import LaunchContext, digest
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.secrets import env_file, ssh_keys
 from reconciler.system import files
@@ -43,11 +43,11 @@ class Observer:
         self._toolchains = toolchains
         self._prober = prober
 
-    def project(self, name: str, spec: Spec, ledger: Ledger) -> Project:
+    def project(self, name: str, spec: Spec, ledger: Ledger) -> LaunchContext:
         """What a launch of this project would be made from now; reads the secrets."""
         env = env_file.read_env(self._settings.home.sandbox(name).env_file)
         key = self.key_path(name, spec, env) if specs.transport(spec.git.url) is specs.Transport.SSH else None
-        return Project(
+        return LaunchContext(
             name=name,
             settings=self._settings,
             spec=spec,
@@ -63,7 +63,7 @@ class Observer:
             return self._settings.home.deploy_key(name)
         return (self._settings.specs / files.expanded(named)).absolute()
 
-    async def observe(self, name: str, spec: Spec, ledger: Ledger, now: Now) -> ProjectFacts:
+    async def observe(self, name: str, spec: Spec, ledger: Ledger, now: Now) -> ObservedProject:
         """Everything there is to see of one project."""
         sandbox = self._settings.home.sandbox(name)
         project = self.project(name, spec, ledger)
@@ -84,7 +84,7 @@ class Observer:
                 project.driver.program, named=project.env.opencode_bin, version=spec.agent.version
             ),
         )
-        facts = ProjectFacts(
+        facts = ObservedProject(
             name=name,
             sandbox=there,
             agent=await self._service(project, Service.AGENT, now),
@@ -93,14 +93,14 @@ class Observer:
         )
         return with_details(facts, local)
 
-    async def _key(self, project: Project) -> KeyFacts:
+    async def _key(self, project: LaunchContext) -> KeyFacts:
         if specs.transport(project.spec.git.url) is not specs.Transport.SSH:
             return KeyFacts()
         path = self.key_path(project.name, project.spec, project.env)
         generated = path == self._settings.home.deploy_key(project.name)
         return await ssh_keys.key_facts(path, generated=generated)
 
-    async def _service(self, project: Project, service: Service, now: Now) -> LocalService:
+    async def _service(self, project: LaunchContext, service: Service, now: Now) -> LocalService:
         facts = processes.observe(project.sandbox.run, service.value, now)
         fixed = _fixed_port(project, service)
         kept = project.ports.get(service.value)
@@ -115,7 +115,7 @@ class Observer:
         # A walk over all processes.
         return replace(facts, port_holder=await asyncio.to_thread(processes.port_holder, kept))
 
-    async def _probe(self, project: Project, service: Service, facts: LocalService, now: Now) -> Probe:
+    async def _probe(self, project: LaunchContext, service: Service, facts: LocalService, now: Now) -> Probe:
         """What this run said last."""
         if self._prober is None:
             outdated = facts.digest != facts.wanted_digest
@@ -127,7 +127,7 @@ class Observer:
         return self._prober.last(project.name, service, facts.run_id)
 
 
-def _subject(project: Project, service: Service, facts: LocalService) -> Subject:
+def _subject(project: LaunchContext, service: Service, facts: LocalService) -> Subject:
     return Subject(
         name=project.name,
         service=service,
@@ -138,13 +138,13 @@ def _subject(project: Project, service: Service, facts: LocalService) -> Subject
     )
 
 
-def _fixed_port(project: Project, service: Service) -> int | None:
+def _fixed_port(project: LaunchContext, service: Service) -> int | None:
     if service is Service.AGENT:
         return project.spec.agent.port or project.env.opencode_port
     return project.spec.bridge.port or project.env.mcp_tool_port
 
 
-def _env_facts(project: Project) -> EnvFacts:
+def _env_facts(project: LaunchContext) -> EnvFacts:
     env = project.env
     warnings = env.warnings
     if env.git_url and env.git_url != project.spec.git.url:

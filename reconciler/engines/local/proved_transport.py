@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reconciler.engines.local.processes.listener import Listener
 
 
-class Transport(httpx2.AsyncBaseTransport):
+class ProvedTransport(httpx2.AsyncBaseTransport):
     """A new connection for each call: what fails on a reused one may or may not have been taken.
 
     Besides httpx2's own errors it raises NothingSentError, where nobody is proved to be the service.

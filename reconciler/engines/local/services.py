@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core import actions
-from reconciler.core.actions import Done, LookAgain, Retry
+from reconciler.core.actions import Done, RequeueAfter, Retry
 from reconciler.core.observed import Health, Phase, Probe, Service
 from reconciler.core.reasons import Reason
 from reconciler.engines.local import actions as local_actions
@@ -24,7 +24,7 @@ from reconciler.engines.local.processes import processes
 from reconciler.engines.local.start_progress import Progress
 from reconciler.settings import UserError
 from reconciler.system import files
-from reconciler.system.aio import to_the_end
+from reconciler.system.aio import run_in_thread_shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from reconciler.engines.base import Report
     from reconciler.engines.local.facts import LocalService
     from reconciler.engines.local.health.prober import Prober
-    from reconciler.engines.local.launch import Project
+    from reconciler.engines.local.launch import LaunchContext
     from reconciler.engines.local.toolchain import Toolchains
     from reconciler.settings import Settings
 
@@ -68,7 +68,7 @@ class Serving:
         self._starting = asyncio.Semaphore(settings.agent_starts)
         self._exits: dict[str, asyncio.Event] = {}
 
-    async def perform(self, project: Project, action: Action, report: Report) -> Outcome:
+    async def perform(self, project: LaunchContext, action: Action, report: Report) -> Outcome:
         """Do one action on one service."""
         match action:
             case actions.StartService(service=service):
@@ -91,13 +91,13 @@ class Serving:
         """Drop what is kept of a project that is gone."""
         self._exits.pop(name, None)
 
-    async def _start(self, project: Project, service: Service, report: Report) -> Outcome:
+    async def _start(self, project: LaunchContext, service: Service, report: Report) -> Outcome:
         slots = self._slot() if service is Service.AGENT else contextlib.nullcontext()
         if service is Service.AGENT and self._starting.locked():
             report(Reason.WAITING_TO_START, f"{self._settings.agent_starts} other agents are starting")
         async with slots:
             if not ports.is_free(project.ports[service.value]):
-                return LookAgain(after=0.0, reason=Reason.PORT_TAKEN, message="its port was taken meanwhile")
+                return RequeueAfter(after=0.0, reason=Reason.PORT_TAKEN, message="its port was taken meanwhile")
             report(Reason.STARTING, f"starting the {service}")
             if not self._settings.home.logs.is_dir():
                 files.private_folder(self._settings.home.logs)
@@ -105,7 +105,7 @@ class Serving:
             if service is Service.AGENT:
                 program = self._program(project)
                 if not _is_prepared(project):
-                    await to_the_end(_prepare_agent, project)
+                    await run_in_thread_shielded(_prepare_agent, project)
             job = launch.launch(project, service, program)
             run_id = await processes.start(project.sandbox.run, service.value, job)
             self._watch(project.name, service)
@@ -136,14 +136,14 @@ class Serving:
             timer.cancel()
             let_go()
 
-    def _program(self, project: Project) -> str:
+    def _program(self, project: LaunchContext) -> str:
         package = project.driver.program
         found = self._toolchains.find(package, named=project.env.opencode_bin, version=project.spec.agent.version)
         if not found.path:
             raise UserError(f"cannot find the program of {package.name} {found.version}; it will be provided again")
         return found.path
 
-    async def _look_after(self, project: Project, service: Service, report: Report) -> Outcome:
+    async def _look_after(self, project: LaunchContext, service: Service, report: Report) -> Outcome:
         """Wait for one that another controller started: silent all the time, it is judged as one that fell silent."""
         outcome = await self._await_ready(project, service, report)
         if not isinstance(outcome, Retry):
@@ -156,7 +156,7 @@ class Serving:
         return Done()
 
     async def _await_ready(
-        self, project: Project, service: Service, report: Report, seen: LocalService | None = None
+        self, project: LaunchContext, service: Service, report: Report, seen: LocalService | None = None
     ) -> Outcome:
         """Attempts until it is proved ready, ended, or silent for too long; `seen`: what was seen of it a moment ago.
 
@@ -184,7 +184,7 @@ class Serving:
         return Retry(reason=Reason.NOT_READY, message=message, cause=cause)
 
     async def _attempts(
-        self, project: Project, service: Service, report: Report, seen: LocalService | None, progress: Progress
+        self, project: LaunchContext, service: Service, report: Report, seen: LocalService | None, progress: Progress
     ) -> Outcome:
         ended = self._exits.setdefault(project.name, asyncio.Event())
         pause, quick = PAUSES[0], ATTEMPTS[0]
@@ -193,7 +193,7 @@ class Serving:
             now = processes.now()
             facts, seen = seen or processes.observe(project.sandbox.run, service.value, now), None
             if facts.phase is not Phase.RUNNING:
-                return LookAgain(after=0.0, reason=Reason.ENDED, message=f"the {service} ended while it started")
+                return RequeueAfter(after=0.0, reason=Reason.ENDED, message=f"the {service} ended while it started")
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
                 if not progress.told:  # else what it does meanwhile is told
                     report(Reason.PROVING_READY, f"the {service} listens; proving that it is ready", (service, facts))
@@ -208,7 +208,7 @@ class Serving:
             pause = min(1.5 * pause, PAUSES[1])
 
     async def _prove(
-        self, project: Project, service: Service, when: tuple[Now, float], run_id: str, begin: int | None
+        self, project: LaunchContext, service: Service, when: tuple[Now, float], run_id: str, begin: int | None
     ) -> Probe:
         """One attempt at the proof; of an agent with plugins, with those that it could not load."""
         target, (now, quick) = project.target(service), when
@@ -230,12 +230,12 @@ class Serving:
         except CallError as error:
             return Probe(at=now.boot, at_wall=now.wall, detail=str(error))
 
-    async def _adopt(self, project: Project, service: Service) -> Outcome:
+    async def _adopt(self, project: LaunchContext, service: Service) -> Outcome:
         await processes.adopt(project.sandbox.run, service.value)
         self._watch(project.name, service)
         return Done()
 
-    async def _stop(self, project: Project, service: Service, report: Report) -> Outcome:
+    async def _stop(self, project: LaunchContext, service: Service, report: Report) -> Outcome:
         report(Reason.STOPPING, f"stopping the {service}")
         self._prober.pause(project.name, service)  # its place may soon be the next run's
         facts = processes.observe(project.sandbox.run, service.value, processes.now())
@@ -243,14 +243,14 @@ class Serving:
             await checks.dispose(project.target(service))
         return await self._stop_run(project, service, facts.run_id)
 
-    async def _stop_run(self, project: Project, service: Service, run_id: str) -> Outcome:
+    async def _stop_run(self, project: LaunchContext, service: Service, run_id: str) -> Outcome:
         if await processes.stop(project.sandbox.run, service.value, timeout=STOP_TIMEOUT):
             return Done()
         message = f"the {service} (run {run_id}) still has processes; its keeper goes on ending them"
-        return LookAgain(after=1.0, reason=Reason.STOPPING, message=message)
+        return RequeueAfter(after=1.0, reason=Reason.STOPPING, message=message)
 
 
-def _is_prepared(project: Project) -> bool:
+def _is_prepared(project: LaunchContext) -> bool:
     """Tell whether nothing is to be prepared, as for most restarts: a thread would cost them half a millisecond."""
     sandbox, driver, place = project.sandbox, project.driver, project.place
     with contextlib.suppress(OSError):
@@ -281,7 +281,7 @@ def _empty(folder: Path) -> None:
         os.close(handle)
 
 
-def _prepare_agent(project: Project) -> None:
+def _prepare_agent(project: LaunchContext) -> None:
     """Make what an agent must find: no leftovers, the files of its kind, a name to commit with.
 
     Some leave libraries of megabytes there for ever: each agent that ran a prompt leaves 5.4 MB (measured).

@@ -13,7 +13,7 @@ from reconciler.frontends.cli import render, terminal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_QUIET: Final = frozenset({Reason.LOOKING, Reason.IDLE})
+_QUIET: Final = frozenset({Reason.OBSERVING, Reason.IDLE})
 NAME_ROOM: Final = 16
 """Columns for the name of a project."""
 _INDENT: Final = " " * 10

@@ -13,7 +13,7 @@ from reconciler.frontends.cli.terminal import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from reconciler.api.results import Result
+    from reconciler.api.results import ProjectResult
     from reconciler.frontends.cli.terminal import Paint
 
 WIDTH: Final = 118
@@ -221,7 +221,7 @@ def render_status(
     return "\n".join([*_aligned(rows, width, paint), *below])
 
 
-def render_result(result: Result) -> str:
+def render_result(result: ProjectResult) -> str:
     """Render the answer to a request, in the words of the user's own example."""
     lines = [f"Status: {result.status}"]
     if result.status == "success" and result.actual == "running":

@@ -46,8 +46,9 @@ def _record(error: BaseException) -> Path | None:
 def _without_secrets(error: BaseException) -> str:
     """Return the traceback, without the messages of the errors where secrets cannot be redacted."""
     with contextlib.suppress(ImportError, OSError, MemoryError):
-        blotted: str = importlib.import_module("reconciler.system.log").blot("".join(traceback.format_exception(error)))
-        return blotted
+        log = importlib.import_module("reconciler.system.log")
+        redacted: str = log.redact_text("".join(traceback.format_exception(error)))
+        return redacted
     return "".join([*traceback.format_tb(error.__traceback__), type(error).__name__])
 
 

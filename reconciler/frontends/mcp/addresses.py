@@ -59,7 +59,7 @@ def of_controller(settings: Settings) -> Address:
     return Address(settings.http_port, "No controller runs yet. Start it before the client: opencode-manager run")
 
 
-def _running(controller: published.Controller | None, settings: Settings) -> Address:
+def _running(controller: published.ControllerInfo | None, settings: Settings) -> Address:
     if controller is None or not controller.http_port:
         why = "; ".join(controller.warnings) if controller else ""
         raise UserError(

@@ -70,7 +70,7 @@ def known_token(home: Home) -> str:
     return found
 
 
-class Guard:
+class EndpointGuard:
     """The outermost ASGI app: Host, Origin and token, before any library sees the request.
 
     Args:
@@ -162,7 +162,7 @@ async def serve(settings: Settings, stop: asyncio.Event, listening: Callable[[in
         port: int = listener.getsockname()[1]
         problems = _Problems(lambda problem: listening(port, problem))
         loader = Loader(lambda: _app(settings, port, stop), problems.of("app"))
-        server = QuietServer(Guard(settings.home, port, loader, problems.of("token")), stop)
+        server = QuietServer(EndpointGuard(settings.home, port, loader, problems.of("token")), stop)
         async with asyncio.TaskGroup() as group:
             group.create_task(loader.run())
             serving = group.create_task(failure(server.serve(sockets=[listener])))

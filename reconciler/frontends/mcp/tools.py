@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from mcp.server.mcpserver.tools import Tool
 
-    from reconciler.api.client import Wish
-    from reconciler.api.results import Listing, Result
+    from reconciler.api.client import SpecChange
+    from reconciler.api.results import Listing, ProjectResult
     from reconciler.settings import Settings
 
 DEFAULT_WAIT: Final = 20.0
@@ -86,28 +86,31 @@ def _schema(
     return create_model(of.__name__, **more, **fields)
 
 
-Answer: Final = _schema(results.Result, "project", "status", "message", without=IN_FULL)
-FullAnswer: Final = _schema(results.Result, "project", "status", "message")
+Answer: Final = _schema(results.ProjectResult, "project", "status", "message", without=IN_FULL)
+FullAnswer: Final = _schema(results.ProjectResult, "project", "status", "message")
 Line: Final = _schema(results.Summary, "project", "desired", "actual", "reason")
 Lines: Final = _schema(results.Listing, "projects", "controller_running", items=Line, message=(str, ...))
 
 
-class Sure(BaseModel):
+class DestroyConfirmation(BaseModel):
     """The answer to the question before a destroy."""
 
     project_name: str = Field(description="The project's name once more, to go on")
 
 
-async def ask_before_destroy(project_name: str, confirm: str, ctx: Context[Any, Any]) -> Sure | Elicit[Sure]:
+async def ask_before_destroy(
+    project_name: str, confirm: str, ctx: Context[Any, Any]
+) -> DestroyConfirmation | Elicit[DestroyConfirmation]:
     """Ask the person where the client offers it; else the model's own `confirm` has to do."""
     offered = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
     # A capability that names neither kind means forms; one that names only urls cannot ask this.
     if offered is None or (offered.form is None and offered.url is not None):
-        return Sure(project_name=confirm)
-    return Elicit(f"Destroy {_shown(project_name)}? Its sandbox is moved to the trash. Give its name to go on.", Sure)
+        return DestroyConfirmation(project_name=confirm)
+    question = f"Destroy {_shown(project_name)}? Its sandbox is moved to the trash. Give its name to go on."
+    return Elicit(question, DestroyConfirmation)
 
 
-def _confirmed(project_name: str, sure: ElicitationResult[Sure], confirm: str) -> str:
+def _confirmed(project_name: str, sure: ElicitationResult[DestroyConfirmation], confirm: str) -> str:
     """The name that confirms a destroy, as the person or, where nobody could be asked, the model gives it.
 
     A client without a person at it may offer to ask and then cancel: that is no answer, a `decline` is one.
@@ -182,7 +185,7 @@ class Tools:
         self,
         project_name: Name,
         ctx: Context[Any, Any],
-        sure: Annotated[ElicitationResult[Sure], Resolve(ask_before_destroy)],
+        sure: Annotated[ElicitationResult[DestroyConfirmation], Resolve(ask_before_destroy)],
         confirm: Annotated[str, Field(description="The project's name once more")] = "",
         discard_unpushed: Annotated[bool, Field(description="Even if unpushed work would be lost")] = False,
         wait_seconds: Wait = DEFAULT_WAIT,
@@ -205,19 +208,19 @@ class Tools:
     async def _ask(self, wish: Any, seconds: float, ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ANN401
         """Write the wish, then wait for it."""
 
-        async def progress(waited: float, result: Result) -> None:
+        async def progress(waited: float, result: ProjectResult) -> None:
             await ctx.report_progress(waited, seconds, f"{result.reason}: {result.message}".rstrip(": "))
 
         try:
             # In a thread: it may wait for a lock. Whoever is cancelled meanwhile, the file is written whole.
-            written: Wish = await asyncio.to_thread(wish)
+            written: SpecChange = await asyncio.to_thread(wish)
             result = await client.wait(self._settings, written, seconds, progress, self._stopping)
         except UserError as error:
             raise ToolError(str(error)) from None
         return answer(result, render.render_result(result))
 
 
-def answer(result: Result, text: str) -> CallToolResult:
+def answer(result: ProjectResult, text: str) -> CallToolResult:
     """An answer in both forms: half of the clients show their model the text, half the object, so each says it all.
 
     Args:
@@ -235,7 +238,7 @@ def answer(result: Result, text: str) -> CallToolResult:
     )
 
 
-def fields(result: Result) -> dict[str, Any]:
+def fields(result: ProjectResult) -> dict[str, Any]:
     """The answer as an object, with its whole message and without what is empty."""
     return _plain(asdict(result) | {"message": "; ".join(results.sentences(result))})
 

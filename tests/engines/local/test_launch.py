@@ -13,7 +13,7 @@ from reconciler import settings as settings_module
 from reconciler.core import spec
 from reconciler.core.observed import Service
 from reconciler.engines.local import launch
-from reconciler.engines.local.launch import Project
+from reconciler.engines.local.launch import LaunchContext
 from reconciler.engines.local.secrets.env_file import Env
 from reconciler.engines.local.services import _prepare_agent
 from reconciler.settings import UserError
@@ -22,7 +22,7 @@ PASSWORD, TOKEN = "password-0123456789", "token-0123456789"
 
 
 @pytest.fixture(name="project")
-def _project(tmp_path: Path) -> Project:
+def _project(tmp_path: Path) -> LaunchContext:
     environment = {
         "HOME": str(tmp_path / "user"),
         "PATH": "/usr/bin:/bin",
@@ -30,7 +30,7 @@ def _project(tmp_path: Path) -> Project:
         "AWS_SECRET_ACCESS_KEY": "not for agents",
         settings_module.HOME_VARIABLE: str(tmp_path / "home"),
     }
-    return Project(
+    return LaunchContext(
         name="app",
         settings=settings_module.load(environment=environment),
         spec=spec.parse({"git": {"url": "git@example.org:a/b.git"}, "agent": {"env": {"EDITOR": "vi"}}}),
@@ -40,7 +40,7 @@ def _project(tmp_path: Path) -> Project:
     )
 
 
-def test_no_secret_is_in_any_argument(project: Project) -> None:
+def test_no_secret_is_in_any_argument(project: LaunchContext) -> None:
     """Everybody can read those."""
     for service in Service:
         argv = " ".join(launch.launch(project, service, "/bin/opencode").argv)
@@ -49,7 +49,7 @@ def test_no_secret_is_in_any_argument(project: Project) -> None:
         assert TOKEN not in argv
 
 
-def test_the_agent_gets_its_password_and_never_the_bridges_token(project: Project) -> None:
+def test_the_agent_gets_its_password_and_never_the_bridges_token(project: LaunchContext) -> None:
     """Nor anything of the controller's that is not on the list."""
     env = launch.launch(project, Service.AGENT, "/bin/opencode").env
 
@@ -59,7 +59,7 @@ def test_the_agent_gets_its_password_and_never_the_bridges_token(project: Projec
     assert (env["EDITOR"], env["GIT_SSH_COMMAND"]) == ("vi", project.ssh_command)
 
 
-def test_the_agents_folders_are_its_own(project: Project) -> None:
+def test_the_agents_folders_are_its_own(project: LaunchContext) -> None:
     """HOME, XDG and TMPDIR are in the sandbox."""
     env = launch.launch(project, Service.AGENT, "/bin/opencode").env
     sandbox = str(project.sandbox.path)
@@ -68,7 +68,7 @@ def test_the_agents_folders_are_its_own(project: Project) -> None:
     assert all(env[name].startswith(f"{sandbox}/") for name in names)
 
 
-def test_the_operators_configuration_wins_over_ours(project: Project) -> None:
+def test_the_operators_configuration_wins_over_ours(project: LaunchContext) -> None:
     """And ours stays where it says nothing; updates of itself are off."""
     settings = replace(
         project.settings,
@@ -94,7 +94,7 @@ def test_the_operators_configuration_wins_over_ours(project: Project) -> None:
     ],
 )
 def test_a_change_restarts_just_what_depends_on_it(
-    project: Project, changes: dict[str, Any], restarted: set[str]
+    project: LaunchContext, changes: dict[str, Any], restarted: set[str]
 ) -> None:
     """The last one removes agent.env; idle_timeout itself restarts nothing."""
     changed = replace(project, **changes)
@@ -104,14 +104,14 @@ def test_a_change_restarts_just_what_depends_on_it(
     assert differing == restarted
 
 
-def test_a_fields_that_needs_no_restart_changes_no_digest(project: Project) -> None:
+def test_a_fields_that_needs_no_restart_changes_no_digest(project: LaunchContext) -> None:
     """Limits and idle_timeout are acted on without one."""
     quiet = project.spec.model_copy(update={"idle_timeout": "2h"})
 
     assert launch.digest(project, Service.AGENT) == launch.digest(replace(project, spec=quiet), Service.AGENT)
 
 
-def test_the_users_node_tool_gets_its_password_in_a_private_file(project: Project, tmp_path: Path) -> None:
+def test_the_users_node_tool_gets_its_password_in_a_private_file(project: LaunchContext, tmp_path: Path) -> None:
     """Its own option would put it into argv."""
     script = tmp_path / "tool" / "dist" / "index-http.js"
     script.parent.mkdir(parents=True)
@@ -128,7 +128,7 @@ def test_the_users_node_tool_gets_its_password_in_a_private_file(project: Projec
     assert job.env["MCP_BEARER_TOKEN"] == TOKEN
 
 
-def test_a_node_tool_that_was_not_built_is_named(project: Project, tmp_path: Path) -> None:
+def test_a_node_tool_that_was_not_built_is_named(project: LaunchContext, tmp_path: Path) -> None:
     """With what to do."""
     project = replace(project, env=replace(project.env, mcp_tool_dir=str(tmp_path)))
 
@@ -136,7 +136,7 @@ def test_a_node_tool_that_was_not_built_is_named(project: Project, tmp_path: Pat
         launch.launch(project, Service.BRIDGE, "")
 
 
-def test_an_agent_finds_credentials_a_name_and_an_empty_tmp(project: Project, tmp_path: Path) -> None:
+def test_an_agent_finds_credentials_a_name_and_an_empty_tmp(project: LaunchContext, tmp_path: Path) -> None:
     """The user's auth.json by link, user.name and user.email, and nothing in TMPDIR of an earlier run."""
     auth = tmp_path / "user" / ".local" / "share" / "opencode" / "auth.json"
     auth.parent.mkdir(parents=True)
@@ -160,7 +160,7 @@ def test_an_agent_finds_credentials_a_name_and_an_empty_tmp(project: Project, tm
 
 
 @pytest.mark.parametrize("what", ["tmp itself", "a folder in it", "a file in it"])
-def test_nothing_is_deleted_through_a_link(project: Project, tmp_path: Path, what: str) -> None:
+def test_nothing_is_deleted_through_a_link(project: LaunchContext, tmp_path: Path, what: str) -> None:
     """Whoever put it there: the agent itself can."""
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -179,7 +179,7 @@ def test_nothing_is_deleted_through_a_link(project: Project, tmp_path: Path, wha
     assert what == "tmp itself" or list(project.sandbox.tmp.iterdir()) == []
 
 
-def test_our_own_bridge_leaves_no_password_of_the_users_tool(project: Project) -> None:
+def test_our_own_bridge_leaves_no_password_of_the_users_tool(project: LaunchContext) -> None:
     """Which ran before it, and had it in a file."""
     project.sandbox.run.mkdir(parents=True)
     config = project.sandbox.run / "mcp-tool-servers.json"
@@ -190,7 +190,7 @@ def test_our_own_bridge_leaves_no_password_of_the_users_tool(project: Project) -
     assert not config.exists()
 
 
-def test_a_spec_cannot_switch_off_what_the_manager_insists_on(project: Project) -> None:
+def test_a_spec_cannot_switch_off_what_the_manager_insists_on(project: LaunchContext) -> None:
     """Updates of its own, above all."""
     loud = project.spec.model_copy(update={"agent": project.spec.agent.model_copy(update={"env": {"OPENCODE_X": "1"}})})
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.agents.base import CallError, Package, Request
-from reconciler.core.observed import Attention
+from reconciler.core.observed import PendingRequest
 from reconciler.core.reasons import Reason
 from tests.support.echo_agent.access import EchoAccess
 
@@ -61,14 +61,14 @@ class EchoDriver(EchoAccess):
     def broken_config(self, answer: Answer) -> str:  # noqa: ARG002  it has no configuration
         return ""
 
-    async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[Attention, ...]:  # noqa: ARG002
+    async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[PendingRequest, ...]:  # noqa: ARG002
         asking = [room for room, state in activity.items() if state == "asking"]
-        return tuple(Attention(Reason.WAITING_FOR_ANSWER, f"the agent asks in {room}") for room in asking)
+        return tuple(PendingRequest(Reason.WAITING_FOR_ANSWER, f"the agent asks in {room}") for room in asking)
 
     async def interrupted(self, wire: Wire) -> tuple[str, ...]:  # noqa: ARG002  it remembers nothing
         return ()
 
-    async def refused(self, wire: Wire, started: float) -> tuple[Attention, ...] | None:  # noqa: ARG002
+    async def refused(self, wire: Wire, started: float) -> tuple[PendingRequest, ...] | None:  # noqa: ARG002
         return ()
 
     def journal(self, place: Place) -> Path | None:  # noqa: ARG002

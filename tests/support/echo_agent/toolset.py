@@ -10,7 +10,7 @@ from mcp_types import CallToolResult  # noqa: TC002  read at run time, as the si
 
 from reconciler.mcpkit.binding import Tool
 from reconciler.mcpkit.failure import ToolFailureError
-from reconciler.mcpkit.results import Result, said
+from reconciler.mcpkit.results import ToolResult, said
 
 if TYPE_CHECKING:
     from reconciler.agents.base import Connection
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 INSTRUCTIONS: Final = "An agent that repeats what it is told."
 
 
-class Health(Result):
+class Health(ToolResult):
     project: str
     healthy: bool
     version: str
 
 
-class Session(Result):
+class Session(ToolResult):
     session_id: str
     title: str
 
 
-class Answer(Result):
+class Answer(ToolResult):
     session_id: str
     state: str
     text: str

@@ -24,7 +24,7 @@ from reconciler.mcpkit.binding import Tool
 from reconciler.mcpkit.results import said
 
 if TYPE_CHECKING:
-    from reconciler.agents.opencode.session_state import Sight
+    from reconciler.agents.opencode.session_state import Snapshot
 
 LEAVING: Final = "cancelling this call leaves the agent at work; opencode-session-abort stops it"
 _NEXT: Final = {
@@ -56,7 +56,7 @@ async def session_message(  # noqa: PLR0913, PLR0917  the parameters of the tool
     async def report(elapsed: float, text: str) -> None:
         await ctx.report_progress(elapsed, max(wait_seconds, elapsed), plain_text.visible(text))
 
-    follower = follow.Follower(agent, session_id, report)
+    follower = follow.SessionFollower(agent, session_id, report)
     sending = queued = False
     try:
         async with asyncio.timeout(max(wait_seconds, follow.LEAST) + follow.LATE) as limit, follower.listening():
@@ -80,7 +80,7 @@ def _extend(limit: asyncio.Timeout) -> None:
     limit.reschedule(max(limit.when() or 0, asyncio.get_running_loop().time() + follow.LATE))
 
 
-def _joined(before: Sight, content: str, model: str) -> str | None:
+def _joined(before: Snapshot, content: str, model: str) -> str | None:
     """The id of the prompt to wait for instead of sending a new one.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from reconciler.core import plain_text
 
 if TYPE_CHECKING:
-    from reconciler.engines.local.git.subprocesses import Result
+    from reconciler.engines.local.git.subprocesses import Completed
 
 LIMIT: Final = 300
 """Characters of a line of others that are shown."""
@@ -292,7 +292,7 @@ _MISSING: Final = re.compile(
 _FILTER: Final = re.compile(r"(?:^|: )(.+): (?:smudge|clean) filter (\S+) failed")
 
 
-def problem(what: str, result: Result, otherwise: GitProblemKind = GitProblemKind.OTHER) -> GitProblem:
+def problem(what: str, result: Completed, otherwise: GitProblemKind = GitProblemKind.OTHER) -> GitProblem:
     """Return why git failed, from its output: "cannot <what>: <the cause>".
 
     Args:

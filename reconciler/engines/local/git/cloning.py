@@ -134,7 +134,7 @@ async def clone(
         on_line=_progress(on_progress) if on_progress else None,
     )
     try:
-        there = await aio.to_the_end(_clear_way, job)
+        there = await aio.run_in_thread_shielded(_clear_way, job)
         if there != job.recorded_url:
             await _clone_aside(job, ref)
     finally:
@@ -185,14 +185,14 @@ async def _clone_aside(job: _Job, ref: str | None) -> None:
         await _write_files(job, target, partial)
         await write_known(partial / ".git")
         lacks = await fetch_submodules(partial, job.url, job.ssh_command)
-        await aio.to_the_end(_complete, partial, job, lacks)
+        await aio.run_in_thread_shielded(_complete, partial, job, lacks)
     except GitProblem as failed:
         if failed.kind not in _INNOCENT:
             (partial / ".git" / _FETCHED).unlink(missing_ok=True)  # it may be what is wrong: from nothing next time
         raise
     finally:
         if partial.exists():  # a cancelled clone removes its leftovers too: a large one takes seconds
-            await aio.to_the_end(_keep_or_remove, partial, job)
+            await aio.run_in_thread_shielded(_keep_or_remove, partial, job)
 
 
 def _complete(partial: Path, job: _Job, lacks: tuple[Lack, ...]) -> None:
@@ -206,7 +206,7 @@ def _complete(partial: Path, job: _Job, lacks: tuple[Lack, ...]) -> None:
 async def _transfer(job: _Job, target: Target, partial: Path) -> None:
     """Fetch all objects, with as little traffic as possible."""
     if _fetched(job.kept) == job.url:
-        await aio.to_the_end(_salvage, job.kept, partial)
+        await aio.run_in_thread_shielded(_salvage, job.kept, partial)
         gitdir = partial / ".git"
         await read("config", "--file", str(gitdir / "config"), "remote.origin.url", job.url, folder=partial, what="")
         await fetch(job.url, "+refs/heads/*:refs/remotes/origin/*", gitdir, job.ssh_command)
@@ -228,7 +228,7 @@ async def _transfer(job: _Job, target: Target, partial: Path) -> None:
             )
         raise
     note = json.dumps({"source": job.url}).encode()
-    await aio.to_the_end(files.replace_file, partial / ".git" / _FETCHED, note)
+    await aio.run_in_thread_shielded(files.replace_file, partial / ".git" / _FETCHED, note)
 
 
 def _spare(job: _Job, free: int) -> None:

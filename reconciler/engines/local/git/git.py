@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final
 from reconciler.engines.local.git import subprocesses
 from reconciler.engines.local.git.causes import GitProblem, GitProblemKind, plain, problem
 from reconciler.system import safe_git
-from reconciler.system.aio import to_the_end
+from reconciler.system.aio import run_in_thread_shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from reconciler.engines.local.git.subprocesses import Result
+    from reconciler.engines.local.git.subprocesses import Completed
 
 __all__ = [
     "LOCAL_TIMEOUT",
@@ -90,7 +90,7 @@ async def git(
     timeout: float = LOCAL_TIMEOUT,  # noqa: ASYNC109  passed on
     on_line: Callable[[str], None] | None = None,
     variables: Mapping[str, str] | None = None,
-) -> Result:
+) -> Completed:
     """Run git to its end, however it ends.
 
     Args:
@@ -147,11 +147,11 @@ async def view(gitdir: Path) -> AsyncIterator[Path]:
     Raises:
         OSError: what lies there is no whole git folder.
     """
-    place = await to_the_end(_make_view, gitdir)  # in threads: an index can be large, and a disk slow
+    place = await run_in_thread_shielded(_make_view, gitdir)  # in threads: an index can be large, and a disk slow
     try:
         yield place
     finally:
-        await to_the_end(shutil.rmtree, place, ignore_errors=True)
+        await run_in_thread_shielded(shutil.rmtree, place, ignore_errors=True)
 
 
 def _make_view(gitdir: Path) -> Path:

@@ -167,7 +167,7 @@ async def write_known(gitdir: Path) -> None:
         head = await find("HEAD", place)
     known = dict.fromkeys([*tags.split(), head])
     text = "".join(f"{name}\n" for name in known if name).encode()
-    await aio.to_the_end(files.replace_file, gitdir / KNOWN_FILE, text)
+    await aio.run_in_thread_shielded(files.replace_file, gitdir / KNOWN_FILE, text)
 
 
 def check(url: str, ref: str | None) -> None:

@@ -104,7 +104,7 @@ async def _note_missing(clone: Path) -> None:
     async with view(clone / ".git") as place:
         lacks = await missing(clone, place)
     mark = files.read_json(clone / ".git" / MARK) or {}
-    await aio.to_the_end(write_mark, clone, str(mark.get("url", "")), str(mark.get("source", "")), lacks)
+    await aio.run_in_thread_shielded(write_mark, clone, str(mark.get("url", "")), str(mark.get("source", "")), lacks)
 
 
 async def _fetch_target(source: str, target: Target, place: Path, ssh_command: str) -> str:

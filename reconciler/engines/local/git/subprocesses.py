@@ -29,7 +29,7 @@ _LAST_WORDS: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Completed:
     """How a command ended."""
 
     code: int
@@ -44,7 +44,7 @@ async def run(
     timeout: float,  # noqa: ASYNC109  the limit covers the whole process group, not just the wait
     cwd: Path | None = None,
     on_line: Callable[[str], None] | None = None,
-) -> Result:
+) -> Completed:
     """Run a program to its end.
 
     Args:
@@ -69,7 +69,7 @@ async def run(
         raise TimeoutError(f"{argv[0]} did not end within {timeout:.0f} s") from None
     finally:
         await child.end()
-    return Result(code=child.process.returncode, out=child.out.text, err=child.err.text)
+    return Completed(code=child.process.returncode, out=child.out.text, err=child.err.text)
 
 
 class _Child:
@@ -140,7 +140,7 @@ class _Child:
     async def reap(self) -> None:
         """Reap the program. One that has ended can be reaped at once, unless a debugger holds it."""
         if self.process.poll() is None:
-            await aio.until_the_exit(self.process.wait)
+            await aio.run_in_daemon_thread(self.process.wait)
 
     def _let_go(self) -> None:
         """Close its descriptors. What cannot be reaped yet is left to a thread, since the event loop never waits."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from reconciler import agents
 from reconciler.core import kinds
 from reconciler.engines.local.git.git import GitProblem, plain, read, view
-from reconciler.system.aio import to_the_end
+from reconciler.system.aio import run_in_thread_shielded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ async def _left_behind(clone: Path, seen: set[Path]) -> tuple[str, ...]:
     """Return the same for submodules that no file leads to any more: git keeps their folder on other branches."""
     found: list[str] = []
     modules = clone / ".git" / "modules"
-    for gitdir in await to_the_end(list, _module_folders(modules)):
+    for gitdir in await run_in_thread_shielded(list, _module_folders(modules)):
         if gitdir.resolve() in seen:
             continue
         name = plain(str(gitdir.relative_to(modules)))

@@ -20,7 +20,7 @@ _MOST = 16
 _PACKET = 1 << 16
 
 
-class Kept:
+class RunHandle:
     """A run, and the descriptors that hold it.
 
     Args:
@@ -70,7 +70,7 @@ class Kept:
         """At which the keeper dies, in tests."""
 
 
-def give(outbox: _socket.socket, kept: Kept) -> None:
+def give(outbox: _socket.socket, kept: RunHandle) -> None:
     """Send the run to the keeper, with our descriptors 1 and 2, which are the answer's pipe and the log.
 
     Raises:
@@ -86,14 +86,14 @@ def give(outbox: _socket.socket, kept: Kept) -> None:
     outbox.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, handles)])
 
 
-def take(inbox: _socket.socket) -> tuple[Kept, int, int] | None:
+def take(inbox: _socket.socket) -> tuple[RunHandle, int, int] | None:
     """Receive the run, and descriptors of answer pipe and log; None when the starter ended without sending."""
     text, controls, _, _ = inbox.recvmsg(_PACKET, _socket.CMSG_SPACE(_MOST * 4))
     if not text:
         return None
     handles = array.array("i", controls[0][2]).tolist()
     place, run, paths, (ancestor, kills, single, hub, told, point) = marshal.loads(text)  # noqa: S302  from our own starter
-    kept = Kept(
+    kept = RunHandle(
         Place(*place),
         run,
         dict(zip(paths, handles[2:], strict=False)),

@@ -209,7 +209,7 @@ def identify_open(pid: int, pidfd: int) -> Record:
     return who
 
 
-def open_proved(who: Record, needle: str) -> int | None:
+def open_verified(who: Record, needle: str) -> int | None:
     """Open a pidfd of the living process that a record of this boot names, and verify it.
 
     Args:

@@ -21,7 +21,7 @@ import sys
 sys.path.append(os.path.abspath(__file__).rpartition("/reconciler/")[0])  # noqa: PTH100  pathlib costs half a megabyte
 
 from reconciler.engines.local.keeper import fork_server, handover, identity, log_watch, starting, warmup
-from reconciler.engines.local.keeper.supervising import Holder, Signals
+from reconciler.engines.local.keeper.supervising import Signals, Supervisor
 from reconciler.system import failpoint
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ def live(channel: _socket.socket, tell: int, name: fork_server.Name) -> int:
         os.write(answers, (starting.problem(kept, signals) or "started").encode())
     os.close(answers)
     failpoint.point("after-answer")
-    Holder(kept, signals, log=2).hold()
+    Supervisor(kept, signals, log=2).hold()
     return 0
 
 

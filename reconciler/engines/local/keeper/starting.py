@@ -16,8 +16,8 @@ import select
 import time
 
 from reconciler.engines.local.keeper import identity, log_watch
-from reconciler.engines.local.keeper.handover import Kept
-from reconciler.engines.local.keeper.supervising import Holder
+from reconciler.engines.local.keeper.handover import RunHandle
+from reconciler.engines.local.keeper.supervising import Supervisor
 from reconciler.system import failpoint, name_lock
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ def read_job() -> Record:
     return job
 
 
-def start(place: Place, job: Record, keeper: tuple[int, int], signals: Signals) -> Kept:
+def start(place: Place, job: Record, keeper: tuple[int, int], signals: Signals) -> RunHandle:
     """Prepare everything for a service that this process is to become, and record it.
 
     Args:
@@ -72,7 +72,7 @@ def start(place: Place, job: Record, keeper: tuple[int, int], signals: Signals) 
     settle(place, signals, locks)
     guard = take_guard(place.folder, place.guard)
     open_log(job["log"])
-    kept = Kept(place, run_record(job, keeper), locks, ancestor=True)
+    kept = RunHandle(place, run_record(job, keeper), locks, ancestor=True)
     kept.guards = [keeper_guard.detach(), guard.detach()]
     kept.hub = log_watch.find(2, os.path.dirname(job["log"]))
     kept.failure, kept.failed = os.pipe()
@@ -115,10 +115,10 @@ def settle(place: Place, signals: Signals, locks: dict[str, int]) -> None:
     if not run or identity.finished(run, identity.read_record(place.exit)):
         return
     for who, needle in ((run["keeper"], place.folder), (run["leader"], run["marker"])):
-        if (pidfd := identity.open_proved(who, needle)) is not None:
+        if (pidfd := identity.open_verified(who, needle)) is not None:
             os.close(pidfd)
             raise identity.Held(f"process {who['pid']} of its last run lives, though it lost its lock")
-    Holder(Kept(place, run, locks, ancestor=False), signals).hold()
+    Supervisor(RunHandle(place, run, locks, ancestor=False), signals).hold()
     if signals.told:
         raise identity.Held("it was asked to stop")
 
@@ -137,7 +137,7 @@ def open_log(path: str) -> None:
     os.close(log)
 
 
-def become(job: Record, kept: Kept) -> NoReturn:
+def become(job: Record, kept: RunHandle) -> NoReturn:
     """Become the service. Its keeper holds what it must not inherit."""
     try:
         os.setsid()
@@ -161,7 +161,7 @@ def become(job: Record, kept: Kept) -> NoReturn:
         os._exit(127)
 
 
-def problem(kept: Kept, signals: Signals) -> str:
+def problem(kept: RunHandle, signals: Signals) -> str:
     """Wait until a starter has become the service or failed; return why it failed, a clause, else nothing."""
     if kept.failure is None:
         return ""
@@ -197,7 +197,7 @@ def run_record(job: Record, keeper: tuple[int, int]) -> Record:
 # -- adopting ----------------------------------------------------------------------------------------------------------
 
 
-def adopt(place: Place, keeper: tuple[int, int]) -> Kept:
+def adopt(place: Place, keeper: tuple[int, int]) -> RunHandle:
     """Take over from a keeper that was killed: the leader stays who it is; without one, its leftovers are ended.
 
     Raises:
@@ -209,7 +209,7 @@ def adopt(place: Place, keeper: tuple[int, int]) -> Kept:
     run = identity.read_record(place.run)
     leader = None
     if run and not identity.finished(run, identity.read_record(place.exit)):
-        leader = identity.open_proved(run["leader"], run["marker"])
+        leader = identity.open_verified(run["leader"], run["marker"])
         run["keeper"] = identity.identify_open(*keeper)
         identity.write_record(place.run, run)
         # The keeper before us may have died before it wrote it. One that has not become the service yet has no marker.
@@ -224,7 +224,7 @@ def adopt(place: Place, keeper: tuple[int, int]) -> Kept:
     else:
         run = identity.nobodys_run()
     failpoint.point("after-adoption")
-    kept = Kept(place, run, locks, ancestor=False)
+    kept = RunHandle(place, run, locks, ancestor=False)
     kept.leader, kept.guards = leader, [guard.detach()]
     kept.hub = log_watch.find(2, os.path.dirname(run["log"]))
     return kept

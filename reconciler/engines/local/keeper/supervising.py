@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
 
-    from reconciler.engines.local.keeper.handover import Kept
+    from reconciler.engines.local.keeper.handover import RunHandle
     from reconciler.engines.local.keeper.identity import Record
     from reconciler.engines.local.keeper.log_watch import Watch
 else:
@@ -85,7 +85,7 @@ def _noted(_number: int, _frame: object) -> None:
     """Do nothing: the byte on the wake-up pipe is enough."""
 
 
-class Holder:
+class Supervisor:
     """Supervise one run.
 
     Args:
@@ -94,7 +94,7 @@ class Holder:
         log: the service's log, which is kept below its limit; None when that is not our task.
     """
 
-    def __init__(self, kept: Kept, signals: Signals, log: int | None = None) -> None:
+    def __init__(self, kept: RunHandle, signals: Signals, log: int | None = None) -> None:
         self._place = kept.place
         self._run = run = kept.run
         self._locks = kept.locks

@@ -11,8 +11,8 @@ import _socket
 import os
 
 from reconciler.engines.local.keeper import handover, identity
-from reconciler.engines.local.keeper.handover import Kept
-from reconciler.engines.local.keeper.supervising import Holder, Signals
+from reconciler.engines.local.keeper.handover import RunHandle
+from reconciler.engines.local.keeper.supervising import Signals, Supervisor
 
 NOWHERE = "/dev/null"
 """As a folder: nothing can be written below it."""
@@ -26,10 +26,10 @@ def rehearse() -> None:
     if service == 0:
         os._exit(0)
     run = {**identity.nobodys_run(), "leader": {"pid": service, "start": 0, "inode": 0}}
-    handover.give(outbox, Kept(identity.Place(NOWHERE, "agent"), run, {}, ancestor=True))
+    handover.give(outbox, RunHandle(identity.Place(NOWHERE, "agent"), run, {}, ancestor=True))
     if taken := handover.take(inbox):
         kept, *handles = taken
-        Holder(kept, signals).hold()
+        Supervisor(kept, signals).hold()
         for handle in handles:
             os.close(handle)
     inbox.close()

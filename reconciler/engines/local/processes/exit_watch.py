@@ -44,7 +44,7 @@ class ExitWatch:
             (run["keeper"], place.folder, 0.0),
         ):
             key = (name, who["pid"], who["inode"])
-            if key in self._watched or (pidfd := identity.open_proved(who, needle)) is None:
+            if key in self._watched or (pidfd := identity.open_verified(who, needle)) is None:
                 continue
             self._watched[key] = pidfd
             self._pids.add(key[:2])

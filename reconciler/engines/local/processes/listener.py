@@ -63,7 +63,7 @@ def find(run_dir: Path, service: str, port: int) -> Listener | None:
     run = identity.read_record(identity.Place(identity.real_folder(str(run_dir)), service).run)
     if not run or run["boot_id"] != identity.boot_id():
         return None
-    leader = identity.open_proved(run["leader"], run["marker"])
+    leader = identity.open_verified(run["leader"], run["marker"])
     if leader is None:
         return None
     held: dict[str, str] = {}

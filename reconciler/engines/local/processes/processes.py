@@ -24,7 +24,7 @@ from reconciler.engines.local.keeper.identity import Place
 from reconciler.engines.local.processes import exit_causes, listener, spawn
 from reconciler.engines.local.processes.exit_watch import ExitWatch
 from reconciler.system import name_lock
-from reconciler.system.aio import to_the_end, uninterrupted
+from reconciler.system.aio import finish_before_cancel, run_in_thread_shielded
 from reconciler.system.tcp_ports import holder as port_holder
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _place(run_dir: Path, service: str) -> Place:
 
 
 def _lives(who: dict[str, Any], needle: str) -> bool:
-    pidfd = identity.open_proved(who, needle)
+    pidfd = identity.open_verified(who, needle)
     if pidfd is None:
         return False
     os.close(pidfd)
@@ -201,7 +201,7 @@ async def adopt(run_dir: Path, service: str) -> None:
 
 async def _ask(arguments: list[str], job: bytes) -> None:
     try:
-        text = await uninterrupted(spawn.ask_keeper(arguments, job))
+        text = await finish_before_cancel(spawn.ask_keeper(arguments, job))
     except TimeoutError as error:
         raise KeeperError(errno.ETIMEDOUT, str(error)) from None
     if text.startswith("held: "):
@@ -261,13 +261,13 @@ async def _open_keeper(run_dir: Path, service: str) -> int | None:
     place = _place(run_dir, service)
     run = identity.read_record(place.run)
     ours = bool(run) and run["boot_id"] == identity.boot_id()
-    if ours and (keeper := identity.open_proved(run["keeper"], place.folder)) is not None:
+    if ours and (keeper := identity.open_verified(run["keeper"], place.folder)) is not None:
         return keeper
     if run and not identity.lock_held(place.keeper_lock):
         return None
     found: list[int] = []
     try:
-        await to_the_end(_find_keeper, place, found)
+        await run_in_thread_shielded(_find_keeper, place, found)
     except asyncio.CancelledError:
         for pidfd in found:
             os.close(pidfd)

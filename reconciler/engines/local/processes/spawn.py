@@ -25,7 +25,7 @@ IN_FLIGHT: Final = 8
 """Requests that may wait in the fork server's socket: the kernel limits how many descriptors do."""
 
 
-class Nursery:
+class ForkServer:
     """The fork server of this process. It ends with us, its keepers do not; one that was killed is started again."""
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class Nursery:
         return ours
 
 
-nursery: Final = Nursery()
+nursery: Final = ForkServer()
 
 
 async def ask_keeper(arguments: list[str], job: bytes) -> str:

@@ -16,7 +16,7 @@ from reconciler.engines.local.facts import KeyFacts
 from reconciler.engines.local.git import subprocesses
 from reconciler.settings import UserError
 from reconciler.system import files
-from reconciler.system.aio import to_the_end
+from reconciler.system.aio import run_in_thread_shielded
 
 _TIMEOUT: Final = 20.0
 
@@ -33,14 +33,14 @@ async def generate_key(path: Path, *, comment: str) -> None:
     files.private_folder(path.parent)
     if path.exists():
         public = await _keygen("-y", "-P", "", "-f", str(path))
-        await to_the_end(files.replace_file, _public(path), public.encode(), mode=0o644)
+        await run_in_thread_shielded(files.replace_file, _public(path), public.encode(), mode=0o644)
         return
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         made = Path(folder) / "key"
         await _keygen("-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(made))
         # The public half first: a private key in place means that both are.
-        await to_the_end(files.replace_file, _public(path), _public(made).read_bytes(), mode=0o644)
-        await to_the_end(files.replace_file, path, made.read_bytes())
+        await run_in_thread_shielded(files.replace_file, _public(path), _public(made).read_bytes(), mode=0o644)
+        await run_in_thread_shielded(files.replace_file, path, made.read_bytes())
 
 
 async def key_facts(path: Path, *, generated: bool) -> KeyFacts:

@@ -15,8 +15,8 @@ from reconciler.state import published
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from reconciler.api.client import Wish
-    from reconciler.api.results import Result
+    from reconciler.api.client import SpecChange
+    from reconciler.api.results import ProjectResult
     from reconciler.settings import Settings
 
 
@@ -62,7 +62,7 @@ def confirm_missing(settings: Settings, options: Namespace) -> int:
     return 0
 
 
-def _await(settings: Settings, wish: Wish, options: Namespace) -> int:
+def _await(settings: Settings, wish: SpecChange, options: Namespace) -> int:
     result = asyncio.run(_wait(settings, wish, options.wait))
     print(render.render_result(result))
     # A script reads the status; a person at a terminal wants to know what comes next.
@@ -71,7 +71,7 @@ def _await(settings: Settings, wish: Wish, options: Namespace) -> int:
     return {"success": 0, "error": 1}.get(result.status, 2)
 
 
-def _hint(settings: Settings, command: str, result: Result) -> str:
+def _hint(settings: Settings, command: str, result: ProjectResult) -> str:
     """Return what comes next, where the answer itself does not say it."""
     name = result.project
     if result.status == "in_progress" and published.read(settings.home).running:
@@ -88,10 +88,10 @@ def _hint(settings: Settings, command: str, result: Result) -> str:
     }.get(command, "")
 
 
-async def _wait(settings: Settings, wish: Wish, seconds: float) -> Result:
+async def _wait(settings: Settings, wish: SpecChange, seconds: float) -> ProjectResult:
     steps = _Steps(wish.name, sys.stderr)
 
-    async def progress(waited: float, result: Result) -> None:
+    async def progress(waited: float, result: ProjectResult) -> None:
         steps.show(f"{result.reason}: {result.message}".rstrip(": "), waited)
 
     try:
