@@ -5,6 +5,7 @@
         Silent      it took the request and says nothing
       Refused       an answer that says no: status, name and message
       TooLarge      an answer beyond the limit
+      OddAnswer     an answer of another shape
 
 No call here takes a directory: the server works in the clone it was started in. httpx2, not httpx: the MCP library
 has it loaded already.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 
+from reconciler.agents.opencode import shapes
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit import redact
 from reconciler.mcpkit.failure import NothingSentError, ToolFailureError
@@ -71,6 +73,14 @@ class TooLarge(AgentError):  # noqa: N818  as above
 
     def __init__(self) -> None:
         super().__init__(f"cannot hand on an answer of more than {ANSWER_LIMIT // 2**20} MiB: ask for less of it")
+
+
+class OddAnswer(AgentError):  # noqa: N818  as above
+    """The answer has another shape than OpenCode's."""
+
+    def __init__(self, call: str, why: str) -> None:
+        hint = "another version of OpenCode, or another program, may answer there; opencode_status shows which"
+        super().__init__(f"cannot understand the answer to {call}: {why}; {hint}")
 
 
 @dataclass(frozen=True)
@@ -138,9 +148,12 @@ class OpenCode:
         if not response.is_success:
             raise _refusal(response.status_code, body)
         try:
-            return json.loads(body) if body else None
+            answer = json.loads(body) if body else None
         except ValueError:
             raise Refused(response.status_code, "", "its answer is not JSON") from None
+        if odd := shapes.problem(method, path, answer):
+            raise OddAnswer(f"{method} {path}", odd)
+        return answer
 
 
 async def _read(response: httpx2.Response) -> bytes:
