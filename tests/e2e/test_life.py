@@ -15,6 +15,7 @@ from tests.support.world import Status, World, git, read_env
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def is_ready(status: Status) -> bool:
