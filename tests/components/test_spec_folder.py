@@ -284,7 +284,7 @@ def test_known_projects_can_vanish(folder: Folder) -> None:
     folder.write("blog", GOOD)
     folder.reader = folder.new_reader("blog", "shop")
 
-    assert kinds(folder.settle()) == [("blog", "Accepted"), ("shop", "Vanished")]
+    assert kinds(folder.settle()) == [("blog", "Accepted"), ("shop", "Removed")]
 
 
 def test_link_follows_its_target(folder: Folder) -> None:

@@ -36,7 +36,8 @@ class Handler(BaseHTTPRequestHandler):
         password = os.environ["OPENCODE_SERVER_PASSWORD"]
         wanted = "Basic " + base64.b64encode(f"opencode:{password}".encode()).decode()
         allowed = MODE in {"open", "html"} or (MODE != "deny" and self.headers.get("authorization") == wanted)
-        page = b"<html>welcome</html>" if MODE in {"html", "login"} else b'{"healthy":true,"version":"light"}'
+        said = SHAPES.get(self.path.partition("?")[0], b'{"healthy":true,"version":"light"}')
+        page = b"<html>welcome</html>" if MODE in {"html", "login"} else said
         body = page if allowed else b""
         sick = MODE == "sick" and os.path.exists(ARGUMENT)  # noqa: PTH110  pathlib starts slowly
         self.send_response(503 if sick else 200 if allowed else 401)
@@ -68,6 +69,8 @@ def daemonise() -> None:
     os.wait()
 
 
+SHAPES = {"/session": b"[]", "/session/status": b"{}", "/permission": b"[]", "/question": b"[]"}
+"""What a client takes apart, as an agent without a session says it."""
 MODE, _, ARGUMENT = os.environ.get("LIGHT_AGENT", "").partition("=")
 NEVER = threading.Event()
 SILENCE = threading.Lock()

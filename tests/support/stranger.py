@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 HEALTHY = b'{"healthy":true,"version":"stranger"}'
+SHAPES = {b"/session": b"[]", b"/session/status": b"{}"}
+"""What a client takes apart, as an agent without a session says it."""
 
 
 class Handler(socketserver.BaseRequestHandler):
@@ -25,7 +27,9 @@ class Handler(socketserver.BaseRequestHandler):
         if ANSWER == "silent":
             self.request.recv(1)
         elif ANSWER == "healthy" or b"authorization:" in heard.lower():
-            self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(HEALTHY), HEALTHY))
+            path = heard.split(b" ", 2)[1].partition(b"?")[0] if heard.count(b" ") > 1 else b""
+            body = SHAPES.get(path, HEALTHY)
+            self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
         else:
             self.request.sendall(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")
 
