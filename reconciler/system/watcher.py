@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STEP: Final = 45
 """Milliseconds between two times that watchfiles asks for events of the specs folder. It reports a change at the second
-time, so after one to two steps. With STEP_BELOW, an idle controller used 0.12 s of CPU a minute (tests.bench --quick)."""
+time, so after one to two steps. With STEP_BELOW, an idle controller used 0.12 s of CPU a minute (bench --quick)."""
 STEP_BELOW: Final = 250
 """The same below folders: nobody waits for these hints, and each start makes some."""
 _DELETED: Final = 3
