@@ -143,6 +143,12 @@ def _check_env(env: dict[str, str]) -> dict[str, str]:
     return env
 
 
+def _check_folder(path: str) -> str:
+    if not path.startswith(("/", "~/")) or re.search(r"[\x00-\x1f\x7f:]", path):
+        raise ValueError(f"cannot use {path[:60]!r} as a folder: give a path that begins with / or ~/, without a colon")
+    return path
+
+
 def _check_duration(text: str) -> str:
     parse_duration(text)
     return text
@@ -171,6 +177,8 @@ class Git(_Model):
     """Branch, tag or commit; null is the remote's default branch."""
     ssh_key: Annotated[str, AfterValidator(_check_key_path)] | None = None
     """Path of a private key; null is a generated deploy key."""
+    credentials: Literal["none", "user"] = "none"
+    """Whether the user's own credential helpers and SSH agent work for this project."""
 
 
 class Agent(_Model):
@@ -183,6 +191,10 @@ class Agent(_Model):
     """Fixed port, within the range in force; null is picked once and kept."""
     env: Annotated[dict[str, str], AfterValidator(_check_env)] = Field(default_factory=dict)
     """Extra variables, never secrets."""
+    config: Literal["user", "none"] = "user"
+    """Whether the user's own configuration of this kind of agent applies."""
+    path: list[Annotated[str, AfterValidator(_check_folder)]] = Field(default_factory=list)
+    """Folders put before PATH."""
 
 
 class Bridge(_Model):
@@ -206,6 +218,13 @@ class Limits(_Model):
     tasks: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
+class Confinement(_Model):
+    """What a confined agent may reach beyond its own sandbox."""
+
+    read: list[Annotated[str, AfterValidator(_check_folder)]] = Field(default_factory=list)
+    write: list[Annotated[str, AfterValidator(_check_folder)]] = Field(default_factory=list)
+
+
 class Spec(_Model):
     """The desired state of one project."""
 
@@ -216,6 +235,9 @@ class Spec(_Model):
     restart: Restart = Field(default_factory=Restart)
     idle_timeout: Annotated[str, AfterValidator(_check_duration)] | None = None
     limits: Limits = Field(default_factory=Limits)
+    confinement: Literal["auto", "none", "bubblewrap"] = "auto"
+    """What the agent may read and write; auto is bubblewrap where it works."""
+    confinement_allow: Confinement = Field(default_factory=Confinement)
     restarted_at: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """A new value restarts both services once."""
     discard_unpushed: bool = False
@@ -228,7 +250,8 @@ class Spec(_Model):
 
     def digest(self) -> str:
         """Return a short digest of what this spec means; the same for every way of writing it."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        # Without defaults: a key that a newer version adds must not make every project a new generation.
+        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def not_enforced(self) -> tuple[str, ...]:

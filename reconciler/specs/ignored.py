@@ -53,7 +53,7 @@ _KEYS: Final = re.compile(rb"^([A-Za-z_][\w.-]*)[ \t]*:", re.MULTILINE)
 SPEC_KEYS: Final = frozenset(
     {
         *("state", "git", "agent", "bridge", "restart", "idle_timeout", "limits"),
-        *("restarted_at", "discard_unpushed"),
+        *("confinement", "confinement_allow", "restarted_at", "discard_unpushed"),
     }
 )
 """Of a spec: one without git: is broken, not another tool's, as long as it has no other keys."""

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler import agents
-from reconciler.agents.base import LaunchError, Place
+from reconciler.agents.base import Place
 from reconciler.core import env_keys
 from reconciler.core.kinds import DRIVERS
 from reconciler.core.observed import Service
 from reconciler.engines.local.health.checks import Target
 from reconciler.engines.local.processes.processes import Launch
 from reconciler.engines.local.secrets import ssh_keys
+from reconciler.engines.local.world import world
 from reconciler.settings import UserError
 from reconciler.system import files
 
@@ -33,19 +34,6 @@ if TYPE_CHECKING:
     from reconciler.engines.local.secrets.env_file import Env
     from reconciler.settings import Sandbox, Settings
 
-_PASSED_ON: Final = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TERM",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "NODE_EXTRA_CA_CERTS",
-)
-_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _BRIDGE_GRACE: Final = 3.0
 _BRIDGE: Final = 2
 """Raised only when a bridge of an older version must not go on: 2 proves who listens before it sends the password."""
@@ -144,26 +132,12 @@ def launch(project: LaunchContext, service: Service, program: str) -> Launch:
 
 
 def _agent(project: LaunchContext, program: str) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
-    driver, place, sandbox = project.driver, project.place, project.sandbox
-    env = _inherited(project.settings, (*_PASSED_ON, *_PROXIES)) | project.spec.agent.env
-    env |= {
-        "HOME": str(sandbox.home),
-        "XDG_DATA_HOME": str(sandbox.xdg / "data"),
-        "XDG_CONFIG_HOME": str(sandbox.xdg / "config"),
-        "XDG_STATE_HOME": str(sandbox.xdg / "state"),
-        "XDG_CACHE_HOME": str(sandbox.xdg / "cache"),
-        "TMPDIR": str(sandbox.tmp),
-        "GIT_SSH_COMMAND": project.ssh_command,
-    }
-    try:
-        env |= driver.environment(place)
-    except LaunchError as error:
-        raise UserError(str(error)) from None
-    return (program, *driver.arguments(place)), env, sandbox.repo, driver.grace
+    argv = (program, *project.driver.arguments(project.place))
+    return argv, world.build(project).environment(), project.sandbox.repo, project.driver.grace
 
 
 def _bridge(project: LaunchContext) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
-    env = _inherited(project.settings, _PASSED_ON) | {"HOME": str(project.sandbox.run)}
+    env = world.inherited(project.settings.environment, world.PASSED_ON) | {"HOME": str(project.sandbox.run)}
     if project.env.mcp_tool_dir:
         argv = _node_tool(project)
         return argv, env | {"MCP_BEARER_TOKEN": project.env.bearer_token}, project.sandbox.run, _BRIDGE_GRACE
@@ -211,7 +185,3 @@ def _node_tool(project: LaunchContext) -> tuple[str, ...]:
 def _node_config(project: LaunchContext) -> Path:
     """Where the user's tool finds the agent and its password, 0600."""
     return project.sandbox.run / "mcp-tool-servers.json"
-
-
-def _inherited(settings: Settings, names: tuple[str, ...]) -> dict[str, str]:
-    return {name: settings.environment[name] for name in names if name in settings.environment}
