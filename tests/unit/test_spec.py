@@ -50,6 +50,8 @@ def test_a_size_is_read_with_its_unit(text: str, size: int) -> None:
         ({"agent": {"env": {"OCM_X": "x"}}}, "agent.env", "the manager sets it"),
         ({"agent": {"env": {"MY_TOKEN": "x"}}}, "agent.env", "secrets belong in the sandbox's .env"),
         ({"agent": {"env": {"A": "x\0y"}}}, "agent.env", "has a NUL character"),
+        ({"agent": {"path": ["bin"]}}, "agent.path.0", "give a path that begins with / or ~/"),
+        ({"confinement_allow": {"read": ["/a:/b"]}}, "confinement_allow.read.0", "without a colon"),
         ({"agent": {"port": 80}}, "agent.port", "from where OPENCODE_MANAGER_AGENT_PORTS moves that range"),
         ({"bridge": {"port": 6000}}, "bridge.port", "browsers and Node refuse it"),
         ({"agent": {"prot": 4100}}, "agent.prot", "did you mean 'port'?"),
@@ -99,7 +101,7 @@ def test_a_good_key_path_port_and_variable_are_kept_as_they_are() -> None:
     """Nothing is normalised behind the user's back."""
     written = make_spec(
         git={"url": URL, "ref": "main", "ssh_key": "~/.ssh/id"},
-        agent={"version": "1.18.33-beta.1", "port": 4150, "env": {"EDITOR": "vi"}},
+        agent={"version": "1.18.33-beta.1", "port": 4150, "env": {"EDITOR": "vi"}, "path": ["~/bin"]},
         bridge={"port": 5150},
         limits={"cpus": 1.5, "tasks": 100},
     )
