@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import psutil
 import watchfiles
+from anyio.from_thread import start_blocking_portal
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -34,7 +35,7 @@ from tests.bench.machine import Service
 from tests.support.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from tests.bench.contender import Stage
 
@@ -168,8 +169,7 @@ class Ours(Contender):
 
     def ask(self, times: int) -> Asked:
         index = published.read(self.world.home)
-        port = index.controller.http_port if index.controller else 0
-        took = asyncio.run(self._ask(port, times))
+        took = asyncio.run(self._ask(times))
         running = {
             f"{name} {service}": status[service]["pid"]
             for name, status in index.projects.items()
@@ -178,13 +178,34 @@ class Ours(Contender):
         }
         return Asked(milliseconds=took, pids=running)
 
-    async def _ask(self, port: int, times: int) -> list[float]:
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Client]:
+        index = published.read(self.world.home)
+        port = index.controller.http_port if index.controller else 0
         token = self.world.home.controller.joinpath("token").read_text().strip()
-        took = []
         async with (
             httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=machine.PATIENCE) as http,
             Client(streamable_http_client(f"http://127.0.0.1:{port}/mcp", http_client=http)) as mcp,
         ):
+            yield mcp
+
+    @contextlib.contextmanager
+    def chat(self) -> Iterator[Callable[[], None]]:
+        """Stay connected by MCP; what is yielded starts the extra project by the tool in the controller's process."""
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(self._connected()) as mcp:
+            project = {"project_name": self.stage.extra.name}
+            start = {**project, "git_url": str(self.world.origin), "wait_seconds": 0}
+            portal.call(mcp.call_tool, "opencode_status", project)  # the first call loads the library
+
+            def call() -> None:
+                answer = portal.call(mcp.call_tool, "opencode_start", start)
+                assert not answer.is_error, answer
+
+            yield call
+
+    async def _ask(self, times: int) -> list[float]:
+        took = []
+        async with self._connected() as mcp:
             for _ in range(times + 1):
                 began = time.perf_counter()
                 await mcp.call_tool("opencode_status", {"project_name": self.projects[0]})

@@ -133,6 +133,12 @@ def _add_by_tool(contender: Contender, effort: Effort) -> Iterator[float]:
     return _add(contender, effort, contender.add_by_tool)
 
 
+def _add_by_mcp(contender: Contender, effort: Effort) -> Iterator[float]:
+    if isinstance(contender, Ours):
+        with contender.chat() as start:
+            yield from _add(contender, effort, start)
+
+
 def _add(contender: Contender, effort: Effort, how: Callable[[], None]) -> Iterator[float]:
     extra = contender.stage.extra
     for _ in range(effort.adds):
@@ -149,6 +155,7 @@ _STEPS: Final[tuple[tuple[Row, Measure], ...]] = (
     (table.ASK, _ask),
     (table.HAND, _add_by_hand),
     (table.TOOL, _add_by_tool),
+    (table.MCP, _add_by_mcp),
     (table.KILL, _kill),
 )
 

@@ -36,12 +36,13 @@ class Row:
 CONVERGE: Final = Row("converge", "converge from nothing", want=400, want_one=100)
 HAND: Final = Row("add-hand", "add one by hand: file saved -> started", want=115)
 TOOL: Final = Row("add-tool", "add one by its tool, from another process -> started", want=90)
+MCP: Final = Row("add-mcp", "add one by its MCP tool, in the controller's process -> started", want=25)
 KILL: Final = Row("restart", "kill -9 -> replacement started", want=6)
 STOP: Final = Row("stop", "stop all", want=125)
 STOP_TOOL: Final = Row("stop-tool", "stop all, one tool call after the other")
 STATUS: Final = Row("status-cli", "status, CLI as a whole process", want=100)
 ASK: Final = Row("status-client", "status in a running client (ours: MCP)", want=5)
-IDLE: Final = Row("idle", "idle CPU, no probes", "s/min", 0.04, once=True)
+IDLE: Final = Row("idle", "idle CPU, no probes", "s/min", 0.08, once=True)
 PROBES: Final = Row("idle-probes", "idle CPU, liveness probes every 10 s", "s/min", 0.6, once=True)
 MEMORY: Final = Row("memory", "memory of all but the services (PSS)", "MB", 160)
 ALONE: Final = Row("memory-supervisor", "memory of the supervisor alone (PSS)", "MB", 60)
@@ -54,7 +55,7 @@ RESYNC: Final = Row("resync", "no-op resync of the spec files, CPU", want=100, o
 READY: Final = Row("ready", "OpenCode Ready after its first true answer", want=300, once=True)
 
 ROWS: Final = (
-    *(CONVERGE, HAND, TOOL, KILL, STOP, STOP_TOOL, STATUS, ASK, IDLE, PROBES, MEMORY, ALONE),
+    *(CONVERGE, HAND, TOOL, MCP, KILL, STOP, STOP_TOOL, STATUS, ASK, IDLE, PROBES, MEMORY, ALONE),
     *(ADOPTED, COPIES, FAILED, MANAGED, MANAGED_ALL),
     *(RESYNC, READY),
 )

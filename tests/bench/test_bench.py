@@ -16,7 +16,7 @@ from tests.bench import table
 from tests.bench.__main__ import ANOTHER_FAILED
 
 ROOT = Path(__file__).parents[2]
-OURS_ALONE = {"stop-tool", "idle-probes", "killed-managed", "killed-managed-exec", "resync", "ready"}
+OURS_ALONE = {"add-mcp", "stop-tool", "idle-probes", "killed-managed", "killed-managed-exec", "resync", "ready"}
 NOT_OF_A_LOOP = {"status-client", "idle", "memory", "memory-supervisor"} | {
     "killed-adopted",
     "killed-copies",
