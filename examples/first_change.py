@@ -93,8 +93,10 @@ async def story(manager: Manager, origins: dict[str, str]) -> None:
         await manager.both("opencode_start", project_name=names, git_url=origins, wait_seconds=limits)
         sessions = await manager.both("opencode-session-create", project=names, title=dict.fromkeys(PROJECTS, "Slogan"))
         ids = {name: session["sessionId"] for name, session in zip(PROJECTS, sessions, strict=True)}
-        wishes = {name: wish(text) for name, text in PROJECTS.items()}
-        await manager.both("opencode-session-message", project=names, sessionId=ids, content=wishes, waitSeconds=limits)
+        content = {name: wish(text) for name, text in PROJECTS.items()}
+        await manager.both(
+            "opencode-session-message", project=names, sessionId=ids, content=content, waitSeconds=limits
+        )
         diffs = await manager.both("opencode-vcs-diff", project=names)
         for text, diff in zip(PROJECTS.values(), diffs, strict=True):
             if f"+{text} made simple" not in diff["patch"]:

@@ -80,7 +80,7 @@ def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: st
             index = published.read(settings.home)
             raise UserError(f"{reader.unknown(index, settings, name, 'start')}; to make it, give its git url")
         written = writer.create(folder, settings.home, name, writer.new_text(url, ssh_key))
-        return _wish(name, folder, written)
+        return _spec_change(name, folder, written)
     found = _read(settings, folder, name, "start")
     if git_url is not None and url != found.spec.git.url:
         raise UserError(
@@ -167,7 +167,7 @@ def confirm_missing(settings: Settings, names: list[str]) -> list[str]:
 
 async def wait(
     settings: Settings,
-    wish: SpecChange,
+    change: SpecChange,
     seconds: float,
     progress: Progress | None = None,
     stopping: asyncio.Event | None = None,
@@ -178,13 +178,13 @@ async def wait(
 
     Args:
         settings: where.
-        wish: which.
+        change: which.
         seconds: at most so long.
         progress: called when the reason changes, and at least every `HEARTBEAT` seconds.
         stopping: ends the wait early; never set here.
     """
     began = reported = time.monotonic()
-    result, _ = look(settings, wish)
+    result, _ = look(settings, change)
     if seconds <= 0:
         return result
     said = (result.reason, result.message)
@@ -200,7 +200,7 @@ async def wait(
     )
     async with contextlib.aclosing(watch) as hints:
         async for _ in hints:
-            result, dealt = look(settings, wish)
+            result, dealt = look(settings, change)
             now = time.monotonic()
             if dealt or now - began >= seconds:
                 return result
@@ -208,7 +208,7 @@ async def wait(
             if progress is not None and (news or now - reported >= min(HEARTBEAT, seconds / 4)):
                 reported, said = now, (result.reason, result.message)
                 await progress(now - began, result)
-    return look(settings, wish)[0]
+    return look(settings, change)[0]
 
 
 class _Stop(asyncio.Event):
@@ -223,18 +223,18 @@ class _Stop(asyncio.Event):
         return super().is_set() or (self._shared is not None and self._shared.is_set())
 
 
-def look(settings: Settings, wish: SpecChange) -> tuple[ProjectResult, bool]:
+def look(settings: Settings, change: SpecChange) -> tuple[ProjectResult, bool]:
     """Return the result of a request by now, and whether it was acted on or no controller is there to do it."""
     index = published.read(settings.home)
-    status = index.projects.get(wish.name)
+    status = index.projects.get(change.name)
     warning = "; ".join(reader.warnings(index))
     if status is None:
-        gone = wish.gone and not spec_folder.spec_path(wish.folder, wish.name).exists()
-        return _unseen(wish, warning, _written(index), gone=gone), gone or not index.running
+        gone = change.gone and not spec_folder.spec_path(change.folder, change.name).exists()
+        return _unseen(change, warning, _written(index), gone=gone), gone or not index.running
     result = results.of_status(status)
     if warning:
         result = replace(result, warning="; ".join(filter(None, (result.warning, warning))))
-    if status["spec_version"] not in {wish.version, _version(wish)}:
+    if status["spec_version"] not in {change.version, _version(change)}:
         waiting = replace(result, status="in_progress", converged=False)
         if index.running:
             return waiting, False
@@ -242,12 +242,12 @@ def look(settings: Settings, wish: SpecChange) -> tuple[ProjectResult, bool]:
     return result, results.settled(status)
 
 
-def _version(wish: SpecChange) -> str:
+def _version(change: SpecChange) -> str:
     """Of the spec file as it is now: whoever wrote it after us took our change along."""
     try:
-        return spec_folder.token_of(spec_folder.spec_path(wish.folder, wish.name).stat()).text
+        return spec_folder.token_of(spec_folder.spec_path(change.folder, change.name).stat()).text
     except OSError:
-        return wish.version
+        return change.version
 
 
 def _written(index: Index) -> str:
@@ -256,13 +256,13 @@ def _written(index: Index) -> str:
     return f"its spec is written{later}"
 
 
-def _unseen(wish: SpecChange, warning: str, message: str, *, gone: bool) -> ProjectResult:
+def _unseen(change: SpecChange, warning: str, message: str, *, gone: bool) -> ProjectResult:
     if gone:
         return ProjectResult(
-            project=wish.name, status="success", message="nothing of it is left", warning=warning, converged=True
+            project=change.name, status="success", message="nothing of it is left", warning=warning, converged=True
         )
     return ProjectResult(
-        project=wish.name, status="in_progress", reason=Reason.WRITTEN, message=message, warning=warning
+        project=change.name, status="in_progress", reason=Reason.WRITTEN, message=message, warning=warning
     )
 
 
@@ -290,8 +290,8 @@ def _bring_back(settings: Settings, folder: Path, name: str) -> None:
 
 
 def _edit(settings: Settings, folder: Path, name: str, changes: Mapping[tuple[str, ...], Scalar]) -> SpecChange:
-    return _wish(name, folder, writer.edit(folder, settings.home, name, changes))
+    return _spec_change(name, folder, writer.edit(folder, settings.home, name, changes))
 
 
-def _wish(name: str, folder: Path, written: WrittenSpec) -> SpecChange:
+def _spec_change(name: str, folder: Path, written: WrittenSpec) -> SpecChange:
     return SpecChange(name=name, version=written.token.text, folder=folder)

@@ -115,7 +115,7 @@ class Controller:
     def _observing(self, event: Observing) -> None:
         """Compare fingerprints first: the observation may miss what is edited from here on."""
         self._notice_edit(event.name)
-        self._queue.looking(event.name)
+        self._queue.observing(event.name)
 
     def _hinted(self) -> None:
         """Something beside the specs may have changed; perhaps a sandbox without a project was put back."""
@@ -130,7 +130,7 @@ class Controller:
     def _notice_edit(self, name: str) -> None:
         """Reconcile now if files that people edit beside the spec have changed."""
         project = self._projects.get(name)
-        if project is not None and self._reconciler.edits.noticed(name):
+        if project is not None and self._reconciler.edits.changed(name):
             project.desired = replace(project.desired, asked=True)
             self._queue.add(name, urgent=True)
 

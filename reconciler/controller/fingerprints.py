@@ -22,7 +22,7 @@ class FingerprintTracker:
         self._ours: set[str] = set()
         """Projects whose files the manager changes right now."""
 
-    def noticed(self, name: str) -> bool:
+    def changed(self, name: str) -> bool:
         """Return whether something was edited since the last call."""
         if name in self._ours:
             return False
@@ -31,7 +31,7 @@ class FingerprintTracker:
         return before != now
 
     @contextlib.contextmanager
-    def by_us(self, name: str) -> Iterator[None]:
+    def own_changes(self, name: str) -> Iterator[None]:
         """Suspend the comparison while the manager changes files of the project itself."""
         self._ours.add(name)
         try:
@@ -39,7 +39,7 @@ class FingerprintTracker:
         finally:
             self._ours.discard(name)
 
-    def forgive(self, name: str) -> None:
+    def accept(self, name: str) -> None:
         """Take the files as they are now for unedited."""
         self._known[name] = self._fingerprint(name)
 

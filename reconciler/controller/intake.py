@@ -128,8 +128,8 @@ class Intake:
 
     def _apply(self, change: spec_folder.Change, version: str, *, few: bool) -> None:
         match change:
-            case spec_folder.Accepted(name=name, spec=accepted, vouched=vouched):
-                self._accept(name, accepted, version, urgent=few or vouched)
+            case spec_folder.Accepted(name=name, spec=accepted, trusted=trusted):
+                self._accept(name, accepted, version, urgent=few or trusted)
             case spec_folder.Rejected(name=name, message=message):
                 self._reject(name, message, version)
             case spec_folder.Touched(name=name):

@@ -49,7 +49,7 @@ ROUNDS: Final = 12
 """Times a pass observes again after acting before it counts as going in circles: the longest honest way takes five."""
 PROBES: Final = 6
 """Of a service between two full observations of its project, when all is well: those cost three times as much."""
-LOOKING: Final = 8
+MAX_OBSERVING: Final = 8
 """Projects observed at once. Acting has limits of its own, so that a slow clone holds no place here."""
 SYNC_AFTER: Final = 0.5
 """Seconds after which what was remembered is made to survive a power cut too, of all projects at once: that takes
@@ -84,7 +84,7 @@ class Reconciler:
         self._tombstones = tombstones
         self._events = events
         self._settings = settings
-        self._looking = PrioritySemaphore(LOOKING)
+        self._observing = PrioritySemaphore(MAX_OBSERVING)
         self._syncing = False
         self.edits = FingerprintTracker(engine.fingerprint)
 
@@ -151,7 +151,7 @@ class Reconciler:
 
     async def _observe(self, project: Project, spec: Spec) -> None:
         ledger = self._ledger(project, spec)
-        async with self._looking.hold(0 if project.attempt.urgent else 1):
+        async with self._observing.hold(0 if project.attempt.urgent else 1):
             self._events.publish(Observing(project.name))
             facts = await self._engine.observe(project.name, spec, ledger)
         if spec.wanted is State.ABSENT:
@@ -196,14 +196,14 @@ class Reconciler:
             self._count(project, spec, action.service, partial(restarts.wedged, run_id=run_id))
         self._remember(project)
         failpoint.point(f"before:{type(action).__name__}")
-        with self.edits.by_us(project.name) if action.edits else nullcontext():
+        with self.edits.own_changes(project.name) if action.edits else nullcontext():
             if isinstance(action, RemoveSpec):
                 await asyncio.to_thread(self._tombstones.remove, project.name)
                 outcome: Outcome = Done()
             else:
                 outcome = await self._engine.perform(project.name, spec, action, partial(self._report, project))
         if action.edits and isinstance(outcome, Done):
-            self.edits.forgive(project.name)
+            self.edits.accept(project.name)
         if isinstance(action, StartService) and isinstance(outcome, Retry) and outcome.run_id:
             how = partial(restarts.never_ready, run_id=outcome.run_id, cause=outcome.cause)
             self._count(project, spec, action.service, how)
@@ -291,7 +291,7 @@ class Reconciler:
 
     def _status(self, project: Project) -> ProjectStatus:
         desired, attempt = project.desired, project.attempt
-        loss = self._ledgers.loss(project.name)
+        damage = self._ledgers.damage(project.name)
         sources = Sources(
             name=project.name,
             spec=desired.spec,
@@ -305,7 +305,7 @@ class Reconciler:
             spec_version=attempt.seen_version,
             sandbox=self._engine.describe(project.name),
             wall=self._engine.now().wall,
-            warnings=(*desired.warnings, loss) if loss else desired.warnings,
+            warnings=(*desired.warnings, damage) if damage else desired.warnings,
         )
         return status.compute(sources, project.status)
 

@@ -102,7 +102,7 @@ class WorkQueue:
         else:
             self.add(name, urgent=True)
 
-    def looking(self, name: str) -> None:
+    def observing(self, name: str) -> None:
         """Note that the pass in work begins to observe: every event before is served by it."""
         self._events.discard(name)
 

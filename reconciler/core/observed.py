@@ -216,7 +216,7 @@ class ObservedProject:
     """The engine holds something of it."""
     work: bool = False
     """There is something that a destroy may lose."""
-    losses: tuple[str, ...] | None = None
+    work_at_risk: tuple[str, ...] | None = None
     """What a destroy would lose, checked only when that is desired; None: not checked."""
     leftovers: bool = False
     """Something of it is left outside of the sandbox."""

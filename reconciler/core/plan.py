@@ -100,12 +100,12 @@ def stop_all(facts: ObservedProject, cause: str) -> tuple[Action, ...]:
 
 def _destroy(view: View) -> Plan:
     facts = view.facts
-    losses = facts.losses or ()
-    if facts.work and facts.losses is None and not view.spec.discard_unpushed:
+    work_at_risk = facts.work_at_risk or ()
+    if facts.work and facts.work_at_risk is None and not view.spec.discard_unpushed:
         return Plan(hold=Hold(reason=Reason.OBSERVING, message="looking for unpushed work", after=0.0, stalled=False))
-    if losses and not view.spec.discard_unpushed:
+    if work_at_risk and not view.spec.discard_unpushed:
         message = (
-            f"cannot destroy {facts.name}: this would be lost: {'; '.join(losses)}; "
+            f"cannot destroy {facts.name}: this would be lost: {'; '.join(work_at_risk)}; "
             "push it, or set discard_unpushed: true to destroy all the same"
         )
         return Plan(hold=Hold(reason=Reason.DESTROY_BLOCKED, message=message))

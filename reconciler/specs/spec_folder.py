@@ -47,12 +47,12 @@ __all__ = [
     "SpecFolder",
     "Token",
     "Touched",
-    "forget_voucher",
+    "expected_digest_path",
     "read_now",
+    "remove_expected_digest",
     "scan",
     "spec_path",
     "token_of",
-    "vouched_path",
 ]
 
 
@@ -73,7 +73,7 @@ class Accepted(Change):
     token: Token
     lines: Mapping[tuple[str, ...], int]
     """Where each key stands, for messages."""
-    vouched: bool = False
+    trusted: bool = False
     """Whether one of our own tools wrote it, and so a caller waits for the result."""
 
 
@@ -115,15 +115,15 @@ class ScanResult:
         return self.scan.watchable and not self.unreadable
 
 
-def vouched_path(home: Home, name: str) -> Path:
+def expected_digest_path(home: Home, name: str) -> Path:
     """Return where our tools record the hash of a text before they rename it into place."""
-    return home.controller / "vouched" / name
+    return home.controller / "vouched" / name  # the folder's name stays: tools of another version use it too
 
 
-def forget_voucher(home: Home, name: str) -> None:
+def remove_expected_digest(home: Home, name: str) -> None:
     """Remove the hash of a text that was read or never written. Removing it early only costs settle time."""
     with contextlib.suppress(OSError):  # there is none
-        vouched_path(home, name).unlink()
+        expected_digest_path(home, name).unlink()
 
 
 def read_now(folder: Path, name: str) -> Accepted | Rejected:
@@ -192,8 +192,8 @@ class SpecFolder:
         changes: list[Change] = []
         due: list[float] = []
         names = self._files.keys() | seen.files.keys() | seen.unusable.keys()
-        vouched = names & _vouched(self._home)  # somebody waits for these
-        for name in (*vouched, *(names - vouched)):
+        trusted = names & _trusted_names(self._home)  # somebody waits for these
+        for name in (*trusted, *(names - trusted)):
             if len(changes) >= SLICE:
                 due.append(now)
                 break
@@ -247,7 +247,7 @@ class SpecFolder:
         if now < file.missing_since + self._settle_open:
             return file.missing_since + self._settle_open
         del self._files[name]
-        forget_voucher(self._home, name)
+        remove_expected_digest(self._home, name)
         return Removed(name=name)
 
     @staticmethod
@@ -261,8 +261,8 @@ class SpecFolder:
 
     def _changed(self, name: str, file: _File, version: Token, now: float) -> Change | float | None:
         settled = now >= file.since + self._settle
-        voucher = _voucher(self._home, name)
-        if not settled and not voucher:
+        expected = _expected_digest(self._home, name)
+        if not settled and not expected:
             return file.since + self._settle
         found = _read(self._folder, name)
         if found is None:
@@ -273,17 +273,17 @@ class SpecFolder:
         if token != version:
             file.version, file.since = token, now
             return now + self._settle
-        vouched = hashlib.sha256(data).hexdigest() == voucher
-        if not vouched:
+        trusted = hashlib.sha256(data).hexdigest() == expected
+        if not trusted:
             wait = self._settle if data.endswith(b"\n") else self._settle_open
             if now < file.since + wait:
                 return file.since + wait
-        if voucher and voucher == _voucher(self._home, name):  # else a tool has recorded its next text by now
-            forget_voucher(self._home, name)
-        return self._report(name, file, data, token, vouched=vouched)
+        if expected and expected == _expected_digest(self._home, name):  # else a tool has recorded its next text by now
+            remove_expected_digest(self._home, name)
+        return self._report(name, file, data, token, trusted=trusted)
 
     @staticmethod
-    def _report(name: str, file: _File, data: bytes, token: Token, *, vouched: bool) -> Change | None:
+    def _report(name: str, file: _File, data: bytes, token: Token, *, trusted: bool) -> Change | None:
         before, file.reported, file.problem = file.sha, token, ""
         result = _judge(name, data, token)
         file.sha = result.sha
@@ -297,7 +297,7 @@ class SpecFolder:
         if isinstance(result, Rejected):
             return result
         file.accepted = True
-        return replace(result, vouched=vouched)
+        return replace(result, trusted=trusted)
 
 
 @dataclass
@@ -354,15 +354,15 @@ def _read(folder: Path, name: str) -> tuple[bytes, Token] | str | None:
     return data, token_of(after) if token_of(before) == token_of(after) else NEVER_SEEN
 
 
-def _vouched(home: Home) -> set[str]:
+def _trusted_names(home: Home) -> set[str]:
     try:
-        return set(os.listdir(vouched_path(home, "any").parent))  # noqa: PTH208  the names are all that is wanted
+        return set(os.listdir(expected_digest_path(home, "any").parent))  # noqa: PTH208  the names are all that is wanted
     except OSError:
         return set()
 
 
-def _voucher(home: Home, name: str) -> str:
+def _expected_digest(home: Home, name: str) -> str:
     try:
-        return vouched_path(home, name).read_text(encoding="ascii")
+        return expected_digest_path(home, name).read_text(encoding="ascii")
     except (OSError, ValueError):
         return ""

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Final
 from reconciler.core.names import refused_name, valid_name
 from reconciler.settings import UserError
 from reconciler.specs import patch, yaml_reader
-from reconciler.specs.spec_folder import NEVER_SEEN, Token, forget_voucher, spec_path, token_of, vouched_path
+from reconciler.specs.spec_folder import (
+    NEVER_SEEN,
+    Token,
+    expected_digest_path,
+    remove_expected_digest,
+    spec_path,
+    token_of,
+)
 from reconciler.system import announcements, exchange_file, safe_git
 from reconciler.system.files import LockFile, LockHeld, private_folder, replace_file, sync
 
@@ -82,7 +89,7 @@ def create(folder: Path, home: Home, name: str, text: str) -> WrittenSpec:
         if os.path.lexists(path):
             raise SpecExistsError(f"cannot create {path}: it exists")
         data = text.encode()
-        with _vouched(home, name, data):
+        with _trusted(home, name, data):
             _write_new(path, data)
         announcements.announce(folder)
         return WrittenSpec(_version(path), digest, changed=True)
@@ -174,11 +181,11 @@ def _edit_once(path: Path, home: Home, name: str, changes: Mapping[patch.Path, p
     new = text.encode()
     if path.read_bytes() != data:
         return None
-    with _vouched(home, name, new):
+    with _trusted(home, name, new):
         if new == data:
             os.utime(path)
         elif not _replace(path, data, new, mode=stat.S_IMODE(about.st_mode)):
-            forget_voucher(home, name)
+            remove_expected_digest(home, name)
             return None
     return WrittenSpec(_version(path), digest, changed=new != data)
 
@@ -238,18 +245,18 @@ def _write_new(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _vouched(home: Home, name: str, data: bytes) -> Iterator[None]:
+def _trusted(home: Home, name: str, data: bytes) -> Iterator[None]:
     """Record the hash of a text that is about to be written; remove it when writing failed."""
-    _vouch(home, name, data)
+    _record_digest(home, name, data)
     try:
         yield
     except BaseException:
-        forget_voucher(home, name)
+        remove_expected_digest(home, name)
         raise
 
 
-def _vouch(home: Home, name: str, data: bytes) -> None:
-    path = vouched_path(home, name)
+def _record_digest(home: Home, name: str, data: bytes) -> None:
+    path = expected_digest_path(home, name)
     private_folder(path.parent)
     replace_file(path, hashlib.sha256(data).hexdigest().encode(), durable=False)
 

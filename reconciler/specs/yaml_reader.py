@@ -56,7 +56,7 @@ _INT: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT: Final = re.compile(r"(?=.*[.eE])[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
 
-_TOLD: Final = 10
+_MAX_SHOWN: Final = 10
 """Problems reported at once."""
 
 
@@ -64,9 +64,9 @@ class SpecFileError(UserError):
     """A spec file cannot be accepted: one sentence per problem, each with file and line."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
-        more = len(problems) - _TOLD
-        told = (*problems[:_TOLD], f"and {more} more") if more > 0 else problems
-        super().__init__("\n".join(told))
+        more = len(problems) - _MAX_SHOWN
+        shown = (*problems[:_MAX_SHOWN], f"and {more} more") if more > 0 else problems
+        super().__init__("\n".join(shown))
         self.problems = problems
 
 

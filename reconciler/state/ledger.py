@@ -42,7 +42,7 @@ class Ledgers:
         self._unsaved: set[str] = set()
         self._unsynced: set[str] = set()
         self._failed: dict[str, str] = {}
-        self._losses: dict[str, str] = {}
+        self._damage: dict[str, str] = {}
         self._unread: set[str] = set()
         """Projects whose file could not be read: it is not replaced before it was read."""
 
@@ -82,9 +82,9 @@ class Ledgers:
         found = replace(reading.ledger, uid=reading.ledger.uid or uuid.uuid4().hex)
         self._salvage(name, f"{path} {what}: it {verb} set aside as {aside.name}", found, reading.lost)
 
-    def loss(self, name: str) -> str:
+    def damage(self, name: str) -> str:
         """Return a sentence about what was lost of a ledger since this process began; empty when nothing was."""
-        return self._losses.get(name, "")
+        return self._damage.get(name, "")
 
     def _salvage(self, name: str, what: str, found: Ledger | None = None, lost: Container[str] = ()) -> Ledger:
         """Recover the ledger: what could be read of it, and for the rest what was published last."""
@@ -104,7 +104,7 @@ class Ledgers:
             kept = "its ports and restart counts are those published last"
         else:
             kept = "restarts are counted from zero"
-        self._losses[name] = f"{what}: {kept}"
+        self._damage[name] = f"{what}: {kept}"
         self.put(name, ledger)
         return ledger
 
@@ -208,7 +208,7 @@ class Ledgers:
         self._unsaved.discard(name)
         self._unsynced.discard(name)
         self._failed.pop(name, None)
-        self._losses.pop(name, None)
+        self._damage.pop(name, None)
         self._unread.discard(name)
 
     def taken_ports(self, *, but: str, ranges: Mapping[str, tuple[int, int]] | None = None) -> set[int]:
@@ -239,14 +239,14 @@ def sync_files(paths: list[Path]) -> None:
 def _published(home: Home, name: str) -> Ledger:
     """Return what was last published of a project, as far as a ledger has it; its uid is empty."""
     try:
-        status = published.read(home).projects.get(name)
+        found = published.read(home).projects.get(name)
     except settings.UserError:  # by a newer version
-        status = None
-    told = status if isinstance(status, dict) else {}
-    services = {service: told[service] for service in ("agent", "bridge") if isinstance(told.get(service), dict)}
+        found = None
+    status = found if isinstance(found, dict) else {}
+    services = {service: status[service] for service in ("agent", "bridge") if isinstance(status.get(service), dict)}
     data = {
-        "generation": told.get("generation"),
-        "digest": told.get("spec_digest"),
+        "generation": status.get("generation"),
+        "digest": status.get("spec_digest"),
         "ports": {service: each["port"] for service, each in services.items() if each.get("port")},
         "restarts": {
             service: {"count": each.get("restarts"), "last_exit": each.get("last_exit")}

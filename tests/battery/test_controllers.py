@@ -23,8 +23,8 @@ from tests.support.battery import (
     Wanted,
     Witness,
     census,
+    fork_servers,
     kill,
-    nurseries,
     pids,
     runs,
     settle,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.xdist_group("town"), pytest.mark.long]  # one for all rows
 PRODUCT = Path(failpoint.__file__).parents[1]
 DICE = random.SystemRandom()
-ROUNDS = {"controller": 8, "keepers": 20, "controller and keepers": 20, "nursery": 2, "agents": 3, "bridges": 3}
+ROUNDS = {"controller": 8, "keepers": 20, "controller and keepers": 20, "fork-server": 2, "agents": 3, "bridges": 3}
 """Of each row in its short form, those that hit nobody not counted; a round is one try of each role that it hits."""
 HORIZON = 0.5
 """Seconds that a round takes on an idle machine."""
@@ -70,11 +70,11 @@ def strike(town: Town, victims: str) -> int:
         hit = [member for member in leaders if member.service in words and DICE.random() < 0.5]
     else:
         words |= {"starter"} if "keeper" in words else set()
-        hit = [member for member in [*census(town.world), *nurseries(town.world)] if member.role in words]
+        hit = [member for member in [*census(town.world), *fork_servers(town.world)] if member.role in words]
     killed = kill(hit)
     town.keep(but=killed, starting={member.project for member in hit if member.role == "starter"}, crash=services)
     projects = {member.project for member in hit if member.process.pid in killed}
-    everybody = "controller" in victims or "" in projects  # the nursery's is nobody's alone
+    everybody = "controller" in victims or "" in projects  # the fork server's is nobody's alone
     return len(ROLES) if everybody else len(projects - {STEADY})
 
 

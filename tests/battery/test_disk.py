@@ -139,7 +139,7 @@ def test_full_for_each_kind_of_write(own: World, disk: SmallDisk, score: Score) 
                 spare.unlink()  # what is written over needs no room: neither fails with it
             full.fill(left)
             want(own, name)
-            own.until(lambda name=name, sign=sign: sign in told_of(own, name), f"no {kind}")  # type: ignore[misc]
+            own.until(lambda name=name, sign=sign: sign in reported(own, name), f"no {kind}")  # type: ignore[misc]
             score.tried()
             if kind not in {".env", "ledger"}:  # else the next one goes on from there
                 full.free()
@@ -157,9 +157,9 @@ def no_spec(world: World, specs: SmallDisk) -> Iterator[str]:
     path, before = world.specs / "app.yaml", pids(world, "app")
     text = path.read_text()
     specs.fill()
-    told = world.run("restart", "app", code=1)
-    if not told.startswith("cannot write") or "Traceback" in told:
-        yield f"no room for a spec: {told}"
+    output = world.run("restart", "app", code=1)
+    if not output.startswith("cannot write") or "Traceback" in output:
+        yield f"no room for a spec: {output}"
     if path.read_text() != text or {one.name for one in world.specs.iterdir()} - {"app.yaml", "filler"}:
         yield f"no room for a spec: left {list(world.specs.iterdir())}"
     if pids(world, "app") != before:
@@ -240,9 +240,9 @@ def suffer_read_only(world: World, place: Path, stamp: str) -> Iterator[str]:
     """Wish for a restart, and wait for what must come of it where this folder cannot be written."""
     before, printed_before = pids(world, "app"), world.root.joinpath("controller.out").stat().st_size
     if place == world.specs:
-        told = world.run("restart", "app", code=1)
-        if not told.startswith("cannot") or "Traceback" in told or pids(world, "app") != before:
-            yield f"restart says {told}"
+        output = world.run("restart", "app", code=1)
+        if not output.startswith("cannot") or "Traceback" in output or pids(world, "app") != before:
+            yield f"restart says {output}"
         return
     want(world, "app", restarted_at=stamp)
     if place == world.home.controller:  # nothing is written there for a project
@@ -250,10 +250,10 @@ def suffer_read_only(world: World, place: Path, stamp: str) -> Iterator[str]:
     elif place == world.home.root:  # not even the status
         world.until(lambda: "cannot" in printed(world, "app", printed_before), "the console to tell")
     else:
-        world.until(lambda: "cannot" in told_of(world), "what cannot be written")
+        world.until(lambda: "cannot" in reported(world), "what cannot be written")
 
 
-def told_of(world: World, name: str = "app") -> str:
+def reported(world: World, name: str = "app") -> str:
     """Everything that is said of the project and of the controller."""
     controller = published.read(world.home).controller
     return f"{world.status(name)} {controller.warnings if controller else ''}"
@@ -364,9 +364,9 @@ def test_a_folder_gone(own: World, score: Score, what: str) -> None:
         path = {"sandbox": sandbox.path, "repo": sandbox.repo, "run": sandbox.run}[what]
         way(path, elsewhere)
         want(own, "app", discard_unpushed="false")
-        told = own.wait("app", lambda status, before=before: changed(own, status, before))  # type: ignore[misc]
+        output = own.wait("app", lambda status, before=before: changed(own, status, before))  # type: ignore[misc]
         case = f"{what} {way.__name__}"
-        score.expect(is_ready(told) or told["message"], f"{case}: nothing is said")
+        score.expect(is_ready(output) or output["message"], f"{case}: nothing is said")
         judge(own, score, case)
         put_right(path)
         want(own, "app")

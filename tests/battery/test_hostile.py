@@ -81,7 +81,7 @@ def _attacked(
         yield life
 
 
-async def attack(life: Life, door: Client, score: Score) -> None:
+async def attack(life: Life, frontend: Client, score: Score) -> None:
     """Every string parameter of every tool behind a door gets a hostile value; in the long form each value."""
     values = hostile(life.world.root)
     known: dict[str, Any] = {"project": "real", "project_name": "hostile", "git_url": "ssh://git@127.0.0.1:1/x.git"}
@@ -89,34 +89,34 @@ async def attack(life: Life, door: Client, score: Score) -> None:
     async with connect(life.world, life.port) as client:
         known["sessionId"] = await begun(client)
     turn = 0
-    for tool in (await door.list_tools()).tools:
+    for tool in (await frontend.list_tools()).tools:
         places = len(list(faults.variants(tool.input_schema, tool.input_schema, known, "")))
         for place in range(places):
             for value in values if score.full else (values[turn % len(values)],):
                 if tool.name == "opencode_destroy" and len(value) > 10_000:
                     continue  # test_a_megabyte_for_a_name
                 arguments = list(faults.variants(tool.input_schema, tool.input_schema, known, value))[place]
-                answer = await door.call_tool(tool.name, arguments)
+                answer = await frontend.call_tool(tool.name, arguments)
                 score.tried()
                 judge(life, score, f"{tool.name} {str(arguments)[:200]}", answer)
             turn += 1
 
 
-async def attack_raw(life: Life, door: str, score: Score) -> None:
+async def attack_raw(life: Life, frontend: str, score: Score) -> None:
     """What no client would send: half a character, more than the limit, no JSON at all."""
     names = {"controller": ("token of the controller", f"http://127.0.0.1:{life.port}/mcp")}
-    secret, url = names.get(door) or ("token of real", life.world.status("real")["bridge"]["url"])
+    secret, url = names.get(frontend) or ("token of real", life.world.status("real")["bridge"]["url"])
     headers = {
         "authorization": f"Bearer {life.canaries.values[secret].decode()}",
         "accept": "application/json, text/event-stream",
         "content-type": "application/json",
         "mcp-protocol-version": "2025-06-18",
     }
-    calls = [(name, key) for name, key in RAW if door == "controller" or not name.startswith("opencode_")]
+    calls = [(name, key) for name, key in RAW if frontend == "controller" or not name.startswith("opencode_")]
     async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
         for name, key in calls:
             for value in ("\ud83d", "x" * 2**21):
-                arguments = {"project": "real", key: value} if door == "controller" else {key: value}
+                arguments = {"project": "real", key: value} if frontend == "controller" else {key: value}
                 params = {"name": name, "arguments": arguments}
                 body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
                 answer = await http.post(url, content=body.encode())
@@ -137,15 +137,15 @@ def judge(life: Life, score: Score, call: str, answer: CallToolResult) -> None:
 
 
 @pytest.mark.parametrize("door", ["controller", "bridge"])
-async def test_hostile_arguments(attacked: Life, score: Score, door: str) -> None:
+async def test_hostile_arguments(attacked: Life, score: Score, frontend: str) -> None:
     """Hostile values in every string of every tool: refused in one sentence, nothing outside, no option smuggled."""
     life, outside = attacked, set(attacked.world.root.iterdir())
     specs = set(life.world.specs.iterdir())
-    connection = connect(life.world, life.port) if door == "controller" else life.bridge("real")
+    connection = connect(life.world, life.port) if frontend == "controller" else life.bridge("real")
     async with connection as client:
         await attack(life, client, score)
-        await attack_raw(life, door, score)
-        score.expect(not (await client.call_tool(*STILL[door])).is_error, "it does not answer any more")
+        await attack_raw(life, frontend, score)
+        score.expect(not (await client.call_tool(*STILL[frontend])).is_error, "it does not answer any more")
     score.expect(set(life.world.root.iterdir()) == outside, f"made {set(life.world.root.iterdir()) - outside}")
     made = set(life.world.specs.iterdir()) - specs - {life.world.specs / "hostile.yaml"}
     score.expect(not made, f"wrote {made}")

@@ -59,7 +59,7 @@ class Street:
                 self.broken.append(f"{what}: the stranger {stranger.pid} was signalled")
                 self.strangers.remove(stranger)
 
-    def begin_anew(self) -> None:
+    def restart_fresh(self) -> None:
         """Another project of the same name, which has no crashes to wait for."""
         self.world.light("app", state="absent")
         self.come_to("a destroy", Wanted(state="gone", uid=uid(self.world, "app")))
@@ -121,7 +121,7 @@ def live_among_strangers(root: Path, ports: tuple[range, range], turns: int) -> 
         street.begin()
         for turn in range(turns):
             if turn:
-                street.begin_anew()
+                street.restart_fresh()
             kept = pids(world, "app")
             succeed(street, street.die("keeper"))
             street.come_to("strangers have the pids of the keepers", Wanted(state="running", kept=kept))
@@ -220,9 +220,9 @@ def test_a_wrong_clock(street: Street, score: Score) -> None:
         street.die()
         world.environment["SHIFTED_CLOCK"] = str(shift)
         street.come_to(f"clock moved by {shift:.0f} s", Wanted(state="running", kept=kept))
-        told = published.read(world.home).controller
-        assert told is not None
-        assert abs(told.started - time.time() - shift) < YEAR / 2, "the clock was not moved"
+        published_now = published.read(world.home).controller
+        assert published_now is not None
+        assert abs(published_now.started - time.time() - shift) < YEAR / 2, "the clock was not moved"
         score.expect(count(world) == before, "the counter moved with the clock")
         over = {record(world, "app", "agent")["run_id"]}
         kill(member for member in census(world) if member.role == "leader" and member.service == "agent")
@@ -249,7 +249,7 @@ def test_deleted_locks_of_keepers(street: Street, score: Score) -> None:
     """Keepers' lock files deleted: no second copy, same pids where they lived."""
     for turn in score.times(1, 30):
         if turn:
-            street.begin_anew()
+            street.restart_fresh()
         for dead in ((), ("keeper",), ("keeper", "leader")):
             what = f"locks deleted, killed: the controller {' '.join(dead)}"
             unlock(street.world)

@@ -34,8 +34,8 @@ def judge(world: World, score: Score, stranger: Stranger, when: str) -> None:
     heard = stranger.heard()
     for key in ("OPENCODE_SERVER_PASSWORD", "MCP_TOOL_BEARER_TOKEN"):
         secret = read_env(world.home.sandbox("app").env_file)[key].encode()
-        told = secret in heard or base64.b64encode(b"opencode:" + secret) in heard or b"authorization" in heard.lower()
-        score.expect(not told, f"{when}: the stranger was sent {key}: {heard!r}")
+        sent = secret in heard or base64.b64encode(b"opencode:" + secret) in heard or b"authorization" in heard.lower()
+        score.expect(not sent, f"{when}: the stranger was sent {key}: {heard!r}")
     score.expect(stranger.process.poll() is None, f"{when}: the stranger was killed")
 
 

@@ -55,13 +55,13 @@ def test_a_broken_index(world: World, score: Score) -> None:
             world.kill()
             world.start()
         world.light("app", **({} if turn % 2 else {"discard_unpushed": "false"}))
-        world.until(lambda: mended(world, "app"), "the index to be made again")
+        world.until(lambda: fixed(world, "app"), "the index to be made again")
         after = world.status("app")
         score.expect(after["agent"]["pid"] == before["agent"]["pid"], f"after {data[-40:]!r}: the agent was restarted")
         score.expect(after["agent"]["restarts"] == 0, "a restart was counted")
 
 
-def mended(world: World, name: str) -> bool:
+def fixed(world: World, name: str) -> bool:
     """Whether the index is whole, of our version, of a controller that runs, and says that the project is ready."""
     ours = (files.read_json(world.home.state_file) or {}).get("schema") == published.SCHEMA
     with contextlib.suppress(settings.UserError):
@@ -128,9 +128,9 @@ class Row:
 
     def kept(self) -> dict[str, list[tuple[int, int]]]:
         """Ports and restarts as published, also of what is stopped."""
-        told = {name: self.world.status(name) for name in self.names}
+        statuses = {name: self.world.status(name) for name in self.names}
         return {
-            name: [(told[name][service]["port"], told[name][service]["restarts"]) for service in SERVICES]
+            name: [(statuses[name][service]["port"], statuses[name][service]["restarts"]) for service in SERVICES]
             for name in self.names
         }
 
@@ -190,10 +190,10 @@ def test_a_broken_exit_record(row: Row, score: Score) -> None:
         world.start()
         row.come_to_rest({name: count + (row.wanted[name] == "Running") for name, count in counts.items()})
         for name, reason in row.wanted.items():
-            told = world.status(name)
+            found = world.status(name)
             now = counts[name] + (reason == "Running")
-            score.expect(told["agent"]["restarts"] == now, f"{name}: {told['agent']['restarts']} restarts, not {now}")
-            score.expect(told["agent"]["last_exit"] or reason == "Stopped", f"{name}: no cause is told")
+            score.expect(found["agent"]["restarts"] == now, f"{name}: {found['agent']['restarts']} restarts, not {now}")
+            score.expect(found["agent"]["last_exit"] or reason == "Stopped", f"{name}: no cause is told")
             score.expect(len(pids(world, name)) == 2, f"{name}: records of {pids(world, name)}")
         agents = [member.process.pid for member in row.leaders("agent")]
         score.expect(len(agents) == HOUSES - 1 and killed.isdisjoint(agents), f"agents: {agents}")
@@ -220,10 +220,10 @@ def test_no_part_of_a_record_is_taken_for_all_of_it(row: Row, score: Score) -> N
         before = set(sandbox.run.glob("ledger.broken-*.json"))
         ledgers = Ledgers(row.world.home)
         ledgers.get("p0")
-        score.expect("was broken" in ledgers.loss("p0"), f"cut at {length} a ledger is taken for whole")
+        score.expect("was broken" in ledgers.damage("p0"), f"cut at {length} a ledger is taken for whole")
         [aside] = set(sandbox.run.glob("ledger.broken-*.json")) - before
         score.expect(aside.read_bytes() == whole[:length], f"cut at {length} the ledger was not set aside")
         aside.unlink()
     sandbox.ledger.write_bytes(whole)
     ledgers = Ledgers(row.world.home)
-    score.expect(ledgers.get("p0") is not None and not ledgers.loss("p0"), "the whole ledger is not read")
+    score.expect(ledgers.get("p0") is not None and not ledgers.damage("p0"), "the whole ledger is not read")

@@ -65,8 +65,8 @@ class Soak:
             self.kill_service,
             self.kill_keeper,
             self.freeze,
-            self.wish,
-            self.wish,
+            self.request,
+            self.request,
             self.delete_log,
             self.delete_state,
             self.kill_controller,
@@ -130,7 +130,7 @@ class Soak:
         """Let the first of them go on."""
         self.signal(self.frozen.pop(0), signal.SIGCONT)
 
-    def wish(self, name: str, _service: str) -> None:
+    def request(self, name: str, _service: str) -> None:
         self.world.light(name, state=self.dice.choice(["running", "stopped", "running"]))
 
     def delete_log(self, name: str, service: str) -> None:

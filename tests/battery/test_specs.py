@@ -201,20 +201,20 @@ def test_poison(score: Score, tmp_path: Path) -> None:
         score.tried()
         score.expect(time.thread_time() - began < 5, f"{name}: it took seconds of processor time")
         score.expect(len(found) == 1, f"{name}: {len(found)} answers")
-        [told] = found[:1]
+        [outcome] = found[:1]
         if value in TAKEN.get(place, []):
-            score.expect(said(told) == {"git.url": "x", place: str(value)}, f"{name}: {str(told)[:300]}")
+            score.expect(said(outcome) == {"git.url": "x", place: str(value)}, f"{name}: {str(outcome)[:300]}")
         else:
-            refused = isinstance(told, str) and told.startswith("cannot ") and len(told) < 3000
-            score.expect(refused, f"{name}: says {str(told)[:300]!r}")
+            refused = isinstance(outcome, str) and outcome.startswith("cannot ") and len(outcome) < 3000
+            score.expect(refused, f"{name}: says {str(outcome)[:300]!r}")
 
 
-def said(told: Spec | str) -> dict[str, str]:
+def said(outcome: Spec | str) -> dict[str, str]:
     """What a spec says that is not the default; nothing of one that was refused."""
-    if isinstance(told, str):
+    if isinstance(outcome, str):
         return {}
-    default = flat(type(told)(git=told.git).model_dump()) | dict.fromkeys(["git.url", "git.ref", "git.ssh_key"])
-    return {key: str(value) for key, value in flat(told.model_dump()).items() if value != default[key]}
+    default = flat(type(outcome)(git=outcome.git).model_dump()) | dict.fromkeys(["git.url", "git.ref", "git.ssh_key"])
+    return {key: str(value) for key, value in flat(outcome.model_dump()).items() if value != default[key]}
 
 
 def test_thousands_of_mistakes(score: Score, tmp_path: Path) -> None:

@@ -154,8 +154,8 @@ def test_a_thousand_at_once(world: World, score: Score) -> None:
 
 def to_do(world: World, turn: int, at: float = float("inf")) -> int:
     """How many of the thousand are not yet, or were not at some moment, as they are wanted this time."""
-    told = published.read(world.home).projects.values()
-    return 1000 - sum(bool(status["git_ref"] == f"turn-{turn}" and status["observed"] <= at) for status in told)
+    statuses = published.read(world.home).projects.values()
+    return 1000 - sum(bool(status["git_ref"] == f"turn-{turn}" and status["observed"] <= at) for status in statuses)
 
 
 def test_back_and_forth(world: World, score: Score) -> None:

@@ -43,9 +43,9 @@ def answer(client: socket.socket, secret: bytes) -> None:
     while missing > 0:
         missing -= len(client.recv(16384)) or missing
     allowed = secret.lower() in fields.get(b"authorization", b"")
-    told = b"200 OK\r\ncontent-type: application/json" if allowed else b"401 Unauthorized"
+    head = b"200 OK\r\ncontent-type: application/json" if allowed else b"401 Unauthorized"
     body = b"{}" if allowed else b""
-    client.sendall(b"HTTP/1.1 %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (told, len(body), body))
+    client.sendall(b"HTTP/1.1 %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (head, len(body), body))
 
 
 def main() -> None:

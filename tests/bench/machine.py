@@ -204,7 +204,7 @@ def _mentioning(needle: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            told = [process.exe(), *process.cmdline(), *process.environ().values()]
-            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and needle in " ".join(told):
+            strings = [process.exe(), *process.cmdline(), *process.environ().values()]
+            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and needle in " ".join(strings):
                 found.append(process)
     return found

@@ -59,10 +59,10 @@ def version(settings: Settings, name: str = "blog-api") -> str:
 
 def test_the_first_start_writes_the_shortest_spec(settings: Settings) -> None:
     """Two lines, and the version by which its status will be known."""
-    wish = client.start(settings, "blog-api", URL)
+    change = client.start(settings, "blog-api", URL)
 
     assert text(settings) == f"git:\n  url: {URL}\n"
-    assert wish.version == version(settings)
+    assert change.version == version(settings)
 
 
 def test_starting_again_asks_the_controller_to_look_now(settings: Settings) -> None:
@@ -78,13 +78,13 @@ def test_starting_again_asks_the_controller_to_look_now(settings: Settings) -> N
 
 def test_a_start_with_another_git_url_is_refused(settings: Settings) -> None:
     """A project is one repository's; the sentence names it, and the file stays as it is."""
-    wish = client.start(settings, "blog-api", URL)
+    change = client.start(settings, "blog-api", URL)
 
     said = refusal(lambda: client.start(settings, "blog-api", "git@github.com:user/other.git"))
 
     assert said.startswith("cannot start blog-api")
     assert URL in said
-    assert version(settings) == wish.version
+    assert version(settings) == change.version
 
 
 def test_stop_and_start_change_one_line_of_a_file_written_by_hand(settings: Settings) -> None:
@@ -159,10 +159,10 @@ def test_a_project_nobody_knows_is_answered_with_the_nearest(
 
 def test_destroy_wants_the_name_twice(settings: Settings) -> None:
     """Anything else changes nothing."""
-    wish = client.start(settings, "blog-api", URL)
+    change = client.start(settings, "blog-api", URL)
 
     assert refusal(lambda: client.destroy(settings, "blog-api", confirm="yes")).startswith("cannot destroy")
-    assert version(settings) == wish.version
+    assert version(settings) == change.version
 
     client.destroy(settings, "blog-api", confirm="blog-api", discard_unpushed=True)
     assert yaml.safe_load(text(settings)) == {"git": {"url": URL}, "state": "absent", "discard_unpushed": True}
@@ -223,9 +223,9 @@ async def soon(awaitable: Awaitable[ProjectResult]) -> ProjectResult:
 
 async def test_without_a_controller_nobody_is_waited_for(settings: Settings) -> None:
     """The answer says how to start one."""
-    wish = client.start(settings, "blog-api", URL)
+    change = client.start(settings, "blog-api", URL)
 
-    result = await soon(client.wait(settings, wish, PATIENCE * 2))
+    result = await soon(client.wait(settings, change, PATIENCE * 2))
 
     assert result.status == "in_progress"
     assert "opencode-manager run" in result.message
@@ -234,12 +234,12 @@ async def test_without_a_controller_nobody_is_waited_for(settings: Settings) -> 
 async def test_only_the_status_of_the_written_version_counts(settings: Settings, controller: FakeController) -> None:
     """What was ready before the change says nothing about it."""
     controller.ready("blog-api", client.start(settings, "blog-api", URL).version)
-    wish = client.restart(settings, "blog-api")
-    waiting = asyncio.create_task(client.wait(settings, wish, PATIENCE * 2))
+    change = client.restart(settings, "blog-api")
+    waiting = asyncio.create_task(client.wait(settings, change, PATIENCE * 2))
     done, _ = await asyncio.wait({waiting}, timeout=0.3)
     assert not done
 
-    controller.ready("blog-api", wish.version)
+    controller.ready("blog-api", change.version)
     result = await soon(waiting)
 
     assert (result.status, result.opencode_pid, result.mcp_tool_port) == ("success", 12345, 5101)
@@ -248,10 +248,10 @@ async def test_only_the_status_of_the_written_version_counts(settings: Settings,
 
 async def test_a_key_to_be_added_ends_the_wait(settings: Settings, controller: FakeController) -> None:
     """With the key, and where it is kept."""
-    wish = client.start(settings, "blog-api", URL)
-    controller.waiting_for_key("blog-api", wish.version)
+    change = client.start(settings, "blog-api", URL)
+    controller.waiting_for_key("blog-api", change.version)
 
-    result = await soon(client.wait(settings, wish, PATIENCE * 2))
+    result = await soon(client.wait(settings, change, PATIENCE * 2))
 
     assert (result.status, result.public_key) == ("waiting_for_key", KEY)
     assert result.public_key_path == f"{settings.home.deploy_key('blog-api')}.pub"
@@ -262,10 +262,10 @@ async def test_whatever_needs_a_person_ends_the_wait(
     settings: Settings, controller: FakeController, reason: str, status: str
 ) -> None:
     """With its reason and message."""
-    wish = client.start(settings, "blog-api", URL)
-    controller.stalled("blog-api", wish.version, reason, "cannot go on: do this")
+    change = client.start(settings, "blog-api", URL)
+    controller.stalled("blog-api", change.version, reason, "cannot go on: do this")
 
-    result = await soon(client.wait(settings, wish, PATIENCE * 2))
+    result = await soon(client.wait(settings, change, PATIENCE * 2))
 
     assert (result.status, result.reason, result.message) == (status, reason, "cannot go on: do this")
 
@@ -276,48 +276,48 @@ async def test_of_two_who_ask_at_once_both_get_the_answer(settings: Settings, co
     second = client.start(settings, "blog-api", URL)
     controller.ready("blog-api", second.version)
 
-    results = [await soon(client.wait(settings, wish, PATIENCE * 2)) for wish in (first, second)]
+    results = [await soon(client.wait(settings, change, PATIENCE * 2)) for change in (first, second)]
 
     assert [result.status for result in results] == ["success", "success"]
 
 
 async def test_a_wait_is_bounded_and_says_how_far_it_is(settings: Settings, controller: FakeController) -> None:
     """Not in time is no error."""
-    wish = client.start(settings, "blog-api", URL)
-    controller.working("blog-api", wish.version)
+    change = client.start(settings, "blog-api", URL)
+    controller.working("blog-api", change.version)
 
-    result = await soon(client.wait(settings, wish, 0.5))
+    result = await soon(client.wait(settings, change, 0.5))
 
     assert (result.status, result.reason, result.converged) == ("in_progress", "Cloning", False)
 
 
-async def test_progress_has_a_heartbeat_and_tells_each_new_step(settings: Settings, controller: FakeController) -> None:
+async def test_progress_has_a_heartbeat_and_each_new_step(settings: Settings, controller: FakeController) -> None:
     """The seconds rise; a silent step is repeated, because clients give up on silence."""
-    wish = client.start(settings, "blog-api", URL)
-    controller.working("blog-api", wish.version)
-    told: list[tuple[float, str]] = []
+    change = client.start(settings, "blog-api", URL)
+    controller.working("blog-api", change.version)
+    reported: list[tuple[float, str]] = []
 
     async def progress(waited: float, result: ProjectResult) -> None:
-        told.append((waited, result.reason))
-        if len(told) == 2:
-            controller.working("blog-api", wish.version, "StartService", "starting the agent")
-        if len(told) == 4:
-            controller.ready("blog-api", wish.version)
+        reported.append((waited, result.reason))
+        if len(reported) == 2:
+            controller.working("blog-api", change.version, "StartService", "starting the agent")
+        if len(reported) == 4:
+            controller.ready("blog-api", change.version)
 
-    result = await soon(client.wait(settings, wish, 4.0, progress))
+    result = await soon(client.wait(settings, change, 4.0, progress))
 
-    seconds = [waited for waited, _ in told]
+    seconds = [waited for waited, _ in reported]
     assert seconds == sorted(set(seconds))
-    assert [reason for _, reason in told[:3]] == ["Cloning", "Cloning", "StartService"]
+    assert [reason for _, reason in reported[:3]] == ["Cloning", "Cloning", "StartService"]
     assert result.status in {"success", "in_progress"}
 
 
 async def test_stopping_ends_a_wait_with_how_it_stands(settings: Settings, controller: FakeController) -> None:
     """A controller that ends leaves no caller without an answer."""
-    wish = client.start(settings, "blog-api", URL)
-    controller.working("blog-api", wish.version)
+    change = client.start(settings, "blog-api", URL)
+    controller.working("blog-api", change.version)
     stopping = asyncio.Event()
-    waiting = asyncio.create_task(client.wait(settings, wish, PATIENCE * 2, None, stopping))
+    waiting = asyncio.create_task(client.wait(settings, change, PATIENCE * 2, None, stopping))
     await asyncio.wait({waiting}, timeout=0.2)
 
     stopping.set()
@@ -327,12 +327,12 @@ async def test_stopping_ends_a_wait_with_how_it_stands(settings: Settings, contr
 
 async def test_a_cancelled_wait_stops_nobody_else(settings: Settings, controller: FakeController) -> None:
     """A client that goes away must not end the controller: the event it shares stays unset."""
-    wish = client.start(settings, "blog-api", URL)
-    controller.working("blog-api", wish.version)
+    change = client.start(settings, "blog-api", URL)
+    controller.working("blog-api", change.version)
     stopping = asyncio.Event()
 
     async def wait() -> Any:
-        return await client.wait(settings, wish, PATIENCE * 2, None, stopping)
+        return await client.wait(settings, change, PATIENCE * 2, None, stopping)
 
     waiting = asyncio.create_task(wait())
     await asyncio.wait({waiting}, timeout=0.3)
@@ -348,8 +348,8 @@ async def test_a_cancelled_wait_stops_nobody_else(settings: Settings, controller
 async def test_a_destroy_is_over_when_nothing_is_left(settings: Settings, controller: FakeController) -> None:
     """Neither the spec nor a status."""
     controller.ready("blog-api", client.start(settings, "blog-api", URL).version)
-    wish = client.destroy(settings, "blog-api", confirm="blog-api")
-    waiting = asyncio.create_task(client.wait(settings, wish, PATIENCE * 2))
+    change = client.destroy(settings, "blog-api", confirm="blog-api")
+    waiting = asyncio.create_task(client.wait(settings, change, PATIENCE * 2))
     spec_folder.spec_path(settings.specs, "blog-api").unlink()
 
     controller.gone("blog-api")

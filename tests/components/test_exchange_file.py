@@ -101,7 +101,7 @@ def test_without_an_exchange_of_names(path: Path, monkeypatch: pytest.MonkeyPatc
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_whoever_reads_meanwhile_sees_whole_content(path: Path) -> None:
+def test_a_reader_meanwhile_sees_whole_content(path: Path) -> None:
     """The old or the new."""
     put(path, -1)
     over = threading.Event()

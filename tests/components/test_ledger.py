@@ -165,7 +165,7 @@ def test_a_file_far_too_long_is_none_of_ours(tmp_path: Path) -> None:
 
     assert found is not None
     assert (found.uid, found.generation, found.ports) == (WHOLE.uid, 7, KEPT_PORTS)
-    assert "was broken" in ledgers.loss("app")
+    assert "was broken" in ledgers.damage("app")
 
 
 def test_a_port_is_given_up_only_for_one_that_can_be_had(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ InvalidSymbol at line 3, column 11
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "expected"),
+    ("name", "words", "expected"),
     [
         ("ConfigJsonError", {"message": JSONC}, "/repo/opencode.json, line 3)"),
         (
@@ -193,11 +193,11 @@ InvalidSymbol at line 3, column 11
         ("ConfigInvalidError", {"message": "HUSH", "issues": "HUSH"}, "/repo/opencode.json)"),
     ],
 )
-def test_a_broken_configuration_is_told_by_its_place_and_never_quoted(
-    name: str, told: dict[str, Any], expected: str
+def test_a_broken_configuration_is_reported_by_its_place_and_never_quoted(
+    name: str, words: dict[str, Any], expected: str
 ) -> None:
     """OpenCode's own words may hold all of the file."""
-    body = {"name": name, "data": {"path": "/repo/opencode.json", **told}}
+    body = {"name": name, "data": {"path": "/repo/opencode.json", **words}}
 
     text = str(_refusal(400, json.dumps(body).encode()))
 

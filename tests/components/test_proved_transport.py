@@ -13,7 +13,7 @@ from reconciler.engines.local.proved_transport import ProvedTransport
 from reconciler.mcpkit.failure import NothingSentError
 from tests.engines.local.test_http1 import saying
 from tests.support.opencode import free_port
-from tests.support.runs import vouch
+from tests.support.runs import record_leader
 from tests.support.strangers import a_stranger, an_agent
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def test_a_port_that_changes_hands_while_it_is_connected_to_is_sent_nothin
         assert strangers[0].heard() == b""
 
 
-async def test_nobody_there_is_told(tmp_path: Path) -> None:
+async def test_nobody_there_is_reported(tmp_path: Path) -> None:
     """As what it is."""
     port = free_port()
     async with httpx2.AsyncClient(transport=ProvedTransport(tmp_path, "agent", port)) as client:
@@ -67,7 +67,7 @@ async def test_what_is_no_answer_is_an_error_of_httpx2(
     tmp_path: Path, said: bytes, error: type[httpx2.TransportError]
 ) -> None:
     """Before the head and in the body alike."""
-    vouch(tmp_path)
+    record_leader(tmp_path)
     async with (
         saying(said) as (port, _),
         httpx2.AsyncClient(transport=ProvedTransport(tmp_path, "agent", port)) as client,
@@ -78,7 +78,7 @@ async def test_what_is_no_answer_is_an_error_of_httpx2(
 
 async def test_an_answer_that_does_not_come_is_an_error_of_httpx2(tmp_path: Path) -> None:
     """Of the kind that says that the request was taken."""
-    vouch(tmp_path)
+    record_leader(tmp_path)
     async with saying(open_after=True) as (port, _):
         transport = ProvedTransport(tmp_path, "agent", port)
         async with httpx2.AsyncClient(transport=transport, timeout=httpx2.Timeout(60, read=0.05)) as client:

@@ -49,8 +49,8 @@ class Folder:
     def write(self, name: str, text: str) -> None:
         (self.path / f"{name}.yaml").write_text(text)
 
-    def vouch(self, name: str, text: str) -> None:
-        path = spec_folder.vouched_path(self.home, name)
+    def record_digest(self, name: str, text: str) -> None:
+        path = spec_folder.expected_digest_path(self.home, name)
         private_folder(path.parent)
         path.write_text(hashlib.sha256(text.encode()).hexdigest())
 
@@ -157,21 +157,21 @@ def test_open_end_rests_longer(folder: Folder) -> None:
     assert kinds(folder.look(SETTLE_OPEN)) == [("blog", "Accepted")]
 
 
-def test_vouched_text_is_read_at_once(folder: Folder) -> None:
+def test_text_with_its_expected_digest_is_read_at_once(folder: Folder) -> None:
     """What our own tools wrote is whole the moment it is there, and waited for; a voucher for another text is none."""
-    folder.vouch("blog", GOOD.rstrip())
+    folder.record_digest("blog", GOOD.rstrip())
     folder.write("blog", GOOD.rstrip())
-    folder.vouch("shop", GOOD)
+    folder.record_digest("shop", GOOD)
     folder.write("shop", GOOD + "state: stopped\n")
 
     (blog,) = folder.look()
     (shop,) = folder.look(SETTLE)
     assert isinstance(blog, spec_folder.Accepted)
     assert isinstance(shop, spec_folder.Accepted)
-    assert (blog.name, blog.vouched, shop.name, shop.vouched) == ("blog", True, "shop", False)
+    assert (blog.name, blog.trusted, shop.name, shop.trusted) == ("blog", True, "shop", False)
 
 
-def test_broken_text_is_rejected_and_mended(folder: Folder) -> None:
+def test_broken_text_is_rejected_until_it_is_fixed(folder: Folder) -> None:
     """A broken file is reported once, with the sentences; mended, even to what it was, it is accepted."""
     folder.write("blog", GOOD)
     folder.settle()
@@ -305,7 +305,7 @@ def test_link_follows_its_target(folder: Folder) -> None:
     assert folder.settle() == (Rejected(name="blog", message="cannot read blog.yaml: it is a link to nowhere"),)
 
 
-def test_what_no_watch_of_the_folder_tells_of(folder: Folder) -> None:
+def test_what_no_watch_of_the_folder_reports(folder: Folder) -> None:
     """A link, a second name, and what cannot be read; a plain file is not among them."""
     elsewhere = folder.path.with_name("elsewhere")
     elsewhere.write_text(GOOD)

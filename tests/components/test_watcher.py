@@ -80,7 +80,7 @@ async def test_a_folder_that_is_replaced_is_watched_again(tmp_path: Path) -> Non
             await asyncio.sleep(0)
 
 
-async def test_a_folder_that_is_made_anew_at_once_is_watched_again_at_once(tmp_path: Path) -> None:
+async def test_a_folder_that_is_created_again_at_once_is_watched_again_at_once(tmp_path: Path) -> None:
     """It may be given the very inode of the one before it, as ext4 does: to git, a switch to a branch without it."""
     folder = tmp_path / "specs"
     folder.mkdir()
@@ -171,7 +171,7 @@ async def test_what_this_process_announces_is_hinted_at_at_once(tmp_path: Path) 
     assert not hint.is_set()
 
 
-async def test_a_folder_that_no_event_tells_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_folder_that_no_event_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a network file system, where another machine makes files and the kernel here says nothing."""
     monkeypatch.setattr(watcher, "RustNotify", lambda _paths, *rest: RustNotify([], *rest))
     async with hints(tmp_path) as hint:

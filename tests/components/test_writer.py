@@ -341,13 +341,13 @@ def test_a_file_removed_in_the_last_instant_stays_removed(
 ) -> None:
     """Nothing is written in its place."""
     path = put(folder / "blog.yaml")
-    vouch = writer._vouch
+    record_digest = writer._record_digest
 
-    def remove_and_vouch(*args: Any) -> None:
+    def remove_and_record(*args: Any) -> None:
         path.unlink()
-        vouch(*args)
+        record_digest(*args)
 
-    monkeypatch.setattr(writer, "_vouch", remove_and_vouch)
+    monkeypatch.setattr(writer, "_record_digest", remove_and_record)
     with pytest.raises(SpecMissingError):
         edit(folder, home, "blog", STOP)
 

@@ -66,7 +66,7 @@ def test_health_is_open_and_survives_a_dead_agent(bridge: Bridge) -> None:
         (b"", "unreachable"),
     ],
 )
-async def test_health_tells_an_agent_by_its_refusal(tmp_path: Path, said: bytes, state: str) -> None:
+async def test_health_recognises_an_agent_by_its_refusal(tmp_path: Path, said: bytes, state: str) -> None:
     """It is asked without the password."""
     async with saying(said) as (port, heard):
         bridge = Bridge(agent_url=f"http://127.0.0.1:{port}", repo=tmp_path, log=tmp_path / "log")

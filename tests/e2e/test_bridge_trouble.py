@@ -35,7 +35,7 @@ from tests.support.live import (
     use,
 )
 from tests.support.opencode import PASSWORD
-from tests.support.runs import vouch
+from tests.support.runs import record_leader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,14 +81,14 @@ async def test_an_abort_ends_the_run_and_is_reported(bridge: Bridge) -> None:
         talking = asyncio.create_task(client.call_tool("opencode-session-message", arguments, progress_callback=listen))
         await asyncio.wait_for(heard.wait(), PATIENCE)
         aborted = await call(client, "session-abort", sessionId=session_id)
-        told = (await talking).structured_content or {}
+        answer = (await talking).structured_content or {}
         again = await call(client, "session-abort", sessionId=session_id)
         after = await say(client, session_id, "hello")
 
     assert aborted["done"]
-    assert told["state"] == "error"
-    assert told["detail"] == "the run was aborted"
-    assert told["text"] == STALLED
+    assert answer["state"] == "error"
+    assert answer["detail"] == "the run was aborted"
+    assert answer["text"] == STALLED
     assert again == {"done": False, "detail": "there was nothing to abort"}
     assert after["text"] == "You said: hello"
 
@@ -176,7 +176,7 @@ async def test_a_client_that_is_killed_loses_nothing(bridge: Bridge, model: Fake
     assert [one["role"] for one in messages["messages"]] == ["user", "assistant"]
 
 
-async def test_an_unreachable_model_is_told_and_can_be_aborted(bridge: Bridge) -> None:
+async def test_an_unreachable_model_is_reported_and_can_be_aborted(bridge: Bridge) -> None:
     """OpenCode would retry for ever; the caller is told, with the reason and the way out."""
     async with session(bridge) as (client, session_id):
         retried = await say(client, session_id, "hello", model="dead/m1", waitSeconds=60)
@@ -192,11 +192,11 @@ async def test_an_unknown_model_is_an_error(bridge: Bridge) -> None:
     """OpenCode takes such a prompt and then stays silent; the same with another model helps at once."""
     async with session(bridge) as (client, session_id):
         failed = await say(client, session_id, "hello", model="nobody/nothing")
-        mended = await say(client, session_id, "hello", model="fake/m1")
+        fixed = await say(client, session_id, "hello", model="fake/m1")
 
     assert failed["state"] == "error"
     assert "nobody" in failed["detail"]
-    assert (mended["state"], mended["text"]) == ("done", "You said: hello")
+    assert (fixed["state"], fixed["text"]) == ("done", "You said: hello")
 
 
 async def test_a_killed_agent_is_waited_for_and_the_interruption_reported(
@@ -207,13 +207,13 @@ async def test_a_killed_agent_is_waited_for_and_the_interruption_reported(
         await asyncio.to_thread(opencode.kill)
         down = await refusal(client, "session-list")
         await asyncio.to_thread(opencode.start)
-        told = await talking
+        answer = await talking
         listed = await call(client, "session-list")
         after = await say(client, session_id, "hello again")
 
     assert "cannot reach" in down
-    assert told["state"] == "error"
-    assert "interrupted" in told["detail"]
+    assert answer["state"] == "error"
+    assert "interrupted" in answer["detail"]
     assert session_id in [one["sessionId"] for one in listed["sessions"]]
     assert after["text"] == "You said: hello again"
 
@@ -224,12 +224,12 @@ async def test_it_ends_on_term_with_a_call_open(opencode: OpenCode, model: FakeM
     with support.running(opencode.url, opencode.repo, log) as second:
         async with session(second) as (client, session_id), saying(client, session_id, "[[hold]] f", model) as talking:
             status = await asyncio.to_thread(second.stop)
-            told = await talking
+            answer = await talking
     busy = opencode.call("GET", "/session/status")[1]
 
     assert status == -signal.SIGTERM
-    assert told["state"] == "running"
-    assert "being restarted" in told["detail"]
+    assert answer["state"] == "running"
+    assert "being restarted" in answer["detail"]
     assert session_id in busy
     assert "Traceback" not in log.read_text()
 
@@ -242,7 +242,7 @@ async def test_after_a_lost_reply_the_prompt_is_looked_for_and_never_sent_again(
     _, made = opencode.call("POST", "/session", {"title": "lost"})
     path = f"/session/{made['id']}"
     async with cut_wire(opencode.port, deliver=deliver) as port:
-        changed = {"OPENCODE_URL": f"http://127.0.0.1:{port}", "OCM_RUN": str(vouch(tmp_path))}
+        changed = {"OPENCODE_URL": f"http://127.0.0.1:{port}", "OCM_RUN": str(record_leader(tmp_path))}
         config = from_environment(bridge.environment() | changed)
         api = connect(config)
         agent = Agent(project="demo", opencode=api, repo=opencode.repo, stopping=asyncio.Event(), secrets=())
@@ -268,7 +268,7 @@ def stopped(opencode: OpenCode) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("seconds", [1, follow.HEARTBEAT + 1])
-async def test_a_silent_agent_is_told_in_time(bridge: Bridge, opencode: OpenCode, seconds: float) -> None:
+async def test_a_silent_agent_is_reported_in_time(bridge: Bridge, opencode: OpenCode, seconds: float) -> None:
     """No call is later than a second, none is silent, and nothing was sent; it is at work again once it goes on."""
     heard: list[str] = []
 
@@ -281,18 +281,18 @@ async def test_a_silent_agent_is_told_in_time(bridge: Bridge, opencode: OpenCode
         with stopped(opencode):
             result = await client.call_tool("opencode-session-message", arguments, progress_callback=listen)
             heard_at_end = list(heard)  # while the agent still answers nobody: no answer of it ended the call
-        told = result.structured_content or {}
+        answer = result.structured_content or {}
         again = await say(client, session_id, "hello")
 
-    assert told["state"] == "error"
-    assert "messageId" not in told
-    assert "does not answer; nothing was sent to it; opencode-server-health" in told["detail"]
-    assert "opencode_status" in told["detail"]
+    assert answer["state"] == "error"
+    assert "messageId" not in answer
+    assert "does not answer; nothing was sent to it; opencode-server-health" in answer["detail"]
+    assert "opencode_status" in answer["detail"]
     assert heard_at_end == (["waiting for the OpenCode server to answer"] if seconds > follow.HEARTBEAT else [])
     assert (again["state"], again["text"]) == ("done", "You said: hello")
 
 
-async def test_an_agent_that_falls_silent_at_work_is_told_in_time(
+async def test_an_agent_that_falls_silent_at_work_is_reported_in_time(
     bridge: Bridge, opencode: OpenCode, model: FakeModel
 ) -> None:
     """Whoever waits hears that it does not answer; nothing is lost once it goes on."""
@@ -301,12 +301,12 @@ async def test_an_agent_that_falls_silent_at_work_is_told_in_time(
         talking = asyncio.create_task(say(client, session_id, "[[hold]] g", waitSeconds=8))
         assert await asyncio.to_thread(model.stalled.wait, PATIENCE)
         with stopped(opencode):  # it ends though the agent answers nobody
-            told = await talking
+            answer = await talking
         model.release()
         rest = await say(client, session_id)
 
-    assert told["state"] == "error"
-    assert "does not answer" in told["detail"]
+    assert answer["state"] == "error"
+    assert "does not answer" in answer["detail"]
     assert (rest["state"], rest["text"]) == ("done", f"{STALLED}, and that is it.")
 
 

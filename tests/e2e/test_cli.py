@@ -117,7 +117,7 @@ def test_work_that_would_be_lost_blocks_a_destroy_with_an_error(ruled: World) ->
     ruled.run("destroy", "worked", "--yes", "--discard-unpushed")
 
 
-def test_without_a_controller_the_wish_is_written_and_it_is_said(world: World) -> None:
+def test_without_a_controller_the_change_is_written_and_the_output_says_so(world: World) -> None:
     """No waiting for nobody."""
     printed = world.run("start", "app", str(world.origin), code=NOT_YET)
 
@@ -216,7 +216,7 @@ def test_status_shows_a_table_json_and_yaml_of_the_same(ruled: World) -> None:
     assert "blog-api" in {one["name"] for one in all_json} & {one["name"] for one in all_yaml}
 
 
-def test_status_tells_by_its_exit_code_whether_all_is_as_wanted(world: World) -> None:
+def test_the_exit_code_of_status_shows_whether_all_is_as_wanted(world: World) -> None:
     """0, or 2 while it is not; without any project it is 0 and says how to begin."""
     assert "There are no projects yet" in world.run("status")
     world.light("app", mode="die")
@@ -273,7 +273,7 @@ def test_a_look_costs_no_heavy_import(ruled: World) -> None:
         assert heavy & set(done.stderr.split()) == set(), command
 
 
-def test_logs_shows_the_end_and_goes_on_when_told(ruled: World) -> None:
+def test_logs_shows_the_end_and_follows_on_request(ruled: World) -> None:
     """The last lines; then what is added, until Ctrl-C."""
     path = ruled.home.log_file("blog-api", "bridge")
     with path.open("a") as log:
@@ -335,7 +335,7 @@ def test_secrets_are_made_without_being_shown(world: World) -> None:
 # -- without a controller ---------------------------------------------------------------------------------------------
 
 
-def test_plan_tells_by_its_exit_code_whether_there_is_something_to_do(world: World) -> None:
+def test_the_exit_code_of_plan_shows_whether_there_is_something_to_do(world: World) -> None:
     """2 with actions and their causes, 0 when there is nothing to do, 1 when a spec is broken; nothing is done."""
     world.light("app")
     printed = world.run("plan", code=NOT_YET)

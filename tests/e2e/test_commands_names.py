@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("name", ["..", "../../x", "a/b", ""])
 def test_no_name_leads_anywhere_else(world: World, command: tuple[str, ...], name: str) -> None:
     """A name is a name: nothing is read or written by a path."""
-    told = world.run(command[0], *command[1:], name, code=1)
+    output = world.run(command[0], *command[1:], name, code=1)
 
-    assert told.startswith(f"cannot use '{name}' as a project name: ")
+    assert output.startswith(f"cannot use '{name}' as a project name: ")
     assert not (world.home.root / ".env").exists()
 
 
-def test_good_secrets_stay_and_what_is_wrong_is_made_anew(world: World) -> None:
+def test_good_secrets_stay_and_wrong_ones_are_replaced(world: World) -> None:
     """Unless all shall be new; a bad line that is no secret's is nobody's but the person's to mend."""
     world.light("app")
     path = world.home.sandbox("app").env_file
     password = read_env(path)["OPENCODE_SERVER_PASSWORD"]
     path.write_text(path.read_text().replace("token-of-app-0123456789", "short") + "OPENCODE_PORT=80\n")
 
-    told = world.run("secrets", "app", "--generate", code=1)
+    output = world.run("secrets", "app", "--generate", code=1)
     once = read_env(path)
     world.run("secrets", "app", "--generate", code=1)
     twice = read_env(path)
     world.run("secrets", "app", "--generate", "--rotate", code=1)
 
-    assert "OPENCODE_PORT must be a port" in told
+    assert "OPENCODE_PORT must be a port" in output
     assert once["OPENCODE_SERVER_PASSWORD"] == password
     assert once["MCP_TOOL_BEARER_TOKEN"] != "short"
     assert twice == once
@@ -54,9 +54,9 @@ def test_the_way_out_of_a_bad_line_is_the_file_itself(world: World) -> None:
     with world.home.sandbox("app").env_file.open("a") as file:
         file.write("OPENCODE_PORT=80\n")
 
-    told = world.run("run", "--once", code=2)
+    output = world.run("run", "--once", code=2)
 
-    assert "fix it outside the chat in that file" in told
+    assert "fix it outside the chat in that file" in output
 
 
 def test_one_run_ends_with_whether_all_is_as_wanted(world: World) -> None:
@@ -65,9 +65,9 @@ def test_one_run_ends_with_whether_all_is_as_wanted(world: World) -> None:
     world.run("run", "--once", code=0)
     world.write("other", "git: {url: /nowhere}\n")
 
-    told = world.run("run", "--once", code=2)
+    output = world.run("run", "--once", code=2)
 
-    assert "other" in told
+    assert "other" in output
     world.light("app", state="stopped")
     world.specs.joinpath("other.yaml").unlink()
 
@@ -78,15 +78,15 @@ def test_what_the_machine_refuses_is_one_sentence(world: World) -> None:
     world.home.logs.mkdir(parents=True)
     world.home.log_file("app", "agent").mkdir()
 
-    told = world.run("logs", "app", code=1)
+    output = world.run("logs", "app", code=1)
 
-    assert told == (
+    assert output == (
         f"cannot go on with {world.home.log_file('app', 'agent')}: is a directory; "
         "see what is wrong there, then try again\n"
     )
 
 
-def test_a_full_disk_is_told_with_what_to_do(
+def test_a_full_disk_is_reported_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 1."""
@@ -105,17 +105,17 @@ def test_a_full_disk_is_told_with_what_to_do(
 
 def test_a_controller_that_may_open_too_few_files_says_so(world: World) -> None:
     """Wherever in it that happens, it is one sentence with what to do."""
-    told = []
+    output = []
     for number in (10, 11, 12):  # enough for the event loop, which has nothing to say about it
         command = ["prlimit", f"--nofile={number}", *world.command("run", "--once")]
         done = subprocess.run(command, env=world.environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            told.append(done.stderr)
+            output.append(done.stderr)
 
-    assert told
-    assert {text.count("\n") for text in told} == {1}
-    assert all(text.startswith("cannot go on with /") for text in told)
-    assert all(text.endswith("too many open files; allow it more with ulimit -n, then try again\n") for text in told)
+    assert output
+    assert {text.count("\n") for text in output} == {1}
+    assert all(text.startswith("cannot go on with /") for text in output)
+    assert all(text.endswith("too many open files; allow it more with ulimit -n, then try again\n") for text in output)
 
 
 def test_only_what_is_known_can_be_confirmed(world: World) -> None:
@@ -136,13 +136,13 @@ def test_the_farewell_says_how_to_stop_what_goes_on(world: World) -> None:
     there = world.root / "given specs"
     world.specs.rename(there)
 
-    told = world.run("--specs", str(there), "run", "--once")
+    output = world.run("--specs", str(there), "run", "--once")
 
-    assert "Still running: app." in told
+    assert "Still running: app." in output
     program = f"opencode-manager --specs '{there}'"
-    assert f"To stop one: {program} stop NAME, which the next {program} run (or run --once) carries out." in told
+    assert f"To stop one: {program} stop NAME, which the next {program} run (or run --once) carries out." in output
 
 
-def test_the_help_tells_the_exit_codes(world: World) -> None:
+def test_the_help_lists_the_exit_codes(world: World) -> None:
     """For scripts."""
     assert "exit codes:\n  0    success\n  1    error" in world.run("--help")

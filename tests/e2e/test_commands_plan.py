@@ -69,10 +69,10 @@ def test_a_plan_is_of_the_specs_of_the_running_controller(world: World) -> None:
     world.ready("app")
     world.root.joinpath("other").mkdir()
 
-    told = world.run("--specs", str(world.root / "other"), "plan")
+    output = world.run("--specs", str(world.root / "other"), "plan")
 
-    assert f"note: these are the specs of the running controller, in {world.specs}" in told
-    assert "app\n  nothing to do" in told
+    assert f"note: these are the specs of the running controller, in {world.specs}" in output
+    assert "app\n  nothing to do" in output
 
 
 def test_no_name_of_a_plan_leads_anywhere_else(world: World) -> None:

@@ -296,8 +296,8 @@ def test_of_two_controllers_one_leads(world: World) -> None:
     world.light("app")
     world.start()
     before = world.ready("app")
-    told = world.run("run", code=1)
-    assert "cannot start a second controller" in told
+    output = world.run("run", code=1)
+    assert "cannot start a second controller" in output
     first = world.controllers[0]
     standby = world.start("--standby")
 
@@ -356,7 +356,7 @@ def test_a_taken_port_is_named_and_left_alone(world: World, ports: tuple[range, 
     world.ready("app")
 
 
-def test_plan_says_what_would_be_done_and_its_exit_code_tells(world: World) -> None:
+def test_plan_shows_what_would_be_done_also_by_its_exit_code(world: World) -> None:
     """2 when there is something to do, 0 when not, 1 for a broken spec; it does nothing itself."""
     world.light("app")
     before = world.run("plan", code=2)

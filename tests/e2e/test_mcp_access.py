@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["_served"]
 
 
-async def test_who_may_not_come_in_is_told_with_the_right_code(served: tuple[World, int]) -> None:
+async def test_an_unauthorised_client_gets_the_right_status_code(served: tuple[World, int]) -> None:
     """Host and Origin on every path, the token on /mcp, POST alone; a token has no OAuth about it."""
     world, port = served
     right = {"Authorization": f"Bearer {token(world)}"}
@@ -72,10 +72,10 @@ async def test_the_endpoint_is_of_this_machine_alone(served: tuple[World, int]) 
     assert [(address.ip, address.port) for address in listening] == [("127.0.0.1", port)]
 
 
-def test_what_is_in_the_way_of_the_endpoint_is_told_and_waited_for(world: World) -> None:
+def test_what_is_in_the_way_of_the_endpoint_is_reported_and_waited_for(world: World) -> None:
     """A taken port with the way out of that; a token that cannot be made, without that. Both are tried again."""
 
-    def told() -> tuple[str, int]:
+    def endpoint() -> tuple[str, int]:
         controller = published.read(world.home).controller
         return (" ".join(controller.warnings), controller.http_port) if controller else ("", 0)
 
@@ -87,13 +87,13 @@ def test_what_is_in_the_way_of_the_endpoint_is_told_and_waited_for(world: World)
         port = stranger.getsockname()[1]
         world.environment["OPENCODE_MANAGER_PORT"] = str(port)
         world.start()
-        world.until(lambda: str(token_file) in told()[0], "a token that cannot be made")
-        assert "OPENCODE_MANAGER_PORT" not in told()[0]
+        world.until(lambda: str(token_file) in endpoint()[0], "a token that cannot be made")
+        assert "OPENCODE_MANAGER_PORT" not in endpoint()[0]
         token_file.rmdir()
-        world.until(lambda: f"port {port}" in told()[0], "a taken port")
-        assert "set OPENCODE_MANAGER_PORT to another" in told()[0]
+        world.until(lambda: f"port {port}" in endpoint()[0], "a taken port")
+        assert "set OPENCODE_MANAGER_PORT to another" in endpoint()[0]
 
-    world.until(lambda: told() == ("", port), "an endpoint")
+    world.until(lambda: endpoint() == ("", port), "an endpoint")
 
 
 async def test_the_token_is_in_its_file_and_nowhere_else(served: tuple[World, int]) -> None:

@@ -30,7 +30,7 @@ def has_reason(*reasons: str) -> Callable[[Status], bool]:
     return lambda status: status["reason"] in reasons
 
 
-def is_anew(before: Status) -> Callable[[Status], bool]:
+def is_replaced(before: Status) -> Callable[[Status], bool]:
     return lambda status: is_ready(status) and status["agent"]["pid"] != before["agent"]["pid"]
 
 
@@ -53,8 +53,8 @@ def test_an_agent_keeps_its_pid_when_controller_and_keepers_are_killed(world: Wo
     assert again["agent"]["last_exit"] == "signal 9"
 
 
-@pytest.mark.parametrize("wish", ["restart", "stop and start"])
-def test_an_agent_that_policy_left_ended_is_started_when_asked(world: World, wish: str) -> None:
+@pytest.mark.parametrize("command", ["restart", "stop and start"])
+def test_an_agent_that_policy_left_ended_is_started_when_asked(world: World, command: str) -> None:
     """By a restart, and by a stop and a start."""
     never = {"restart": "{policy: never}"}
     world.light("app", **never)
@@ -64,14 +64,14 @@ def test_an_agent_that_policy_left_ended_is_started_when_asked(world: World, wis
     held = world.wait("app", has_reason("Exited"))
     assert "opencode-manager restart" in held["message"]
 
-    if wish == "restart":
+    if command == "restart":
         world.run("restart", "app")
     else:
         world.light("app", state="stopped", **never)
         world.wait("app", has_reason("Stopped"))
         world.light("app", **never)
 
-    world.wait("app", is_anew(before))
+    world.wait("app", is_replaced(before))
 
 
 def test_a_stop_and_a_start_end_a_crash_loop_s_waiting(world: World) -> None:
@@ -85,7 +85,7 @@ def test_a_stop_and_a_start_end_a_crash_loop_s_waiting(world: World) -> None:
     assert world.wait("app", is_ready)["agent"]["last_exit"] == "exit code 3"
 
 
-def test_a_deleted_sandbox_is_made_anew_and_its_old_processes_end(world: World) -> None:
+def test_a_deleted_sandbox_is_created_again_and_its_old_processes_end(world: World) -> None:
     """Nobody could ever find them again; the ports stay the same."""
     world.light("app")
     world.start()
@@ -95,13 +95,13 @@ def test_a_deleted_sandbox_is_made_anew_and_its_old_processes_end(world: World) 
     shutil.rmtree(world.home.sandbox("app").path, ignore_errors=True)  # the controller makes it anew meanwhile
     world.light("app")  # its stand-ins are named in .env
 
-    after = world.wait("app", is_anew(before))
+    after = world.wait("app", is_replaced(before))
     assert not any(process.is_running() for process in old)
     assert after["agent"]["port"] == before["agent"]["port"]
     assert len(world.processes()) == 4
 
 
-def test_a_deleted_clone_is_made_anew(world: World) -> None:
+def test_a_deleted_clone_is_cloned_again(world: World) -> None:
     """With the services stopped before, since they stand in a folder that is gone."""
     world.light("app")
     world.start()
@@ -109,7 +109,7 @@ def test_a_deleted_clone_is_made_anew(world: World) -> None:
 
     shutil.rmtree(world.home.sandbox("app").repo)
 
-    after = world.wait("app", is_anew(before))
+    after = world.wait("app", is_replaced(before))
     assert world.home.sandbox("app").repo.joinpath("app.py").exists()
     assert after["agent"]["restarts"] == 0
 
@@ -208,7 +208,7 @@ def test_two_projects_can_swap_their_ports(world: World, ports: tuple[range, ran
     world.wait("shop", lambda status: is_ready(status) and status["agent"]["port"] == first, RESYNC_BLOCKED / 2)
 
 
-def test_a_picked_port_that_is_lost_before_its_first_use_is_picked_anew(world: World) -> None:
+def test_a_picked_port_that_is_lost_before_its_first_use_is_picked_again(world: World) -> None:
     """Nobody was told of it yet."""
     world.light("app", git=f"{{url: {world.origin}, ref: nowhere}}")
     world.start()
@@ -252,7 +252,7 @@ def test_a_clone_that_is_not_ours_any_more_is_looked_through_before_a_destroy(wo
     assert not world.home.sandbox("app").path.exists()
 
 
-def test_a_path_of_a_user_who_does_not_exist_is_told(world: World) -> None:
+def test_a_path_of_a_user_who_does_not_exist_is_reported(world: World) -> None:
     """And ends nothing."""
     world.light("app", git="{url: 'ssh://git@127.0.0.1:1/app.git', ssh_key: '~nosuchuser/key'}")
     world.start()
@@ -270,7 +270,7 @@ def test_a_terminal_that_is_gone_ends_no_controller(world: World) -> None:
 
     before = world.ready("app")
     os.kill(before["agent"]["pid"], signal.SIGKILL)
-    world.wait("app", is_anew(before))
+    world.wait("app", is_replaced(before))
 
 
 async def test_a_pass_that_is_cancelled_before_its_first_step_leaves_the_name_free() -> None:

@@ -39,7 +39,7 @@ def test_a_start_that_never_gets_ready_is_counted_and_its_pause_survives_the_con
     assert "was ended after not getting ready" in after["message"]
 
 
-def test_a_service_that_was_silent_before_the_controller_began_is_started_anew(world: World) -> None:
+def test_a_service_that_was_silent_before_the_controller_began_is_restarted(world: World) -> None:
     """Silent and idle for long enough: another controller started it, and this one never heard it."""
     wedged = {"OPENCODE_MANAGER_LIVENESS": "0.5", "OPENCODE_MANAGER_WEDGED": "1", "OPENCODE_MANAGER_START_TIMEOUT": "1"}
     world.environment |= wedged

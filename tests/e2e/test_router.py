@@ -165,14 +165,14 @@ def test_a_client_that_is_not_python_works_in_both(pair: World, clients: Path) -
     )
 
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["tools"] == len(TOOLS) + 6
+    report = json.loads(done.stdout)
+    assert report["tools"] == len(TOOLS) + 6
     for name, other in (("blue", "red"), ("red", "blue")):
-        story = told["stories"][name]
+        story = report["stories"][name]
         assert story["answer"]["state"] == "done"
         assert f"+from TypeScript to {name}" in story["diff"]["patch"]
         assert f"from TypeScript to {other}" not in story["diff"]["patch"]
-    assert any("write" in report for report in told["reports"])
+    assert any("write" in line for line in report["reports"])
 
 
 async def test_a_killed_agent_is_reached_again_by_the_same_client(pair: World) -> None:
@@ -239,11 +239,11 @@ async def test_no_secret_comes_out_of_the_address(pair: World) -> None:
         leak = await call(client, "file-content", project="blue", path="leak")
         diff = await call(client, "vcs-diff", project="blue")
         config = await call(client, "config-get", project="blue")
-    told = json.dumps([answer, messages.structured_content, leak, diff, config]) + said(messages.content)
+    report = json.dumps([answer, messages.structured_content, leak, diff, config]) + said(messages.content)
 
     assert answer["state"] == "done"
     assert leak["content"].count("=[redacted]") == 3
-    assert not [secret for secret in secrets if secret in told]
+    assert not [secret for secret in secrets if secret in report]
     async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         for token in (secrets[1], "wrong-token-0123456789"):
             response = await http.post(url(pair), headers={"authorization": f"Bearer {token}"}, json={})

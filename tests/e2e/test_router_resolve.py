@@ -105,7 +105,7 @@ async def test_a_client_is_kept_while_port_and_secrets_stay(shelf: Shelf) -> Non
     assert "" not in agents[-1].secrets
 
 
-async def test_a_call_that_waits_on_an_outdated_client_is_told_of_the_agent(shelf: Shelf) -> None:
+async def test_a_call_that_waits_on_an_outdated_client_gets_an_error_about_the_agent(shelf: Shelf) -> None:
     """Not that somebody closed its client."""
     shelf.publish("blue", port=free_port())
     agent = await shelf.router.resolve("blue")

@@ -63,13 +63,13 @@ async def manager(world: World) -> AsyncIterator[Client]:
         yield client
 
 
-def told(result: CallToolResult) -> dict[str, Any]:
+def parsed(result: CallToolResult) -> dict[str, Any]:
     assert result.structured_content is not None, result.content
     return dict(result.structured_content)
 
 
 async def ask(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    return told(await client.call_tool(tool, arguments))
+    return parsed(await client.call_tool(tool, arguments))
 
 
 async def settled(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -210,10 +210,10 @@ def live(story: World, git_line: str, started: Status, put: Callable[[World, str
     put(story, f"{git_line}restarted_at: '2026-11-26T12:00'\n")
     before = {started[service]["pid"] for service in ("agent", "bridge")}
 
-    def is_anew(status: Status) -> bool:
+    def is_new(status: Status) -> bool:
         return status["reason"] == "Running" and before.isdisjoint({status["agent"]["pid"], status["bridge"]["pid"]})
 
-    restarted = story.wait("blog-api", is_anew, PATIENCE)
+    restarted = story.wait("blog-api", is_new, PATIENCE)
     assert restarted["agent"]["port"] == started["agent"]["port"]
     assert restarted["agent"]["restarts"] == 0
 
@@ -254,7 +254,7 @@ def test_a_tool_changes_one_line_of_a_file_written_by_hand(world: World) -> None
     world.start()
     world.wait("api", lambda status: status["reason"] == "Stopped")
 
-    told_by_tool = world.run("start", "api")
+    shown = world.run("start", "api")
 
-    assert "Status: success" in told_by_tool
+    assert "Status: success" in shown
     assert world.specs.joinpath("api.yaml").read_text() == f"# My own file\nstate: running\n{written}"

@@ -173,29 +173,29 @@ async def test_a_silent_step_has_a_heartbeat(
     settings: Settings, controller: FakeController, stopping: asyncio.Event, mode: str
 ) -> None:
     """Progress rises and tells the step, long before a client gives up; not in time is no error."""
-    told: list[tuple[float, float | None, str | None]] = []
+    reports: list[tuple[float, float | None, str | None]] = []
 
     async def progress(progress: float, total: float | None, message: str | None) -> None:
-        told.append((progress, total, message))
+        reports.append((progress, total, message))
 
-    wish = asking.start(settings, "blog-api", URL)
-    controller.working("blog-api", wish.version)
+    change = asking.start(settings, "blog-api", URL)
+    controller.working("blog-api", change.version)
     arguments = {"project_name": "blog-api", "git_url": URL, "wait_seconds": 5}
     async with connected(settings, stopping, mode) as client:
         call = asyncio.create_task(client.call_tool("opencode_start", arguments, progress_callback=progress))
-        controller.working("blog-api", await until_written(settings, wish.version))
+        controller.working("blog-api", await until_written(settings, change.version))
         result = await call
 
-    values = [value for value, _, _ in told]
+    values = [value for value, _, _ in reports]
     assert len(values) >= 2
     assert values == sorted(set(values))
-    assert {(total, message) for _, total, message in told} == {(5, "Cloning: cloning 10%")}
+    assert {(total, message) for _, total, message in reports} == {(5, "Cloning: cloning 10%")}
     assert result.structured_content
     assert result.structured_content["status"] == "in_progress"
     assert not result.is_error
 
 
-async def test_a_client_that_goes_away_leaves_the_wish_and_ends_nothing(
+async def test_a_client_that_goes_away_leaves_the_change_and_ends_nothing(
     settings: Settings, controller: FakeController, stopping: asyncio.Event, mode: str
 ) -> None:
     """The spec is written whole; the event that would end the controller stays unset."""
@@ -215,21 +215,21 @@ async def test_destroy_needs_the_name_where_nobody_can_be_asked(
     settings: Settings, controller: FakeController, stopping: asyncio.Event, mode: str
 ) -> None:
     """A client without elicitation has to confirm in the call."""
-    wish = asking.start(settings, "blog-api", URL)
-    controller.ready("blog-api", wish.version)
+    change = asking.start(settings, "blog-api", URL)
+    controller.ready("blog-api", change.version)
     async with connected(settings, stopping, mode) as client:
         refused = await client.call_tool("opencode_destroy", {"project_name": "blog-api"})
         unchanged = version(settings)
         call = asyncio.create_task(
             client.call_tool("opencode_destroy", {"project_name": "blog-api", "confirm": "blog-api"})
         )
-        await until_written(settings, wish.version)
+        await until_written(settings, change.version)
         spec_folder.spec_path(settings.specs, "blog-api").unlink()
         controller.gone("blog-api")
         done = await call
 
     assert refused.is_error
-    assert unchanged == wish.version
+    assert unchanged == change.version
     assert done.structured_content
     assert done.structured_content["status"] == "success"
 
@@ -386,7 +386,7 @@ async def test_a_project_nobody_has_looked_at_yet_is_in_progress(
     assert "no controller is running" in said(old)
 
 
-async def test_an_index_of_a_newer_version_is_told(settings: Settings, stopping: asyncio.Event, mode: str) -> None:
+async def test_an_index_of_a_newer_version_is_reported(settings: Settings, stopping: asyncio.Event, mode: str) -> None:
     """Through the list and the resource, as through every other door."""
     settings.home.root.mkdir(parents=True)
     settings.home.state_file.write_text('{"schema": 99}')

@@ -223,7 +223,7 @@ class EngineContract:
         assert (found.bad, found.problems) == ((), ())
         assert not any(value in repr(found) for value in values.values())
 
-    async def test_what_a_person_changes_is_noticed(self, case: Case) -> None:
+    async def test_what_a_person_changes_is_detected(self, case: Case) -> None:
         """By another fingerprint, and by a hint, which may be late."""
         await case.drive()
         before, hint = case.engine.fingerprint(NAME), asyncio.Event()

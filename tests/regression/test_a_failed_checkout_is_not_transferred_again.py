@@ -79,7 +79,7 @@ async def test_the_next_attempt_transfers_only_what_is_new(place: Place) -> None
     assert (place.dest / "x.bin").read_text() == "pointer"
     assert git(place.dest, "rev-parse", "--abbrev-ref", "@{upstream}") == "origin/main"
     assert git(place.dest, "remote", "get-url", "origin") == place.server.url("origin.git")
-    assert await repo.losses(place.dest) == ()
+    assert await repo.work_at_risk(place.dest) == ()
     assert place.left() == ["repo"]
 
 
@@ -95,7 +95,7 @@ async def test_another_ref_is_checked_out_from_it(place: Place, ref: str) -> Non
 
     assert sum(place.server.sent) < LITTLE
     assert git(place.dest, "rev-parse", "HEAD") == commit
-    assert await repo.losses(place.dest) == ()
+    assert await repo.work_at_risk(place.dest) == ()
 
 
 async def test_one_attempt_is_kept_at_most_and_another_url_removes_it(place: Place) -> None:

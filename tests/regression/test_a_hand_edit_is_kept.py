@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 def test_a_save_between_the_last_comparison_and_the_write_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, path, vouch = Home(tmp_path / "home"), tmp_path / "blog.yaml", writer._vouch
+    home, path, record_digest = Home(tmp_path / "home"), tmp_path / "blog.yaml", writer._record_digest
     path.write_text("git: {url: here}\n")
     saves = ["git: {url: theirs}\n"]
 
-    def save_and_vouch(*args: Any) -> None:  # the last step before the file is replaced
+    def save_and_record(*args: Any) -> None:  # the last step before the file is replaced
         if saves:
             path.write_text(saves.pop())
-        vouch(*args)
+        record_digest(*args)
 
-    monkeypatch.setattr(writer, "_vouch", save_and_vouch)
+    monkeypatch.setattr(writer, "_record_digest", save_and_record)
     writer.edit(tmp_path, home, "blog", {("state",): "stopped"})
 
     assert path.read_text() == "git: {url: theirs}\nstate: stopped\n"

@@ -34,7 +34,7 @@ def test_an_agent_that_works_and_answers_nobody_is_not_ended(world: World) -> No
     assert world.ready("app")["agent"]["restarts"] == 0
 
 
-def test_what_kept_an_agent_from_getting_ready_is_told_in_a_crash_loop_too() -> None:
+def test_what_kept_an_agent_from_getting_ready_is_reported_in_a_crash_loop_too() -> None:
     """And not only in the moment in which it was given up."""
     record = RestartRecord()
     for run in ("run-3", "run-2", "run-1"):

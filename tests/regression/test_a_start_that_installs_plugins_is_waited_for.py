@@ -33,8 +33,8 @@ def write(world: World, **variables: str) -> None:
 
 
 def names(status: Status, *words: str) -> bool:
-    told = json.dumps([status["message"], status["warnings"]])
-    return all(word in told for word in words)
+    shown = json.dumps([status["message"], status["warnings"]])
+    return all(word in shown for word in words)
 
 
 @pytest.mark.long
@@ -52,7 +52,7 @@ def test_a_project_with_a_plugin_of_one_line_starts_at_once(real_world: World) -
 
 
 @pytest.mark.long
-def test_plugins_that_throw_or_are_missing_are_told(real_world: World) -> None:
+def test_plugins_that_throw_or_are_missing_are_reported(real_world: World) -> None:
     """The agent runs without them; their words are plain text."""
     commit(real_world, one=ONE_LINE, two=THROWING, three=BROKEN)
     (real_world.origin / "opencode.json").write_text('{"plugin": ["no-such-plugin-of-ours"]}')

@@ -17,7 +17,7 @@ from reconciler.settings import Home
 from tests.e2e.test_router_resolve import Shelf
 from tests.support.bridge import TOKEN, Bridge, connect
 from tests.support.opencode import PASSWORD, free_port
-from tests.support.runs import vouch
+from tests.support.runs import record_leader
 from tests.support.strangers import ANYWHERE, a_stranger, an_agent
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def test_a_tool_call_sends_a_stranger_nothing(tmp_path: Path, address: str
 
 async def test_after_a_stranger_the_agent_is_talked_to_again(tmp_path: Path) -> None:
     """By the same client, which keeps nothing that was proved of a run that is over."""
-    port, run_dir = free_port(), vouch(tmp_path / "run")
+    port, run_dir = free_port(), record_leader(tmp_path / "run")
     api = connect(configured(tmp_path, port))
     with an_agent(port, run_dir) as agent:
         await api.get("/session")
@@ -98,7 +98,7 @@ async def test_a_call_through_the_one_address_sends_a_stranger_nothing(tmp_path:
 @ANYWHERE
 async def test_a_stranger_that_shares_the_port_with_the_agent_hears_nothing(tmp_path: Path, address: str) -> None:
     """As one user's sockets can: nobody knows whom a connection would reach, until the agent is alone again."""
-    port, run_dir = free_port(), vouch(tmp_path / "run")
+    port, run_dir = free_port(), record_leader(tmp_path / "run")
     api = connect(configured(tmp_path, port))
     with an_agent(port, run_dir) as agent:
         with a_stranger(port, tmp_path, PASSWORD, address=address) as stranger:

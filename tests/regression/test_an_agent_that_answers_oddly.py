@@ -10,7 +10,7 @@ import pytest
 from reconciler.agents.opencode.api import OddAnswer, OpenCode
 from reconciler.engines.local.proved_transport import ProvedTransport
 from tests.engines.local.test_http1 import saying
-from tests.support.runs import vouch
+from tests.support.runs import record_leader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 async def test_an_answer_of_another_shape_is_named(tmp_path: Path, path: str, answer: object) -> None:
     body = json.dumps(answer).encode()
-    vouch(tmp_path)
+    record_leader(tmp_path)
     async with saying(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)) as (port, _):
         api = OpenCode(
             f"http://127.0.0.1:{port}", {"authorization": "Basic eDp5"}, ProvedTransport(tmp_path, "agent", port)
@@ -42,7 +42,7 @@ async def test_an_answer_of_another_shape_is_named(tmp_path: Path, path: str, an
 
 
 async def test_a_session_that_has_no_id_was_not_made(tmp_path: Path) -> None:
-    vouch(tmp_path)
+    record_leader(tmp_path)
     async with saying(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}") as (port, _):
         api = OpenCode(
             f"http://127.0.0.1:{port}", {"authorization": "Basic eDp5"}, ProvedTransport(tmp_path, "agent", port)

@@ -84,7 +84,7 @@ STATUSES = {
     "stopped": (published(view(make_spec(state="stopped"), STOPPED)), "success", "opencode_start starts it again"),
     "destroyed": (published(view(make_spec(state="absent"), GONE)), "success", "opencode_start makes it again"),
     "blocked": (
-        published(view(make_spec(state="absent"), converged(repo=RepoFacts(cloned=True, losses=("2 commits",))))),
+        published(view(make_spec(state="absent"), converged(repo=RepoFacts(cloned=True, work_at_risk=("2 commits",))))),
         *("error", "push it, or set discard_unpushed: true"),
     ),
     "key": (published(view(facts=STOPPED), note=KEY), "waiting_for_key", "after that it goes on by itself"),

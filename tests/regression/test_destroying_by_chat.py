@@ -60,7 +60,7 @@ async def test_a_headless_client_destroys_with_the_right_name(settings: Settings
 
 @ERAS
 @pytest.mark.parametrize("confirm", ["", "yes", "blog", "BLOG-API"])
-async def test_a_headless_client_without_the_name_is_told_how(settings: Settings, mode: str, confirm: str) -> None:
+async def test_a_headless_client_without_the_name_gets_the_way_on(settings: Settings, mode: str, confirm: str) -> None:
     """What the model can do, and what its user can."""
     result = await destroy(settings, mode, "cancel", confirm=confirm)
 

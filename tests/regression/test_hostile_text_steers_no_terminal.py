@@ -100,8 +100,8 @@ async def test_no_status_steers_a_terminal(
                 await client.call_tool("opencode_list"),
             ]
 
-    told = [said(result.content) for result in results] + [*strings([result.structured_content for result in results])]
-    assert harmless(*capsys.readouterr().out.splitlines(), *told, longest=20_000)
+    texts = [said(result.content) for result in results] + [*strings([result.structured_content for result in results])]
+    assert harmless(*capsys.readouterr().out.splitlines(), *texts, longest=20_000)
     assert harmless(*strings(json.loads(settings.home.state_file.read_text())), longest=5_000)
 
 
@@ -115,7 +115,7 @@ def test_no_field_of_a_status_is_left_out() -> None:
     assert harmless(*strings(ProjectStatus(**values).to_dict()), longest=5_000)
 
 
-def test_what_an_agent_asks_and_breaks_is_told_in_one_short_line() -> None:
+def test_what_an_agent_asks_and_breaks_is_reported_in_one_short_line() -> None:
     """Permissions, questions, providers, broken configurations, and what git prints."""
     retry = {"ses": {"type": "retry", "attempt": 9, "message": HOSTILE}}
     asked = attention.of(
@@ -125,10 +125,10 @@ def test_what_an_agent_asks_and_breaks_is_told_in_one_short_line() -> None:
     refused = attention.refusal([{"info": {"time": {"created": 2000}, "error": error}}], 1.0)
     data = {"path": HOSTILE, "issues": [{"path": [HOSTILE, HOSTILE]}]}
     broken = DRIVER.broken_config(Answer(400, json.dumps({"name": f"Config{HOSTILE}", "data": data}).encode()))
-    told = [one.message for one in (*asked, *refused)]
+    texts = [one.message for one in (*asked, *refused)]
 
-    assert len(told) == 4
-    assert harmless(*told, broken, git_words(HOSTILE), longest=800)
+    assert len(texts) == 4
+    assert harmless(*texts, broken, git_words(HOSTILE), longest=800)
 
 
 def test_the_controller_s_own_warnings_steer_nothing(tmp_path: Path) -> None:

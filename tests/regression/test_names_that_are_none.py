@@ -95,9 +95,9 @@ def test_names_of_files_that_are_no_specs_are_never_offered(settings: Settings, 
     (settings.specs / "kustomization.yaml").write_text("resources: [a.yaml]\n")
     (settings.specs / "deploy.yaml").write_text("apiVersion: apps/v1\nkind: Deployment\n")
 
-    told = reader.unknown(published.read(Home(settings.home.root)), settings, name, "stop")
+    sentence = reader.unknown(published.read(Home(settings.home.root)), settings, name, "stop")
 
     if name == "App":
-        assert told.endswith("; use app")
+        assert sentence.endswith("; use app")
     else:
-        assert told == "cannot stop nosuch: there is no such project; there are blog"
+        assert sentence == "cannot stop nosuch: there is no such project; there are blog"

@@ -54,7 +54,7 @@ def test_what_killed_keepers_leave_behind_is_reaped(world: World) -> None:
     world.until(lambda: not zombies(world), "no zombies")
 
 
-def test_the_first_process_ends_with_its_controller_when_told_to(world: World) -> None:
+def test_the_first_process_ends_with_its_controller_on_request(world: World) -> None:
     """A container stops at once, and not after the ten seconds that its patience lasts; nobody is told otherwise."""
     enter_container(world)
     world.light("app")

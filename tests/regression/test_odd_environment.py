@@ -81,7 +81,7 @@ def test_a_home_that_cannot_be_used_is_refused_before_anything_is_made(world: Wo
     assert not Path(home).exists()
 
 
-def test_a_user_without_an_entry_is_told_to_set_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_an_entry_is_asked_to_set_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """The list of users is a fake here: only its absence of an entry."""
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
 
@@ -160,7 +160,7 @@ def test_an_error_that_nobody_foresaw_is_one_sentence_and_a_file(
     assert published.read(world.home).projects == {}
 
 
-def test_an_unforeseen_error_of_a_task_is_told_by_its_own_name(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unforeseen_error_of_a_task_keeps_its_own_name(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by that of the group which it came in."""
     world.home.controller.mkdir(parents=True)
     monkeypatch.setenv(settings.HOME_VARIABLE, str(world.home.root))

@@ -34,8 +34,8 @@ def test_the_last_lines_of_300_mb_in_40(tmp_path: Path, lines: int, printed: int
         file.write(b"\n" + b"some line\n" * 100_001 + b"the last line\n")
     environment = {**os.environ, "OPENCODE_MANAGER_HOME": str(tmp_path), "OPENCODE_MANAGER_SPECS": str(tmp_path)}
     command = [sys.executable, "-S", "-c", MEASURE, "-m", "reconciler", "logs", "app", "-n", str(lines)]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
-    size, last, most = int(told.split()[0]), told.split("\n")[0], int(told.split()[-1])
+    size, last, most = int(output.split()[0]), output.split("\n")[0], int(output.split()[-1])
     assert (size, last) == (printed, f"{size} the last line")
     assert most < MOST

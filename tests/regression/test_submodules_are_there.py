@@ -57,7 +57,7 @@ async def test_they_are_fetched_with_the_clone(origin: Origin, library: Origin, 
     assert (clone / "vendor" / "lib" / "l").read_text() == "one"
     assert git(clone, "submodule", "status").endswith("vendor/lib (heads/main)")
     assert git(clone, "status", "--porcelain") == ""
-    assert await repo.losses(clone) == ()
+    assert await repo.work_at_risk(clone) == ()
     assert warnings(clone) == ()
     objects = (clone / ".git" / "modules" / "vendor" / "lib" / "objects").rglob("*")
     assert all(path.stat().st_nlink == 1 for path in objects if path.is_file())

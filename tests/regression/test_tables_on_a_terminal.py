@@ -82,7 +82,7 @@ def test_in_a_pipe_nothing_is_cut_and_nothing_is_coloured(world: World) -> None:
     ("variables", "coloured"),
     [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
 )
-def test_a_terminal_shows_colours_unless_it_is_told_not_to(
+def test_a_terminal_shows_colours_unless_it_is_asked_not_to(
     world: World, variables: dict[str, str], *, coloured: bool
 ) -> None:
     """By the variables that others heed too."""

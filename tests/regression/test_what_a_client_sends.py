@@ -238,7 +238,7 @@ async def test_what_nobody_knows_is_ignored_and_said_to_be(servers: dict[str, MC
         ("opencode-session-create", {"project": "a", "title": "x" * 201}, "title must have at most 200 characters"),
     ],
 )
-async def test_a_wrong_argument_is_told_in_one_sentence(
+async def test_a_wrong_argument_is_reported_in_one_sentence(
     servers: dict[str, MCPServer[Any]], tool: str, arguments: dict[str, Any], sentence: str
 ) -> None:
     """Which, and what it must be; never what was sent, nor another library's words."""

@@ -54,11 +54,11 @@ async def test_a_start_alone_leaves_no_diff_and_nothing_to_lose(tmp_path: Path, 
         found = await changes(agent)
         assert (found["files"], found["patch"]) == ([], "")
         assert "opencode.json" in found["note"]
-        assert await repo.losses(clone) == ()
+        assert await repo.work_at_risk(clone) == ()
 
         (clone / "opencode.json").write_text((clone / "opencode.json").read_text().replace("[]", '["AGENTS.md"]'))
         assert [one["file"] for one in (await changes(agent))["files"]] == ["opencode.json"]
-        assert await repo.losses(clone) == ("changed file opencode.json",)
+        assert await repo.work_at_risk(clone) == ("changed file opencode.json",)
 
 
 async def test_an_untracked_configuration_and_other_files_are_shown(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Member:
 
     process: psutil.Process
     role: str
-    """leader, offspring (of a leader), keeper, starter (of a leader that it becomes), helper or nursery."""
+    """leader, offspring (of a leader), keeper, starter (of a leader that it becomes), helper or fork-server."""
     project: str = ""
     service: str = ""
     """Of a keeper, a starter, and a leader that is recorded."""
@@ -79,11 +79,11 @@ def _member(world: World, process: psutil.Process, marker: str, line: list[str])
     return Member(process=process, role="helper")
 
 
-def nurseries(world: World) -> list[Member]:
+def fork_servers(world: World) -> list[Member]:
     """The nurseries of the controllers, and the keepers that wait in them."""
     with contextlib.suppress(psutil.Error):
         children = [child for one in world.controllers for child in psutil.Process(one.pid).children(recursive=True)]
-        return [Member(process=child, role="nursery") for child in children if "--nursery" in child.cmdline()]
+        return [Member(process=child, role="fork-server") for child in children if "--fork-server" in child.cmdline()]
     return []
 
 
@@ -141,10 +141,10 @@ class Witness:
 
     def _over(self) -> dict[str, str]:
         """What is said to be stopped or destroyed, as its spec now wants."""
-        told, files_now = published.read(self._world.home).projects, spec_folder.scan(self._world.specs).files
+        published_now, files_now = published.read(self._world.home).projects, spec_folder.scan(self._world.specs).files
         return {
             name: status["reason"]
-            for name, status in told.items()
+            for name, status in published_now.items()
             if name in files_now
             and status["spec_version"] == files_now[name].text
             and status["ready"]["status"]
@@ -242,7 +242,7 @@ def _unrest_of(world: World, name: str, wanted: Wanted, members: list[Member], i
             waits = wanted.may_wait and status["reason"] == "CrashLoop" and status[service]["state"] == "crashed"
             if not waits:
                 yield from _not_running(world, name, service, wanted, members)
-                yield from _not_told(world, name, service, status)
+                yield from _not_published(world, name, service, status)
             elif [member for member in members if member.service == service]:
                 yield f"something of its crashed {service} is left"
         return
@@ -271,10 +271,10 @@ def _not_running(world: World, name: str, service: str, wanted: Wanted, members:
         yield f"its {service} was not replaced"
 
 
-def _not_told(world: World, name: str, service: str, status: Mapping[str, Any]) -> Iterator[str]:
-    told = status[service]["pid"], status[service]["state"]
-    if told != (record(world, name, service).get("leader", {}).get("pid"), "running"):
-        yield f"its {service} is published as {told}"
+def _not_published(world: World, name: str, service: str, status: Mapping[str, Any]) -> Iterator[str]:
+    published_now = status[service]["pid"], status[service]["state"]
+    if published_now != (record(world, name, service).get("leader", {}).get("pid"), "running"):
+        yield f"its {service} is published as {published_now}"
 
 
 def settle(world: World, witness: Witness, wanted: Mapping[str, Wanted]) -> list[str]:

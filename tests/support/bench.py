@@ -48,11 +48,11 @@ class Bench:
         self.run.mkdir()
         self.log = root / "service.log"
         self.pid_file = root / "service.pid"
-        self.fifo = root / "told"
+        self.fifo = root / "announced"
         os.mkfifo(self.fifo)
         self._pipe = os.open(self.fifo, os.O_RDWR | os.O_NONBLOCK)
         self._text = ""
-        self.told: dict[int, str] = {}
+        self.announced: dict[int, str] = {}
         """Pids that told, and their roles."""
         self._known: dict[int, psutil.Process] = {}
 
@@ -92,13 +92,13 @@ class Bench:
         deadline = time.monotonic() + PATIENCE
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
-        while len(found := [pid for pid, told in self.told.items() if told == role]) < count:
+        while len(found := [pid for pid, announced in self.announced.items() if announced == role]) < count:
             assert poll.poll(max(0.0, deadline - time.monotonic()) * 1000), f"no {role} told anything"
             self._text += os.read(self._pipe, 65536).decode()
             *lines, self._text = self._text.split("\n")
             for line in lines:
                 name, _, pid = line.partition(" ")
-                self.told[int(pid)] = name
+                self.announced[int(pid)] = name
                 with contextlib.suppress(psutil.NoSuchProcess):
                     self._known[int(pid)] = psutil.Process(int(pid))
         return found

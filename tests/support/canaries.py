@@ -216,11 +216,11 @@ class Life:
         known: dict[str, Any] = {"project": "real", "project_name": "light", "wait_seconds": 0, "waitSeconds": 0}
         async with connect(self.world, self.port) as client, self.bridge("real") as bridge:
             known["sessionId"] = await begun(client)
-            for side, door in (("controller", client), ("bridge", bridge)):
-                for tool in (await door.list_tools()).tools:
+            for side, frontend in (("controller", client), ("bridge", bridge)):
+                for tool in (await frontend.list_tools()).tools:
                     if "destroy" not in tool.name and "delete" not in tool.name:
                         for arguments in (faults.sample(tool.input_schema, tool.input_schema, known), {"nonsense": 1}):
-                            answer = await door.call_tool(tool.name, arguments)
+                            answer = await frontend.call_tool(tool.name, arguments)
                             self.heard(f"{tool.name} of the {side}", answer.model_dump_json())
 
     @asynccontextmanager
@@ -266,7 +266,7 @@ class Life:
         }
         for how, text in list(spoilt.items())[: None if self.full else SPOILT_SHORT]:
             env.write_text(text)
-            self.told("light", how)
+            self.announce("light", how)
         self.commands("spoilt", ("secrets", "light", "--generate"), ("logs", "light"))
         env.write_text(right)
         url = f"https://me:{self.canaries.make('password in a url')}@127.0.0.1/repo.git"
@@ -282,7 +282,7 @@ class Life:
         self.wait("light", "Running")
         self.look("spoilt")
 
-    def told(self, name: str, how: str) -> None:
+    def announce(self, name: str, how: str) -> None:
         """Touch the spec so that the controller looks at once, and keep all that is said then."""
         self.world.write(name, f"git: {{url: {self.world.origin}}}\n# {how}\n")
         token = spec_folder.token_of(spec_folder.spec_path(self.world.specs, name).stat()).text

@@ -123,7 +123,7 @@ class FakeEngine:
             machine.services[service] = replace(
                 seen, wanted_digest=wanted, fixed_port=fixed, port_holder="pid 7 (nginx)" if taken else ""
             )
-        losses = ("1 file is not committed",) if machine.unpushed else ()
+        work_at_risk = ("1 file is not committed",) if machine.unpushed else ()
         facts = ObservedProject(
             name=name,
             sandbox=machine.prepared,
@@ -138,7 +138,7 @@ class FakeEngine:
             repo=RepoFacts(
                 cloned=bool(machine.cloned_from),
                 url=machine.cloned_from,
-                losses=losses if spec.wanted is State.ABSENT and machine.cloned_from else None,
+                work_at_risk=work_at_risk if spec.wanted is State.ABSENT and machine.cloned_from else None,
             ),
             toolchain=ToolchainFacts(path="/bin/opencode" if machine.toolchain else "", version="1.18.33"),
         )

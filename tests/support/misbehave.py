@@ -125,13 +125,13 @@ def grandchild() -> None:
 
 def group() -> None:
     """Exit 0, leaving a child in the group that ignores TERM."""
-    ready, told = os.pipe()
+    ready, writer = os.pipe()
     if os.fork() == 0:
         deaf()
         tell("child")
-        os.close(told)
+        os.close(writer)
         signal.pause()
-    os.close(told)
+    os.close(writer)
     os.read(ready, 1)
     tell("leader")
 

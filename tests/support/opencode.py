@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import psutil
 
-from tests.support.runs import vouch
+from tests.support.runs import record_leader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ class OpenCode:
                 stderr=log,
                 start_new_session=True,
             )
-        vouch(self.sandbox / "run", self.process.pid)
+        record_leader(self.sandbox / "run", self.process.pid)
         deadline = time.monotonic() + START_LIMIT
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def vouch(run_dir: Path, pid: int | None = None, service: str = "agent") -> Path:
+def record_leader(run_dir: Path, pid: int | None = None, service: str = "agent") -> Path:
     """Record a process, ourselves unless named, as the leader of a service's run; the run folder.
 
     Before Linux 6.9 a process is also known by the run's marker: the variable PATH, which every process here has.

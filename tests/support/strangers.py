@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.support.faults import Stranger
-from tests.support.runs import vouch
+from tests.support.runs import record_leader
 from tests.support.world import read_env
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ def own_bridge(world: World, name: str) -> None:
 def an_agent(port: int, run_dir: Path) -> Iterator[Stranger]:
     """A stand-in for an agent within: the same program as a stranger's, but a run record vouches for it."""
     with Stranger(port, "likeus", run_dir / "heard", "127.0.0.1") as agent:
-        vouch(run_dir, agent.process.pid)
+        record_leader(run_dir, agent.process.pid)
         yield agent

@@ -19,20 +19,20 @@ def test_nothing_waits() -> None:
     assert reasons([], [], {"ses_1": {"type": "busy"}}) == []
 
 
-def test_a_permission_is_told_with_what_it_is_for_and_how_to_answer() -> None:
+def test_a_permission_is_reported_with_what_it_is_for_and_how_to_answer() -> None:
     """One line, however it was written."""
-    (told,) = attention.of([PERMISSION, PERMISSION], [], {})
+    (need,) = attention.of([PERMISSION, PERMISSION], [], {})
 
-    assert told.reason == "WaitingForPermission"
-    assert "bash rm -rf build (and 1 more)" in told.message
-    assert "opencode-permission-reply" in told.message
+    assert need.reason == "WaitingForPermission"
+    assert "bash rm -rf build (and 1 more)" in need.message
+    assert "opencode-permission-reply" in need.message
 
 
-def test_a_question_is_told_in_one_line() -> None:
+def test_a_question_is_reported_in_one_line() -> None:
     """Line breaks of a model do not break a table."""
-    (told,) = attention.of([], [QUESTION], {})
+    (need,) = attention.of([], [QUESTION], {})
 
-    assert "Which colour?" in told.message
+    assert "Which colour?" in need.message
 
 
 def test_a_provider_counts_as_unreachable_after_three_attempts() -> None:
@@ -54,21 +54,21 @@ def test_a_prompt_and_an_answer_without_an_end_are_broken_off() -> None:
     assert not attention.broke_off([])
 
 
-def test_a_refusal_is_told_without_the_provider_s_words() -> None:
+def test_a_refusal_is_reported_without_the_provider_s_words() -> None:
     """They may name the key. A missing key is a refusal too; other errors, and those of earlier runs, are none."""
     data = {"statusCode": 401, "message": "Incorrect API key: sk-secret", "responseBody": "sk-secret"}
 
-    def told(name: str, since: float = 1.0, **changed: Any) -> list[str]:
+    def need(name: str, since: float = 1.0, **changed: Any) -> list[str]:
         error = {"name": name, "data": data | changed}
         info = {"role": "assistant", "providerID": "fake", "time": {"created": 2000}, "error": error}
         return [f"{one.reason}: {one.message}" for one in attention.refusal([{"info": info}], since)]
 
-    (refused,) = told("APIError")
+    (refused,) = need("APIError")
     assert refused.startswith("ProviderRefused: the model provider fake refused the agent with status 401; mend")
     assert "sk-secret" not in refused
-    (keyless,) = told("ProviderAuthError", statusCode=None, providerID="openai")
+    (keyless,) = need("ProviderAuthError", statusCode=None, providerID="openai")
     assert "the model provider openai was given no key" in keyless
-    assert told("APIError", statusCode=500) == []
-    assert told("APIError", since=3.0) == []
+    assert need("APIError", statusCode=500) == []
+    assert need("APIError", since=3.0) == []
     assert list(attention.refusal([], 0.0)) == []
     assert list(attention.refusal([{"info": {"role": "user", "time": {"created": 2000}}}], 0.0)) == []

@@ -400,7 +400,7 @@ def test_what_is_published_is_what_was_seen_last(site: Site) -> None:
         assert site.index()["projects"]["app"]["ready"]["status"]
         site.write("app", f"{SPEC}state: stopped\n")
         await asyncio.sleep(SETTLED)
-        told = site.index()["projects"]["app"]
-        assert (told["desired"], told["actual"], told["ready"]["status"]) == ("stopped", "stopped", True)
+        status = site.index()["projects"]["app"]
+        assert (status["desired"], status["actual"], status["ready"]["status"]) == ("stopped", "stopped", True)
 
     play(site, story())

@@ -75,9 +75,9 @@ def test_what_counts_as_a_pass_that_is_over(one: Project, *, rests: bool, waits:
 
 def test_the_publisher_says_when_every_project_had_its_pass(tmp_path: Path) -> None:
     """Of two, one cannot be cloned: as soon as that one backs off and the other is ready, and never before."""
-    site, told = Site(tmp_path), list[dict[str, str]]()
+    site, published = Site(tmp_path), list[dict[str, str]]()
     site.engine.outcomes[local.CloneRepo] = [Retry(reason=Reason.GIT_UNREACHABLE, message="cannot reach it")] * 20
-    site.events.subscribe(AllPassed, lambda passed: told.append({each.name: each.reason for each in passed.statuses}))
+    site.events.subscribe(AllPassed, lambda done: published.append({each.name: each.reason for each in done.statuses}))
 
     async def story() -> None:
         site.write("far")
@@ -86,6 +86,6 @@ def test_the_publisher_says_when_every_project_had_its_pass(tmp_path: Path) -> N
 
     play(site, story())
 
-    assert told
-    assert {tuple(sorted(each)) for each in told if each} == {("far", "off")}
-    assert all(each["off"] == "Stopped" for each in told if each)
+    assert published
+    assert {tuple(sorted(each)) for each in published if each} == {("far", "off")}
+    assert all(each["off"] == "Stopped" for each in published if each)

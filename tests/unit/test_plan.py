@@ -188,7 +188,7 @@ def test_a_changed_git_url_stops_nothing() -> None:
 
 def test_destroy_is_blocked_by_work_that_would_be_lost() -> None:
     """The list is in the message."""
-    facts = converged(repo=RepoFacts(cloned=True, losses=("2 unpushed commits on main",)))
+    facts = converged(repo=RepoFacts(cloned=True, work_at_risk=("2 unpushed commits on main",)))
 
     plan = make_plan(view(make_spec(state="absent"), facts))
 
@@ -199,7 +199,7 @@ def test_destroy_is_blocked_by_work_that_would_be_lost() -> None:
 
 def test_destroy_ends_processes_before_it_moves_the_sandbox() -> None:
     """Stop, stop, trash, and at last the spec file."""
-    facts = converged(repo=RepoFacts(cloned=True, losses=()), removable_spec=True)
+    facts = converged(repo=RepoFacts(cloned=True, work_at_risk=()), removable_spec=True)
 
     plan = make_plan(view(make_spec(state="absent"), facts))
 
@@ -255,7 +255,7 @@ def test_unpushed_work_is_never_trashed_unless_said_so(view: View) -> None:
     """Work that was found, or not looked for, blocks the trash."""
     trashes = any(isinstance(action, MoveToTrash) for action in make_plan(view).actions)
     safe = view.spec.discard_unpushed or not (
-        view.facts.losses or (details(view.facts).repo.cloned and view.facts.losses is None)
+        view.facts.work_at_risk or (details(view.facts).repo.cloned and view.facts.work_at_risk is None)
     )
 
     assert not trashes or safe

@@ -191,12 +191,12 @@ def test_progress_does_not_hide_what_a_person_has_to_do(desk: Desk) -> None:
 
 def test_what_the_manager_changes_itself_is_no_edit(desk: Desk) -> None:
     """It made the sandbox and the clone: nobody asked for a pass by that."""
-    desk.reconciler.edits.noticed(NAME)
+    desk.reconciler.edits.changed(NAME)
     desk.run()
 
-    assert not desk.reconciler.edits.noticed(NAME)
+    assert not desk.reconciler.edits.changed(NAME)
     desk.engine.edit(NAME)
-    assert desk.reconciler.edits.noticed(NAME)
+    assert desk.reconciler.edits.changed(NAME)
 
 
 def test_a_sandbox_made_right_after_a_destroy_is_left_alone(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_warnings_and_what_is_not_enforced_are_in_every_answer() -> None:
     assert answer.warning == "review .env; not enforced yet: limits.memory"
 
 
-def test_a_first_restart_is_told_in_words() -> None:
+def test_a_first_restart_is_shown_in_words() -> None:
     """And how often it was."""
     times = [
         render.render_status(

@@ -32,51 +32,51 @@ def compute(seen: View, previous: ProjectStatus | None = None, **changes: Any) -
 def test_a_submodule_that_is_missing_is_a_warning_and_no_trouble() -> None:
     """The project runs all the same."""
     facts = converged()
-    told = compute(view(facts=replace(facts, warnings=("cannot fetch submodule lib: no",))))
+    status = compute(view(facts=replace(facts, warnings=("cannot fetch submodule lib: no",))))
 
-    assert told.reason == "Running"
-    assert told.warnings == ("cannot fetch submodule lib: no",)
+    assert status.reason == "Running"
+    assert status.warnings == ("cannot fetch submodule lib: no",)
 
 
 def test_ready_shows_wanted_and_actual_side_by_side() -> None:
     """Both services, their pids and their addresses."""
-    told = compute(view())
+    status = compute(view())
 
-    assert (told.desired, told.actual, told.reason) == ("running", "running", "Running")
-    assert told.ready.status
-    assert (told.agent.pid, told.agent.url) == (10, "http://127.0.0.1:4101")
-    assert (told.bridge.pid, told.bridge.url) == (20, "http://127.0.0.1:5101/mcp")
+    assert (status.desired, status.actual, status.reason) == ("running", "running", "Running")
+    assert status.ready.status
+    assert (status.agent.pid, status.agent.url) == (10, "http://127.0.0.1:4101")
+    assert (status.bridge.pid, status.bridge.url) == (20, "http://127.0.0.1:5101/mcp")
 
 
 def test_a_dead_agent_is_never_called_running() -> None:
     """Status comes from what was seen."""
-    told = compute(view(facts=converged(agent=exited())))
+    status = compute(view(facts=converged(agent=exited())))
 
-    assert not told.ready.status
-    assert told.actual == "partial"
-    assert (told.agent.state, told.agent.pid) == ("crashed", None)
+    assert not status.ready.status
+    assert status.actual == "partial"
+    assert (status.agent.state, status.agent.pid) == ("crashed", None)
 
 
 def test_waiting_for_a_key_is_stalled_and_shows_the_public_key() -> None:
     """Not an error: somebody must act."""
     note = Note(reason=Reason.WAITING_FOR_KEY, message="cannot read it: add the key", stalled=True)
 
-    told = compute(view(facts=converged(agent=exited(asked=True))), note=note)
+    status = compute(view(facts=converged(agent=exited(asked=True))), note=note)
 
-    assert told.stalled.status
-    assert told.reason == "WaitingForKey"
-    assert told.public_key == "ssh-ed25519 AAAA app"
-    assert told.public_key_path == "/keys/app-deploy.pub"
+    assert status.stalled.status
+    assert status.reason == "WaitingForKey"
+    assert status.public_key == "ssh-ed25519 AAAA app"
+    assert status.public_key_path == "/keys/app-deploy.pub"
 
 
 def test_a_broken_file_leaves_the_services_shown_as_they_are() -> None:
     """The last accepted spec stays in force and the reason is told."""
     note = Note(reason=Reason.SPEC_INVALID, message="cannot accept app.yaml:3", stalled=True)
 
-    told = compute(view(), spec_problem=note)
+    status = compute(view(), spec_problem=note)
 
-    assert told.actual == "running"
-    assert (told.stalled.reason, told.stalled.message) == ("SpecInvalid", "cannot accept app.yaml:3")
+    assert status.actual == "running"
+    assert (status.stalled.reason, status.stalled.message) == ("SpecInvalid", "cannot accept app.yaml:3")
 
 
 def test_a_transition_time_moves_only_when_the_status_changes() -> None:
@@ -89,35 +89,35 @@ def test_a_transition_time_moves_only_when_the_status_changes() -> None:
     assert broken.ready.since == NOW.wall + 90
 
 
-def test_keys_that_are_not_enforced_yet_are_told() -> None:
+def test_keys_that_are_not_enforced_yet_are_reported() -> None:
     """A limit that nobody holds must not look as if."""
-    told = compute(view(make_spec(idle_timeout="2h", limits={"memory": "2GiB"})))
+    status = compute(view(make_spec(idle_timeout="2h", limits={"memory": "2GiB"})))
 
-    assert told.not_enforced == ("idle_timeout", "limits.memory")
+    assert status.not_enforced == ("idle_timeout", "limits.memory")
 
 
-def test_the_restart_count_and_the_last_exit_are_told() -> None:
+def test_the_restart_count_and_the_last_exit_are_reported() -> None:
     """From the ledger, after the fact."""
     record = ledger().restart(Service.AGENT)
     seen = view(ledger=ledger(restarts={"agent": replace(record, count=1, last_exit="signal 9")}))
 
-    told = compute(seen)
+    status = compute(seen)
 
-    assert (told.agent.restarts, told.agent.last_exit) == (1, "signal 9")
+    assert (status.agent.restarts, status.agent.last_exit) == (1, "signal 9")
 
 
 @settings(max_examples=25, deadline=None)
 @given(views)
 def test_ready_is_never_said_of_what_is_not_as_wanted(seen: View) -> None:
     """Ready needs an empty plan, and for `running` two proved services."""
-    told = compute(seen)
+    status = compute(seen)
     proved = seen.facts.agent.ready and seen.facts.bridge.ready
 
-    assert not told.ready.status or make_plan(seen) == Plan()
-    assert not told.ready.status or seen.spec.state != "running" or proved
+    assert not status.ready.status or make_plan(seen) == Plan()
+    assert not status.ready.status or seen.spec.state != "running" or proved
 
 
-def test_an_unresponsive_service_is_told_apart_from_a_starting_one() -> None:
+def test_an_unresponsive_service_differs_from_a_starting_one() -> None:
     """Two words for two things."""
     silent = compute(view(facts=converged(agent=running(health=Health.UNRESPONSIVE))))
     starting = compute(view(facts=converged(agent=running(health=Health.UNKNOWN))))
@@ -131,8 +131,8 @@ def test_an_agent_that_waits_for_a_person_is_well_and_says_so() -> None:
     request = PendingRequest(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: bash rm")
     asked = replace(asked, attention=(request,))
 
-    told = compute(view(facts=converged(agent=running(probe=asked))))
+    status = compute(view(facts=converged(agent=running(probe=asked))))
 
-    assert told.ready.status
-    assert (told.stalled.status, told.reason) == (True, "WaitingForPermission")
-    assert "bash rm" in told.message
+    assert status.ready.status
+    assert (status.stalled.status, status.reason) == (True, "WaitingForPermission")
+    assert "bash rm" in status.message

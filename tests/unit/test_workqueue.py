@@ -30,7 +30,7 @@ class Passes:
         self.seen.append("pass")
         for _ in range(self._looks):
             assert self.queue is not None
-            self.queue.looking(name)
+            self.queue.observing(name)
             self.seen.append("look")
             self.begun.put_nowait(name)
             await self._go.acquire()

@@ -137,7 +137,7 @@ _local = st.builds(
         cloned=st.booleans(),
         url=st.sampled_from([URL, "git@example.org:other"]),
         problem=_texts,
-        losses=st.sampled_from([None, (), ("2 unpushed commits",)]),
+        work_at_risk=st.sampled_from([None, (), ("2 unpushed commits",)]),
     ),
     toolchain=st.builds(ToolchainFacts, path=st.sampled_from(["", "/bin/opencode"]), version=st.just("1.18.33")),
 )

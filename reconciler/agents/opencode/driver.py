@@ -78,8 +78,8 @@ class OpenCodeDriver(OpenCodeAccess):
     def broken_config(self, answer: Answer) -> str:
         """Say which file, line and key. Its message may hold the whole file, keys of model providers included."""
         try:
-            told = answer.json() if answer.status == HTTPStatus.BAD_REQUEST else {}
-            name, data = str(told.get("name", "")), told.get("data") or {}
+            body = answer.json() if answer.status == HTTPStatus.BAD_REQUEST else {}
+            name, data = str(body.get("name", "")), body.get("data") or {}
             message, path = str(data.get("message", "")), str(data.get("path") or "")
             keys = [".".join(map(str, issue["path"])) for issue in data.get("issues") or () if issue.get("path")]
         except (ValueError, TypeError, KeyError, AttributeError):

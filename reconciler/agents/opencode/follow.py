@@ -203,11 +203,11 @@ class SessionFollower:
                 last = last or time.monotonic() >= deadline  # this look was the last one, if it took that long
                 if last or self._counts(sight, verdict):
                     if verdict.state is not State.RUNNING:
-                        await self._tell_rest()
+                        await self._report_rest()
                     return self._turn(await self._whole(sight), verdict, since)
                 looked = time.monotonic()
                 next_look = looked + (DOUBT_LOOK if verdict.doubt else LOOK)
-            await self._tell()
+            await self._report_when_due()
             if await self._wait(min(next_look, deadline)):
                 next_look = min(next_look, looked + BURST)
 
@@ -271,7 +271,7 @@ class SessionFollower:
             wanted = (event is None or self._streamed.take(event, self._session)) or wanted
         return wanted
 
-    async def _tell(self) -> None:
+    async def _report_when_due(self) -> None:
         """Report, when it is time to."""
         now = time.monotonic()
         if now - self._reported < (BURST if self._streamed.fresh else HEARTBEAT):
@@ -283,7 +283,7 @@ class SessionFollower:
             self._reported = now
             await self._report(now - self._started, shown or self._doing)
 
-    async def _tell_rest(self) -> None:
+    async def _report_rest(self) -> None:
         """Report what was streamed and not told yet, an end that was held back included: nothing follows it."""
         rest = self._words.clean(self._streamed.fresh) + self._words.rest()
         self._streamed.fresh = ""
@@ -294,7 +294,7 @@ class SessionFollower:
         """Report when nobody else does, as while an answer of the agent is waited for."""
         while True:
             await asyncio.sleep(max(self._reported + HEARTBEAT - time.monotonic(), BURST))
-            await self._tell()
+            await self._report_when_due()
 
     def _turn(self, sight: Snapshot, verdict: Verdict, since: str) -> Turn:
         answers = sight.answers(since)

@@ -52,7 +52,7 @@ class LocalEngine(LocalAccess):
         """Paths that a fingerprint is of: to build them took longer than to stat them."""
         events.subscribe(ProjectGone, self._gone)
         if not dry:
-            spawn.nursery.prepare()
+            spawn.fork_server.prepare()
 
     def now(self) -> Now:
         """The clock of this machine."""
@@ -102,7 +102,7 @@ class LocalEngine(LocalAccess):
         """Let go of what is watched; the services go on."""
         self._prober.close()
         self._exits.close()
-        spawn.nursery.close()
+        spawn.fork_server.close()
 
     def _watch(self, name: str, service: Service) -> None:
         self._exits.watch(name, self._settings.home.sandbox(name).run, service.value)

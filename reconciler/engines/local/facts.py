@@ -78,7 +78,7 @@ class RepoFacts:
     """Its remote `origin` was set to the url of the spec, so that is the same repository at another place."""
     warnings: tuple[str, ...] = ()
     """About parts of it that are missing, like submodules that could not be fetched."""
-    losses: tuple[str, ...] | None = None
+    work_at_risk: tuple[str, ...] | None = None
     """What destroying would lose, checked only when that is desired; None: not checked."""
 
 
@@ -111,7 +111,7 @@ def with_details(facts: ObservedProject, local: LocalFacts) -> ObservedProject:
         facts,
         details=local,
         work=local.repo.cloned or bool(local.repo.problem),
-        losses=local.repo.losses,
+        work_at_risk=local.repo.work_at_risk,
         warnings=local.env.warnings + local.repo.warnings,
         public_key=local.key.public,
         public_key_path=f"{local.key.path}.pub" if local.key.path else "",

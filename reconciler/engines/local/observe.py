@@ -73,7 +73,7 @@ class Observer:
             source = repo.source_of(spec.git.url, self._settings.specs)
             clone = replace(clone, moved=repo.moved_to(sandbox.repo, source))
         if destroying and (clone.cloned or clone.problem):
-            clone = replace(clone, losses=await repo.losses(sandbox.repo, spec.agent.kind))
+            clone = replace(clone, work_at_risk=await repo.work_at_risk(sandbox.repo, spec.agent.kind))
         there = sandbox.path.exists()
         local = LocalFacts(
             prepared=all(path.is_dir() for path in (sandbox.run, sandbox.home, sandbox.xdg, sandbox.tmp)),

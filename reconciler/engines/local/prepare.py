@@ -7,4 +7,4 @@ from reconciler.engines.local.processes import spawn
 
 def prepare() -> None:
     """Start the fork server. The engine, made later in this process, uses it."""
-    spawn.nursery.prepare()
+    spawn.fork_server.prepare()

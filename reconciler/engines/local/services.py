@@ -167,14 +167,14 @@ class Serving:
         log = driver.log(place) if agent else None
         progress = Progress(project.sandbox.run, service.value, limit, log, fresh=seen is not None)
 
-        def tell() -> None:
+        def report_progress() -> None:
             known = driver.doing(place, progress.begin or 0) if agent else ""
             doing = known or f"waiting for the {service} ({progress.detail})"
-            progress.told = True
+            progress.reported = True
             report(Reason.STARTING, f"{doing}, {progress.waited:.0f} s")
 
         try:
-            async with progress.followed(tell):
+            async with progress.followed(report_progress):
                 return await self._attempts(project, service, report, seen, progress)
         except TimeoutError:
             cause = driver.stuck(place, progress.begin or 0) if agent else ""
@@ -195,7 +195,7 @@ class Serving:
             if facts.phase is not Phase.RUNNING:
                 return RequeueAfter(after=0.0, reason=Reason.ENDED, message=f"the {service} ended while it started")
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
-                if not progress.told:  # else what it does meanwhile is told
+                if not progress.reported:  # else what it does meanwhile is told
                     report(Reason.PROVING_READY, f"the {service} listens; proving that it is ready", (service, facts))
                 probe = await self._prove(project, service, (now, quick), facts.run_id, progress.begin)
                 progress.detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])

@@ -71,7 +71,7 @@ class Progress:
         """Size of its log when it was started; None: that is long ago."""
         self.detail = "it does not listen"
         """How the last attempt to prove it ready ended."""
-        self.told = False
+        self.reported = False
         """Whether anything was told of what it does."""
 
     @property
@@ -85,17 +85,17 @@ class Progress:
         return time.monotonic() - self._worked
 
     @contextlib.asynccontextmanager
-    async def followed(self, tell: Callable[[], None]) -> AsyncIterator[None]:
+    async def followed(self, notify: Callable[[], None]) -> AsyncIterator[None]:
         """Within, it is judged again and again.
 
         Args:
-            tell: called after each judgement.
+            notify: called after each judgement.
 
         Raises:
             TimeoutError: it showed no work for the whole limit.
         """
         async with asyncio.timeout(None) as end:
-            task = asyncio.create_task(self._follow(end, tell), name=f"start of {self._service}")
+            task = asyncio.create_task(self._follow(end, notify), name=f"start of {self._service}")
             try:
                 yield
             finally:
@@ -104,7 +104,7 @@ class Progress:
                 if not task.cancelled() and (error := task.exception()):
                     raise error
 
-    async def _follow(self, end: asyncio.Timeout, tell: Callable[[], None]) -> None:
+    async def _follow(self, end: asyncio.Timeout, notify: Callable[[], None]) -> None:
         period = min(PERIOD, self._limit / 6)
         before, at = Work(0.0, 0, 0), self._began
         while self.silent < self._limit:
@@ -115,7 +115,7 @@ class Progress:
                     self._worked = now
                 before, at = seen, now
             if self.silent < self._limit:
-                tell()
+                notify()
         end.reschedule(asyncio.get_running_loop().time())
 
     def _measure(self) -> Work | None:

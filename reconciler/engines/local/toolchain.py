@@ -100,8 +100,8 @@ class Toolchains:
 def _why(errors: str) -> str:
     """The line of npm's errors that says most: the first behind its code."""
     lines = [line.removeprefix("npm error ").strip() for line in errors.splitlines()]
-    told = [line for line in lines if line and not line.startswith("code ") and "complete log" not in line]
-    return told[0] if told else "npm gave no reason"
+    reasons = [line for line in lines if line and not line.startswith("code ") and "complete log" not in line]
+    return reasons[0] if reasons else "npm gave no reason"
 
 
 def _put_in_place(program: Path, temporary: Path, folder: Path) -> None:

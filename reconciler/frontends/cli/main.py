@@ -186,7 +186,7 @@ def parser() -> Top:
     _add_control(add)
     _add_secrets(add)
     top.begin_group("show state")
-    _add_looking(add)
+    _add_queries(add)
     top.begin_group("check specs")
     _add_offline(add)
     add("help", "help", "show this, or how to use a command").add_argument("topic", nargs="*", metavar="COMMAND")
@@ -287,7 +287,7 @@ def _add_secrets(add: Add) -> None:
     secrets.add_argument("--rotate", action="store_true", help="also replace valid ones")
 
 
-def _add_looking(add: Add) -> None:
+def _add_queries(add: Add) -> None:
     listing = add("list", "show", "list all projects, desired and actual side by side")
     status = add("status", "show", "show all projects, or one in full")
     status.add_argument("name", nargs="?", metavar="NAME", help="one project (default: all)")

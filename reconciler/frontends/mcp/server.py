@@ -129,8 +129,8 @@ class EndpointGuard:
 class _Problems:
     """What is wrong with the endpoint, part by part; tells it whenever it changes."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self._notify = notify
         self._known: dict[str, str] = {}
 
     def of(self, part: str) -> Callable[[str], None]:
@@ -139,7 +139,7 @@ class _Problems:
         def report(problem: str) -> None:
             if problem != self._known.get(part, ""):
                 self._known[part] = problem
-                self._tell("; ".join(filter(None, self._known.values())))
+                self._notify("; ".join(filter(None, self._known.values())))
 
         return report
 

@@ -205,7 +205,7 @@ class Tools:
         except UserError as error:
             raise ToolError(str(error)) from None
 
-    async def _ask(self, wish: Any, seconds: float, ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ANN401
+    async def _ask(self, write: Any, seconds: float, ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ANN401
         """Write the wish, then wait for it."""
 
         async def progress(waited: float, result: ProjectResult) -> None:
@@ -213,7 +213,7 @@ class Tools:
 
         try:
             # In a thread: it may wait for a lock. Whoever is cancelled meanwhile, the file is written whole.
-            written: SpecChange = await asyncio.to_thread(wish)
+            written: SpecChange = await asyncio.to_thread(write)
             result = await client.wait(self._settings, written, seconds, progress, self._stopping)
         except UserError as error:
             raise ToolError(str(error)) from None

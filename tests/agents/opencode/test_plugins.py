@@ -62,11 +62,11 @@ def test_a_registry_is_named_without_its_password(place: Place) -> None:
     """And with the way out."""
     plugins.log(place).write_text(LOADING)
 
-    told = plugins.stuck(place, 0)
+    message = plugins.stuck(place, 0)
 
-    assert "the registry https://registry.example does not answer" in told
-    assert 'agent.env: {npm_config_offline: "true"}' in told
-    assert "hush" not in told
+    assert "the registry https://registry.example does not answer" in message
+    assert 'agent.env: {npm_config_offline: "true"}' in message
+    assert "hush" not in message
 
 
 async def test_what_plugins_say_is_one_short_plain_line(place: Place) -> None:
@@ -85,7 +85,7 @@ async def test_what_plugins_say_is_one_short_plain_line(place: Place) -> None:
     assert all(one.isprintable() and len(one) < 310 for one in found)
 
 
-def test_what_was_told_is_kept_for_this_run_only(tmp_path: Path) -> None:
+def test_what_was_reported_is_kept_for_this_run_only(tmp_path: Path) -> None:
     """And is plain, whoever wrote it there."""
     notes = StartNotes(tmp_path)
     notes.write("run-1", ("a\x1b[2Jb",))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("told", "where"),
+    ("body", "where"),
     [
         (
             {
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
         ({"name": "ConfigFrontmatterError", "data": None}, "cannot load the agent's configuration (Config"),
     ],
 )
-def test_a_broken_configuration_is_told_by_its_place(told: object, where: str) -> None:
+def test_a_broken_configuration_is_reported_by_its_place(body: object, where: str) -> None:
     """And never by its text, in which keys may stand."""
-    text = DRIVER.broken_config(Answer(400, json.dumps(told).encode()))
+    text = DRIVER.broken_config(Answer(400, json.dumps(body).encode()))
 
     assert text.startswith(where)
     assert "HUSH" not in text

@@ -74,7 +74,7 @@ def _limited() -> Iterator[Path]:
         yield group
 
 
-async def noticed(bench: Bench) -> None:
+async def until_observed(bench: Bench) -> None:
     """Wait until the keeper has looked round, as it does whenever it wakes: a deleted record is made again then."""
     keeper = bench.facts().keeper_pid
     assert keeper is not None
@@ -93,14 +93,14 @@ def starve(group: Path) -> None:
     assert stranger.returncode == -signal.SIGKILL
 
 
-async def test_the_kernels_want_of_memory_is_told(bench: Bench, limited: Path) -> None:
+async def test_a_kernel_out_of_memory_is_reported(bench: Bench, limited: Path) -> None:
     """By its own count of the service's cgroup."""
     leash = bench.run.parent / "leash"
     os.mkfifo(leash)
     argv = (sys.executable, "-S", "-E", "-c", HUNGRY, str(leash))
     await processes.start(bench.run, SERVICE, replace(bench.launch("hang"), argv=argv))
     limited.joinpath("cgroup.procs").write_text(str(bench.facts().pid))
-    await noticed(bench)
+    await until_observed(bench)
     await asyncio.to_thread(leash.write_text, "go")
 
     ended = (await bench.exited()).exit
@@ -201,7 +201,7 @@ async def test_last_words_are_found_in_a_log_that_was_emptied_meanwhile(bench: B
 
 @pytest.mark.long
 @pytest.mark.xdist_group("waits")
-def test_a_wedged_agent_is_started_anew_after_a_while(world: World) -> None:
+def test_a_wedged_agent_is_restarted_after_a_while(world: World) -> None:
     """Silent and idle, here because it was stopped by a signal: counted, and the cause is told."""
     world.environment |= {"OPENCODE_MANAGER_LIVENESS": "0.5", "OPENCODE_MANAGER_WEDGED": "2"}
     world.light("app")
@@ -256,7 +256,7 @@ def test_a_silent_agent_is_not_called_running_and_not_killed_at_once(world: Worl
     assert world.ready("app")["agent"]["pid"] == before["agent"]["pid"]
 
 
-def test_an_agent_that_answers_wrongly_is_told_so_and_never_taken_for_wedged(world: World) -> None:
+def test_an_agent_that_answers_wrongly_is_reported_and_never_taken_for_wedged(world: World) -> None:
     """However long it does, and however idle it is."""
     world.environment |= {"OPENCODE_MANAGER_LIVENESS": "0.5", "OPENCODE_MANAGER_WEDGED": "1"}
     sick = world.root / "sick"

@@ -41,55 +41,55 @@ async def test_a_repository_that_is_not_there_over_https_may_be_a_private_one(
     with nothing_over_https(tmp_path) as (url, certificate):
         monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        told = await refused(tmp_path, f"{url}/me/x.git")
+        failure = await refused(tmp_path, f"{url}/me/x.git")
 
-    assert told.reason == "NoAccess"
-    assert told.message.startswith(f"cannot reach {url}/me/x.git: ")
-    assert "a private repository needs its ssh url" in told.message
+    assert failure.reason == "NoAccess"
+    assert failure.message.startswith(f"cannot reach {url}/me/x.git: ")
+    assert "a private repository needs its ssh url" in failure.message
 
 
-async def test_a_folder_that_is_no_repository_is_told_so(tmp_path: Path) -> None:
+async def test_a_folder_that_is_no_repository_is_reported(tmp_path: Path) -> None:
     """Or this user may not read it."""
     (tmp_path / "empty").mkdir()
 
-    told = await refused(tmp_path, str(tmp_path / "empty"))
+    failure = await refused(tmp_path, str(tmp_path / "empty"))
 
-    assert told.reason == "NoAccess"
-    assert told.message.startswith(f"cannot reach {tmp_path / 'empty'}: ")
-    assert "let this user read that folder: it must hold a git repository" in told.message
+    assert failure.reason == "NoAccess"
+    assert failure.message.startswith(f"cannot reach {tmp_path / 'empty'}: ")
+    assert "let this user read that folder: it must hold a git repository" in failure.message
 
 
-async def test_a_branch_that_is_not_there_is_told_with_what_to_set(tmp_path: Path) -> None:
+async def test_a_missing_branch_is_reported_with_what_to_set(tmp_path: Path) -> None:
     """In the spec."""
     origin = Origin(tmp_path / "origin")
     origin.commit("a", "one")
 
-    told = await refused(tmp_path, str(origin.path), "nope")
+    failure = await refused(tmp_path, str(origin.path), "nope")
 
-    assert told.reason == "RefNotFound"
-    assert told.message.startswith(f"cannot find nope in {origin.path}: ")
-    assert "set git.ref in the spec to one that is there" in told.message
+    assert failure.reason == "RefNotFound"
+    assert failure.message.startswith(f"cannot find nope in {origin.path}: ")
+    assert "set git.ref in the spec to one that is there" in failure.message
 
 
 async def test_a_name_without_a_host_is_asked_back(tmp_path: Path) -> None:
     """People mean the hoster that everybody uses."""
-    told = await refused(tmp_path, "u/r")
+    failure = await refused(tmp_path, "u/r")
 
-    assert told.reason == "NoAccess"
-    assert "did you mean https://github.com/u/r or git@github.com:u/r?" in told.message
+    assert failure.reason == "NoAccess"
+    assert "did you mean https://github.com/u/r or git@github.com:u/r?" in failure.message
 
 
-async def test_a_repository_without_one_of_its_objects_is_told_to_be_repaired(tmp_path: Path) -> None:
+async def test_a_repository_without_one_of_its_objects_is_reported_as_damaged(tmp_path: Path) -> None:
     """There, not here."""
     origin = Origin(tmp_path / "origin")
     origin.commit("a", "one")
     blob = git(origin.path, "rev-parse", "main:a")
     next(origin.path.rglob(f"objects/{blob[:2]}/{blob[2:]}")).unlink()
 
-    told = await refused(tmp_path, str(origin.path))
+    failure = await refused(tmp_path, str(origin.path))
 
-    assert told.reason == "RepositoryDamaged"
-    assert "repair that repository" in told.message
+    assert failure.reason == "RepositoryDamaged"
+    assert "repair that repository" in failure.message
 
 
 async def test_files_that_cannot_be_written_do_not_cost_another_transfer(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ async def test_files_that_cannot_be_written_do_not_cost_another_transfer(tmp_pat
     commit = git(origin.path, "commit-tree", git(origin.path, "write-tree"), "-m", "Too long")
     git(origin.path, "update-ref", "refs/heads/main", commit)
 
-    told = await refused(tmp_path, str(origin.path))
+    failure = await refused(tmp_path, str(origin.path))
 
-    assert told.reason == "CheckoutFailed"
-    assert "what is there is not transferred again" in told.message
+    assert failure.reason == "CheckoutFailed"
+    assert "what is there is not transferred again" in failure.message

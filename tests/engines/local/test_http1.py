@@ -12,7 +12,7 @@ import pytest
 from reconciler.engines.local.health import http1
 from reconciler.engines.local.health.http1 import Answer, Call, CallError, ask
 from reconciler.engines.local.processes import listener
-from tests.support.runs import vouch
+from tests.support.runs import record_leader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,7 +73,7 @@ async def test_an_answer_in_pieces_is_put_together(tmp_path: Path) -> None:
     """However it is sent."""
     head, chunks = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"5\r\n[1, 2\r\n1\r\n]\r\n0\r\n\r\n"
     async with saying(head[:20], head[20:] + chunks[:3], chunks[3:]) as (port, heard):
-        proof = listener.proved(vouch(tmp_path), "agent", port)
+        proof = listener.proved(record_leader(tmp_path), "agent", port)
         answer = await ask(Call(port=port, path="/x?y=1", headers={"authorization": "Basic abc"}, proof=proof), LIMIT)
 
     assert (answer.status, answer.json()) == (200, [1, 2])
@@ -99,14 +99,14 @@ async def test_a_body_is_sent_whole() -> None:
         (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", "it does not answer in HTTP"),
     ],
 )
-async def test_what_is_no_answer_is_told(said: bytes, why: str) -> None:
+async def test_what_is_no_answer_is_reported(said: bytes, why: str) -> None:
     """Without repeating it."""
     async with saying(said) as (port, _):
         with pytest.raises(CallError, match=why):
             await ask(Call(port=port, path="/"), LIMIT)
 
 
-async def test_nobody_there_is_told(unused_tcp_port: int) -> None:
+async def test_nobody_there_is_reported(unused_tcp_port: int) -> None:
     """At once."""
     with pytest.raises(CallError, match="connection refused"):
         await ask(Call(port=unused_tcp_port, path="/"), LIMIT)
@@ -139,10 +139,10 @@ def test_a_call_with_a_secret_must_name_who_may_have_it() -> None:
         Call(port=1, path="/", headers={"authorization": "geheim"})
 
 
-async def test_a_port_that_changed_hands_is_told_nothing(tmp_path: Path) -> None:
+async def test_a_port_that_changed_hands_is_sent_nothing(tmp_path: Path) -> None:
     """Who was proved to listen there does so no more: the connection is made, and nothing is sent on it."""
     async with saying() as (port, _):
-        proof = listener.proved(vouch(tmp_path), "agent", port)
+        proof = listener.proved(record_leader(tmp_path), "agent", port)
     async with saying_on(port) as heard:
         with pytest.raises(CallError, match="changed hands; nothing was sent"):
             await ask(Call(port=port, path="/", headers={"authorization": "geheim"}, proof=proof), LIMIT)
@@ -150,7 +150,7 @@ async def test_a_port_that_changed_hands_is_told_nothing(tmp_path: Path) -> None
     assert heard == [b""]
 
 
-async def test_a_server_whose_queue_is_full_is_waited_for_no_longer_than_told() -> None:
+async def test_a_server_whose_queue_is_full_is_waited_for_up_to_the_timeout() -> None:
     """The connection is then not made at once."""
     with socket.socket() as server, contextlib.ExitStack() as waiting:
         server.bind(("127.0.0.1", 0))

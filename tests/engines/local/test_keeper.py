@@ -48,7 +48,7 @@ class TestRunning:
         """Its environment and marker, its own session, a log, the lock, and nothing else of ours."""
         ours = os.open(os.devnull, os.O_RDONLY)
         os.set_inheritable(ours, True)
-        spawn.nursery.close()
+        spawn.fork_server.close()
         run_id = await bench.start("report", bench.run / "report.json")
         os.close(ours)
         [pid] = bench.hear("leader")
@@ -80,7 +80,7 @@ class TestRunning:
             assert SECRET not in path.read_text()
             assert path.stat().st_mode & 0o777 == 0o600
 
-    async def test_looking_changes_nothing(self, bench: Bench) -> None:
+    async def test_observing_changes_nothing(self, bench: Bench) -> None:
         """Neither a file nor a lock."""
         await bench.start("ignore")
         bench.hear("leader")
@@ -99,7 +99,7 @@ class TestRunning:
 
         assert (won, lost) == ([bench.facts().run_id], [errno.EBUSY] * 19)
         assert await bench.stop()
-        assert list(bench.told.values()) == ["leader"]
+        assert list(bench.announced.values()) == ["leader"]
         assert bench.silent()
 
     async def test_a_program_that_is_not_there(self, bench: Bench) -> None:
@@ -130,7 +130,7 @@ class TestRunning:
         assert {name for name in loaded if name.startswith("reconciler")} == parts
         assert {"subprocess", "typing", "logging", "pathlib", "dataclasses", "asyncio"} & loaded == set()
 
-    def test_a_rehearsal_leaves_nothing(self, tmp_path: Path) -> None:
+    def test_a_warm_up_leaves_nothing(self, tmp_path: Path) -> None:
         """No descriptor, child or signal handler, and nothing is written."""
         root = spawn.KEEPER.parents[4]
         code = f"""
@@ -138,7 +138,7 @@ import os, signal, sys
 sys.path.append({str(root)!r})
 from reconciler.engines.local.keeper import warmup
 before = os.listdir("/proc/self/fd")
-warmup.rehearse()
+warmup.warm_up()
 assert os.listdir("/proc/self/fd") == before, os.listdir("/proc/self/fd")
 assert all(signal.getsignal(number) is signal.SIG_DFL for number in (15, 1, 17)), signal.getsignal(15)
 try:

@@ -129,7 +129,7 @@ class TestAdopting:
         [leader] = bench.hear("leader")
         await kill(bench.facts().keeper_pid)
         await kill(leader)
-        bench.told.clear()
+        bench.announced.clear()
         start = asyncio.ensure_future(bench.start("ignore"))
         await bench.until(lambda: starters_of(bench) != [])
         await kill(starters_of(bench)[0].ppid())
@@ -146,8 +146,8 @@ class TestAdopting:
         await bench.start("ignore")
         bench.hear("leader")
         assert await bench.stop()
-        bench.told.clear()
-        waiting = [child for child in psutil.Process(spawn.nursery.pid).children() if child.children()]
+        bench.announced.clear()
+        waiting = [child for child in psutil.Process(spawn.fork_server.pid).children() if child.children()]
         await kill(waiting[0].pid)
 
         with pytest.raises(KeeperError, match="its keeper died before it answered"):
@@ -162,7 +162,7 @@ class TestAdopting:
         [leader] = bench.hear("leader")
         await kill(bench.facts().keeper_pid)
         await kill(leader)
-        bench.told.clear()
+        bench.announced.clear()
         await bench.start("ignore")
         [pid] = bench.hear("leader")
 
@@ -192,7 +192,7 @@ class TestStrangers:
             assert bench.facts().phase is Phase.EXITED
             await bench.start("ignore")
 
-    async def test_whoever_asks_for_the_lock_is_no_member(self, bench: Bench) -> None:
+    async def test_a_process_that_asks_for_the_lock_is_no_member(self, bench: Bench) -> None:
         """To have the lock file open is not to hold the lock."""
         await bench.start("ignore")
         bench.hear("leader")
@@ -297,9 +297,9 @@ class TestDamage:
 
 
 class TestWatching:
-    async def test_an_end_is_noticed_once(self, bench: Bench) -> None:
+    async def test_an_end_is_reported_once(self, bench: Bench) -> None:
         """Of a leader and the keeper that goes with it, without leaving a descriptor or a zombie."""
-        spawn.nursery.prepare()
+        spawn.fork_server.prepare()
         gc.collect()  # what earlier tests left to it
         before = descriptors()
         calls: asyncio.Queue[str] = asyncio.Queue()
@@ -320,7 +320,7 @@ class TestWatching:
         assert keeper not in children(os.getpid())
         assert descriptors() <= before
 
-    async def test_an_end_is_noticed_though_its_keeper_goes_on(self, bench: Bench) -> None:
+    async def test_an_end_is_reported_though_its_keeper_goes_on(self, bench: Bench) -> None:
         """Of a leader that leaves a child which ignores TERM: first of the leader, then of the keeper."""
         calls: asyncio.Queue[str] = asyncio.Queue()
         watch = processes.ExitWatch(calls.put_nowait)
@@ -356,7 +356,7 @@ def starters_of(bench: Bench) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if str(bench.run) in process.cmdline() and process.ppid() != spawn.nursery.pid:
+            if str(bench.run) in process.cmdline() and process.ppid() != spawn.fork_server.pid:
                 found.append(process)
     return found
 
@@ -370,7 +370,7 @@ def forge(bench: Bench, pid: int, *, boot_id: str = "", changed: str = "") -> No
     identity.write_record(f"{bench.run}/agent.run.json", run | ({"boot_id": boot_id} if boot_id else {}))
 
 
-class TestNursery:
+class TestForkServer:
     """The small parent that keepers are forked from."""
 
     async def test_one_that_was_killed_is_started_again(self, bench: Bench) -> None:
@@ -378,7 +378,7 @@ class TestNursery:
         await bench.start("ignore")
         [pid] = bench.hear("leader")
 
-        os.kill(spawn.nursery.pid, signal.SIGKILL)
+        os.kill(spawn.fork_server.pid, signal.SIGKILL)
 
         assert bench.facts().pid == pid
         assert await bench.stop()

@@ -33,9 +33,9 @@ class Probed:
 
     def __init__(self, liveness: float = LIVENESS) -> None:
         self.heard: asyncio.Queue[tuple[str, Probe, bool]] = asyncio.Queue()
-        self.prober = Prober(liveness, self._told)
+        self.prober = Prober(liveness, self._on_probe)
 
-    def _told(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
+    def _on_probe(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
         assert service is Service.AGENT
         self.heard.put_nowait((name, probe, news))
 
@@ -198,12 +198,12 @@ async def asked_at(proved: tuple[float, ...]) -> list[float]:
     """When each of some services was asked that were proved this long before or after a beat."""
     loop, times, done = asyncio.get_running_loop(), dict[str, float](), asyncio.Event()
 
-    def told(name: str, *_: object, **__: object) -> None:
+    def on_probe(name: str, *_: object, **__: object) -> None:
         times.setdefault(name, loop.time())
         if len(times) == len(proved):
             done.set()
 
-    prober, now = Prober(10.0, told), processes.now()
+    prober, now = Prober(10.0, on_probe), processes.now()
     until_the_beat = -loop.time() % BEAT
     for number, early in enumerate(proved):
         name, at = f"blog-{number}", now.boot + until_the_beat - early

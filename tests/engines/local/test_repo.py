@@ -106,7 +106,7 @@ async def test_the_clone_can_push(place: Place) -> None:
     git(place.clone, "-c", f"core.sshCommand={place.ssh}", "push", "--quiet", "origin", "main")
 
     assert git(place.origin.path, "rev-parse", "main") == git(place.clone, "rev-parse", "HEAD")
-    assert await repo.losses(place.clone) == ()
+    assert await repo.work_at_risk(place.clone) == ()
 
 
 async def test_another_host_key_is_never_accepted(place: Place) -> None:
@@ -249,7 +249,7 @@ async def test_an_empty_repository_is_a_clone_too(origin: Origin, tmp_path: Path
 
     assert repo.repo_facts(clone).cloned
     assert head(clone) == "main"
-    assert await repo.losses(clone) == ()
+    assert await repo.work_at_risk(clone) == ()
     assert problem.kind is GitProblemKind.NO_SUCH_REF
 
 
@@ -305,7 +305,7 @@ async def test_a_damaged_clone_is_a_problem(origin: Origin, tmp_path: Path) -> N
     (clone / ".git" / "HEAD").unlink()
 
     assert repo.repo_facts(clone).problem.startswith("cannot use")
-    assert (await repo.losses(clone))[0].startswith("cannot tell")
+    assert (await repo.work_at_risk(clone))[0].startswith("cannot tell")
 
 
 async def test_the_ref_is_changed_over_ssh(place: Place) -> None:

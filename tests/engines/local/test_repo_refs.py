@@ -51,7 +51,7 @@ async def test_every_kind_of_ref_is_checked_out(origin: Origin, tmp_path: Path) 
     for number, (ref, expected) in enumerate(wanted.items()):
         clone = await cloned(origin, tmp_path / str(number), ref)
         assert (ref, head(clone)) == (ref, expected)
-        assert (ref, await repo.losses(clone)) == (ref, ())
+        assert (ref, await repo.work_at_risk(clone)) == (ref, ())
 
     assert git(tmp_path / "1", "rev-parse", "--abbrev-ref", "@{upstream}") == "origin/feature/x"
 
@@ -127,7 +127,7 @@ async def test_no_program_that_the_clone_names_runs(origin: Origin, tmp_path: Pa
     (clone / "new").write_text("x")
     (clone / ".gitattributes").touch()
 
-    assert await repo.losses(clone) == ("untracked new",)
+    assert await repo.work_at_risk(clone) == ("untracked new",)
     await repo.checkout(clone, first, ssh_command="")
     await repo.checkout(clone, second, ssh_command="")
 
@@ -178,7 +178,7 @@ async def test_the_ref_is_changed_in_place(origin: Origin, tmp_path: Path) -> No
     assert seen == ["dev", stray, first, "main"]
     assert git(clone, "rev-parse", "HEAD") == newest
     assert git(clone, "rev-parse", "--abbrev-ref", "dev@{upstream}") == "origin/dev"
-    assert await repo.losses(clone) == ()
+    assert await repo.work_at_risk(clone) == ()
 
 
 async def test_changing_the_ref_never_overwrites_work(origin: Origin, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ async def test_a_missing_ref_changes_nothing(origin: Origin, tmp_path: Path) -> 
     assert head(clone) == "main"
 
 
-def test_git_is_told_nothing_it_need_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_gets_nothing_that_it_does_not_need(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither secrets of the controller nor its ssh agent, and nobody is asked."""
     for name in (
         "OPENCODE_SERVER_PASSWORD",

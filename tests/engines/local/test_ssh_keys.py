@@ -65,7 +65,7 @@ async def test_the_public_half_shown_is_the_one_of_the_private_key(tmp_path: Pat
     assert facts.public.split()[1] != another.public.split()[1]
 
 
-async def test_a_changed_key_file_is_noticed(tmp_path: Path) -> None:
+async def test_a_changed_key_file_is_detected(tmp_path: Path) -> None:
     """Looks are remembered only as long as the file is the same."""
     key = make(tmp_path / "key")
     before = await ssh_keys.key_facts(key, generated=False)

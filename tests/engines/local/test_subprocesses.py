@@ -51,7 +51,7 @@ def gone(pids: list[int]) -> bool:
     return True
 
 
-async def test_output_and_exit_code_are_told_apart() -> None:
+async def test_output_and_exit_code_are_separate() -> None:
     """Both streams, the code, and nothing of our own environment."""
     script = "import os, sys; print(sorted(os.environ)); print('oops', file=sys.stderr); sys.exit(3)"
 

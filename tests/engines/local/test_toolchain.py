@@ -60,7 +60,7 @@ def test_without_a_pin_the_users_own_installation_is_taken(tmp_path: Path, place
     assert toolchains.find(OPENCODE, named="", version=None).path == str(mine)
 
 
-async def test_without_npm_both_ways_out_are_told(tmp_path: Path) -> None:
+async def test_without_npm_both_ways_out_are_reported(tmp_path: Path) -> None:
     """Install npm, or name a program."""
     with pytest.raises(UserError, match=r"cannot provide opencode 1\.18\.33: npm is not on PATH.*OPENCODE_BIN"):
         await make(tmp_path).provide(OPENCODE, OPENCODE.default_version)

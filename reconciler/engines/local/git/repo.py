@@ -27,7 +27,7 @@ from reconciler.engines.local.git.remotes import (
     write_known,
 )
 from reconciler.engines.local.git.submodules import missing
-from reconciler.engines.local.git.unpushed_work import losses, unpushed
+from reconciler.engines.local.git.unpushed_work import unpushed, work_at_risk
 from reconciler.system import aio, files
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ __all__ = [
     "clone",
     "copy_identity",
     "key_page",
-    "losses",
     "moved_to",
     "repo_facts",
     "source_of",
     "test_access",
+    "work_at_risk",
 ]
 
 _KEY_PAGES: Final = {

@@ -23,7 +23,7 @@ from reconciler.engines.local.git.remotes import write_known
 MAX_SUBMODULES: Final = 50
 """Of one clone, those within others included."""
 MAX_DEPTH: Final = 4
-"""Of submodules within submodules, as far as `losses` follows them too."""
+"""Of submodules within submodules, as far as `work_at_risk` follows them too."""
 TIMEOUT: Final = 1800.0
 """Seconds for all of one clone."""
 

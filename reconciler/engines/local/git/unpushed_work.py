@@ -51,7 +51,7 @@ class _Walk(NamedTuple):
     """Of the agent that works there: what it writes by itself is nobody's work."""
 
 
-async def losses(clone: Path, kind: str = kinds.DEFAULT) -> tuple[str, ...]:
+async def work_at_risk(clone: Path, kind: str = kinds.DEFAULT) -> tuple[str, ...]:
     """Return what of this clone exists nowhere else, for people; empty when nothing does.
 
     Args:
@@ -59,11 +59,11 @@ async def losses(clone: Path, kind: str = kinds.DEFAULT) -> tuple[str, ...]:
         kind: of the agent that works there.
     """
     walk = _Walk(clone, set(), agents.driver(kind))
-    found = await _losses(clone, MAX_DEPTH, walk)
+    found = await _work_at_risk(clone, MAX_DEPTH, walk)
     return (*found, *await _left_behind(clone, walk.seen))
 
 
-async def _losses(tree: Path, depth: int, walk: _Walk) -> tuple[str, ...]:
+async def _work_at_risk(tree: Path, depth: int, walk: _Walk) -> tuple[str, ...]:
     try:
         gitdir = _gitdir(tree, walk.top)
         walk.seen.add(gitdir.resolve())
@@ -215,7 +215,7 @@ async def _index(place: Path, tree: Path, depth: int, walk: _Walk) -> tuple[str,
         about, _, name = rest.partition("\t")
         if about.startswith("160000 ") and (tree / name / ".git").exists():
             deep = ("cannot tell: it is nested too deeply",)
-            inside = await _losses(tree / name, depth - 1, walk) if depth else deep
+            inside = await _work_at_risk(tree / name, depth - 1, walk) if depth else deep
             found += (f"in submodule {plain(name)}: {loss}" for loss in inside)
         elif (tag.islower() or tag == "S") and (tree / name).is_file():
             hidden.append(f"file {plain(name)} is hidden from git status")

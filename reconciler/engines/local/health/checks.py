@@ -176,10 +176,10 @@ async def live(target: Target, before: Probe, now: Now, *, written: int = 0, sta
         started: wall clock time of its start.
     """
     steps, driver = Wire(target, 2 * LIVENESS), target.driver
-    told = await _told(steps)
-    if driver and told and (broken := driver.broken_config(told)):
+    ready = await _ask_ready(steps)
+    if driver and ready and (broken := driver.broken_config(ready)):
         return replace(before, health=Health.CONFIG_INVALID, at=now.boot, at_wall=now.wall, misses=0, detail=broken)
-    activity = driver.activity(told) if driver else None
+    activity = driver.activity(ready) if driver else None
     if activity is None:
         try:
             answer = await steps.send(target.live_call())
@@ -205,7 +205,7 @@ async def live(target: Target, before: Probe, now: Now, *, written: int = 0, sta
     )
 
 
-async def _told(steps: Wire) -> Answer | None:
+async def _ask_ready(steps: Wire) -> Answer | None:
     """Ask an agent what it works at: one call that shows life and tells whether more is to be asked."""
     if (driver := steps.target.driver) is not None:
         with contextlib.suppress(CallError):

@@ -43,7 +43,7 @@ MOST: Final = 50
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Told(Protocol):
+class OnProbe(Protocol):
     """Who wants to know."""
 
     def __call__(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
@@ -68,12 +68,12 @@ class Prober:
 
     Args:
         liveness: seconds between two probes of a service.
-        told: called after each.
+        on_probe: called after each.
     """
 
-    def __init__(self, liveness: float, told: Told) -> None:
+    def __init__(self, liveness: float, on_probe: OnProbe) -> None:
         self._liveness = liveness
-        self._told = told
+        self._on_probe = on_probe
         self._beat = min(BEAT, liveness / 10)
         self._loop = asyncio.get_running_loop()
         self._last: dict[tuple[str, Service], tuple[str, Probe]] = {}
@@ -161,7 +161,7 @@ class Prober:
         if self._last.get(key, ("",))[0] != run_id:
             return  # meanwhile another run was proved
         self.remember(*key, run_id, probe)
-        self._told(*key, probe, news=_timeless(probe) != _timeless(before))
+        self._on_probe(*key, probe, news=_timeless(probe) != _timeless(before))
 
     async def _probe(self, subject: Subject, before: Probe) -> Probe:
         """One probe of a run that was proved before, counted on top of the last one."""

@@ -74,11 +74,11 @@ def serve(live: Callable[[_socket.socket, int, Name], int], warm_up: Callable[[]
     gc.collect()
     gc.freeze()  # a collection in a keeper must not touch, and so copy, what it shares with us
     while not _is_over(channel):
-        busy, tell = os.pipe()
+        busy, request_pipe = os.pipe()
         if os.fork() == 0:
             os.close(busy)
-            os._exit(live(channel, tell, name))
-        os.close(tell)
+            os._exit(live(channel, request_pipe, name))
+        os.close(request_pipe)
         os.read(busy, 1)  # the one in waiting has got its request, or was killed
         poll = select.poll()
         poll.register(busy, select.POLLIN)
@@ -96,16 +96,16 @@ def _is_over(channel: _socket.socket) -> bool:
         return False
 
 
-def take_request(channel: _socket.socket, tell: int, keeper: int) -> list[str]:
+def take_request(channel: _socket.socket, request_pipe: int, keeper: int) -> list[str]:
     """Wait for a request, answer it, and take over its descriptors; return its arguments, none when there are no more.
 
     Args:
         channel: it comes from there.
-        tell: a pipe to the fork server.
+        request_pipe: a pipe to the fork server.
         keeper: a pidfd.
     """
     text, controls, _, _ = channel.recvmsg(_PACKET, _socket.CMSG_SPACE(2 * 4))
-    os.write(tell, b"!")
+    os.write(request_pipe, b"!")
     if not text:
         return []
     number, point, *arguments = text.decode().split("\0")

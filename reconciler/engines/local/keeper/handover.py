@@ -43,7 +43,7 @@ class RunHandle:
         "place",
         "point",
         "run",
-        "told",
+        "stopping",
     )
 
     def __init__(
@@ -60,7 +60,7 @@ class RunHandle:
         """A pidfd, of an adopted leader that lives."""
         self.hub = -1
         """A connection to the keeper that watches the log, where there is one."""
-        self.told = False
+        self.stopping = False
         """A stop was requested already."""
         self.failure: int | None = None
         """A pipe that brings why the starter cannot become the service, or is closed when it did."""
@@ -81,7 +81,7 @@ def give(outbox: _socket.socket, kept: RunHandle) -> None:
     if kept.hub >= 0:
         handles.append(kept.hub)
     place = (kept.place.folder, kept.place.service)
-    small = (kept.ancestor, kept.kills.packed(), bool(single), kept.hub >= 0, kept.told, kept.point)
+    small = (kept.ancestor, kept.kills.packed(), bool(single), kept.hub >= 0, kept.stopping, kept.point)
     text = marshal.dumps((place, kept.run, list(kept.locks), small))
     outbox.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, handles)])
 
@@ -92,7 +92,7 @@ def take(inbox: _socket.socket) -> tuple[RunHandle, int, int] | None:
     if not text:
         return None
     handles = array.array("i", controls[0][2]).tolist()
-    place, run, paths, (ancestor, kills, single, hub, told, point) = marshal.loads(text)  # noqa: S302  from our own starter
+    place, run, paths, (ancestor, kills, single, hub, stopping, point) = marshal.loads(text)  # noqa: S302  from our own starter
     kept = RunHandle(
         Place(*place),
         run,
@@ -108,5 +108,5 @@ def take(inbox: _socket.socket) -> tuple[RunHandle, int, int] | None:
             kept.leader = rest.pop(0)
     if hub:
         kept.hub = rest.pop()
-    kept.guards, kept.told, kept.point = rest, told, point
+    kept.guards, kept.stopping, kept.point = rest, stopping, point
     return kept, handles[0], handles[1]

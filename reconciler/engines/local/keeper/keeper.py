@@ -38,10 +38,10 @@ FAILED = 1
 def prepare() -> None:
     """Prepare what all keepers share."""
     log_watch.prepare()
-    warmup.rehearse()
+    warmup.warm_up()
 
 
-def live(channel: _socket.socket, tell: int, name: fork_server.Name) -> int:
+def live(channel: _socket.socket, request_pipe: int, name: fork_server.Name) -> int:
     """Run the keeper: wait for what its starter hands over, answer, and supervise it until the end."""
     # Early: what was written to before a fork is copied once more after it. An end is not missed: it waits for us.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -51,10 +51,10 @@ def live(channel: _socket.socket, tell: int, name: fork_server.Name) -> int:
     me = (os.getpid(), os.pidfd_open(os.getpid()))
     if os.fork() == 0:
         inbox.close()
-        os._exit(start(channel, tell, name, me, outbox))
+        os._exit(start(channel, request_pipe, name, me, outbox))
     signals = Signals()
     os.setsid()
-    for handle in (tell, me[1], outbox.detach()):
+    for handle in (request_pipe, me[1], outbox.detach()):
         os.close(handle)
     os.dup2(1, 0)  # nothing
     taken = handover.take(inbox)
@@ -79,11 +79,11 @@ def live(channel: _socket.socket, tell: int, name: fork_server.Name) -> int:
 
 
 def start(
-    channel: _socket.socket, tell: int, name: fork_server.Name, keeper: tuple[int, int], outbox: _socket.socket
+    channel: _socket.socket, request_pipe: int, name: fork_server.Name, keeper: tuple[int, int], outbox: _socket.socket
 ) -> int:
     """Run the starter: serve one request, hand the run to the keeper, and become the service."""
     signals = Signals()
-    arguments = fork_server.take_request(channel, tell, keeper[1])
+    arguments = fork_server.take_request(channel, request_pipe, keeper[1])
     if not arguments or identity.has_ended(keeper[1]):  # somebody killed it while it waited
         return FAILED
     run_dir, service, *options = arguments
@@ -98,7 +98,7 @@ def start(
     except OSError as error:
         answer(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
         return FAILED
-    kept.told, kept.point = signals.let_go(), os.environ.get(failpoint.VARIABLE, "")
+    kept.stopping, kept.point = signals.let_go(), os.environ.get(failpoint.VARIABLE, "")
     try:
         handover.give(outbox, kept)
     except OSError:  # the keeper was killed: what runs is adopted by the next one

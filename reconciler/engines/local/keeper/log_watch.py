@@ -199,7 +199,7 @@ class Watch:
         if text and controls and member.log < 0:
             [member.log] = array.array("i", controls[0][2])
             member.watch = self._add(member.log)
-            self._tell(member)  # of what was written before
+            self._notify(member)  # of what was written before
         else:
             self._drop(member)
 
@@ -220,10 +220,10 @@ class Watch:
             self._resume_at = time.monotonic() + PAUSE
             for member in self._members.values():
                 if struct.pack("i", member.watch) in written:
-                    self._tell(member)
+                    self._notify(member)
         return _too_large(self._log)
 
-    def _tell(self, member: _Member) -> None:
+    def _notify(self, member: _Member) -> None:
         if _too_large(member.log):
             with contextlib.suppress(OSError):
                 member.channel.send(b"!")

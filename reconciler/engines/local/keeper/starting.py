@@ -119,7 +119,7 @@ def settle(place: Place, signals: Signals, locks: dict[str, int]) -> None:
             os.close(pidfd)
             raise identity.Held(f"process {who['pid']} of its last run lives, though it lost its lock")
     Supervisor(RunHandle(place, run, locks, ancestor=False), signals).hold()
-    if signals.told:
+    if signals.stopping:
         raise identity.Held("it was asked to stop")
 
 
@@ -169,7 +169,7 @@ def problem(kept: RunHandle, signals: Signals) -> str:
     for handle in (kept.failure, signals.handle):
         poll.register(handle, select.POLLIN)
     text = b""
-    while not signals.told:
+    while not signals.stopping:
         ready = [handle for handle, _ in poll.poll()]
         signals.drain()
         if kept.failure in ready:

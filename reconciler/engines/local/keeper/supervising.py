@@ -54,7 +54,7 @@ class Signals:
     """Signals as bytes on a pipe, so that they can be polled together with everything else."""
 
     def __init__(self) -> None:
-        self.told = False
+        self.stopping = False
         """Whether one of the ending signals came, ever."""
         self.handle, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
@@ -67,7 +67,7 @@ class Signals:
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         self.drain()
-        return self.told
+        return self.stopping
 
     def close(self) -> None:
         """Stop using the pipe."""
@@ -78,7 +78,7 @@ class Signals:
     def drain(self) -> None:
         """Empty the pipe and note what came."""
         with contextlib.suppress(BlockingIOError):
-            self.told |= not _ENDINGS.isdisjoint(os.read(self.handle, 4096))
+            self.stopping |= not _ENDINGS.isdisjoint(os.read(self.handle, 4096))
 
 
 def _noted(_number: int, _frame: object) -> None:
@@ -119,14 +119,14 @@ class Supervisor:
         self._watch: Watch | None = None
         """Ours, over other keepers' logs too."""
         self._left_at = float("-inf")
-        signals.told |= kept.told
+        signals.stopping |= kept.stopping
 
     def hold(self) -> None:
         """Run until nothing is left of the run."""
         if self._asked:
             self._end()
-        elif self._signals.told:
-            self._be_told()
+        elif self._signals.stopping:
+            self._stop_requested()
         while True:
             self._notice_ends()
             if self._exit and self._is_empty():
@@ -277,8 +277,8 @@ class Supervisor:
         if self._log is not None and self._hub in ready:
             self._hear(self._log)
         self._signals.drain()
-        if self._signals.told:
-            self._be_told()
+        if self._signals.stopping:
+            self._stop_requested()
 
     def _wait_watching(self, watch: Watch, ours: list[int], deadline: float) -> list[int]:
         """Wait while we also watch others' logs."""
@@ -287,7 +287,7 @@ class Supervisor:
             if watch.serve(ready) or not set(ready).isdisjoint(ours) or time.monotonic() >= deadline:
                 return ready
 
-    def _be_told(self) -> None:
+    def _stop_requested(self) -> None:
         if not self._asked:
             self._asked = True
             self._run["stopping"] = True
@@ -323,7 +323,7 @@ class Supervisor:
                 self._record_run()
         except (OSError, identity.Held):
             if not os.path.isdir(self._place.folder):
-                self._be_told()  # its project was deleted: nobody could ever find it again
+                self._stop_requested()  # its project was deleted: nobody could ever find it again
 
 
 def _first(handles: list[int], deadline: float) -> list[int]:

@@ -18,7 +18,7 @@ NOWHERE = "/dev/null"
 """As a folder: nothing can be written below it."""
 
 
-def rehearse() -> None:
+def warm_up() -> None:
     """Hand over and supervise a service that ends at once and is recorded nowhere. Takes about a millisecond."""
     inbox, outbox = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     signals = Signals()

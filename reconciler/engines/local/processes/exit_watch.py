@@ -67,11 +67,11 @@ class ExitWatch:
         if timer := self._expected.pop(name, None):
             timer.cancel()
         if patience:
-            self._expected[name] = self._loop.call_later(patience, self._tell, name)
+            self._expected[name] = self._loop.call_later(patience, self._notify, name)
         else:
             self._callback(name)
 
-    def _tell(self, name: str) -> None:
+    def _notify(self, name: str) -> None:
         self._expected.pop(name, None)
         self._callback(name)
 

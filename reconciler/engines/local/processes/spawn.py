@@ -110,7 +110,7 @@ class ForkServer:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-I", "-S", str(KEEPER), "--nursery", " " * ROOM]
+            command = [sys.executable, "-I", "-S", str(KEEPER), "--fork-server", " " * ROOM]
             actions = [
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_RDWR, 0),
@@ -121,7 +121,7 @@ class ForkServer:
         return ours
 
 
-nursery: Final = ForkServer()
+fork_server: Final = ForkServer()
 
 
 async def ask_keeper(arguments: list[str], job: bytes) -> str:
@@ -139,7 +139,7 @@ async def ask_keeper(arguments: list[str], job: bytes) -> str:
     try:
         work = _file_of(job)
         try:
-            pidfd = await nursery.fork(arguments, work, answer)
+            pidfd = await fork_server.fork(arguments, work, answer)
         finally:
             os.close(work)
             os.close(answer)

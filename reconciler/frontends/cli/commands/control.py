@@ -42,8 +42,8 @@ def destroy(settings: Settings, options: Namespace) -> int:
         if not sys.stdin.isatty():
             raise UserError(f"cannot ask whether to destroy {options.name} without a terminal: add --yes")
         confirm = input(f"This moves {options.name} to the trash. Type its name to confirm: ")
-    wish = client.destroy(settings, options.name, confirm=confirm, discard_unpushed=options.discard_unpushed)
-    return _await(settings, wish, options)
+    change = client.destroy(settings, options.name, confirm=confirm, discard_unpushed=options.discard_unpushed)
+    return _await(settings, change, options)
 
 
 def confirm_missing(settings: Settings, options: Namespace) -> int:
@@ -62,8 +62,8 @@ def confirm_missing(settings: Settings, options: Namespace) -> int:
     return 0
 
 
-def _await(settings: Settings, wish: SpecChange, options: Namespace) -> int:
-    result = asyncio.run(_wait(settings, wish, options.wait))
+def _await(settings: Settings, change: SpecChange, options: Namespace) -> int:
+    result = asyncio.run(_wait(settings, change, options.wait))
     print(render.render_result(result))
     # A script reads the status; a person at a terminal wants to know what comes next.
     if terminal.is_terminal(sys.stdout) and (hint := _hint(settings, options.function, result)):
@@ -88,14 +88,14 @@ def _hint(settings: Settings, command: str, result: ProjectResult) -> str:
     }.get(command, "")
 
 
-async def _wait(settings: Settings, wish: SpecChange, seconds: float) -> ProjectResult:
-    steps = _Steps(wish.name, sys.stderr)
+async def _wait(settings: Settings, change: SpecChange, seconds: float) -> ProjectResult:
+    steps = _Steps(change.name, sys.stderr)
 
     async def progress(waited: float, result: ProjectResult) -> None:
         steps.show(f"{result.reason}: {result.message}".rstrip(": "), waited)
 
     try:
-        return await client.wait(settings, wish, seconds, progress)
+        return await client.wait(settings, change, seconds, progress)
     finally:
         steps.end()
 
