@@ -18,7 +18,7 @@ import structlog
 
 from reconciler import __version__
 from reconciler.api import reader
-from reconciler.controller import dry_run as dry_runs
+from reconciler.controller import dry_run
 from reconciler.controller.controller import Controller
 from reconciler.controller.dry_run import UnknownProjectError
 from reconciler.controller.events import AllPassed, AtRest, FolderNoted, StatusChanged
@@ -282,7 +282,7 @@ def _farewell(settings: Settings, console: Console, alive: list[str]) -> None:
         console.say(f"To stop one: {program} stop NAME, which the next {program} run (or run --once) carries out.")
 
 
-def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
+def plan_projects(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
     """Plan what a controller would do now, project by project; a string where a spec is broken.
 
     Args:
@@ -293,7 +293,7 @@ def dry_run(settings: Settings, names: list[str]) -> dict[str, Plan | str]:
         UserError: the specs folder cannot be read, or there is no such project.
     """
     try:
-        return asyncio.run(dry_runs.dry_run(settings, names, functools.partial(_dry_engine, settings)))
+        return asyncio.run(dry_run.compute_plans(settings, names, functools.partial(_dry_engine, settings)))
     except UnknownProjectError as error:
         raise UserError(reader.unknown(published.read(settings.home), settings, error.name, "plan")) from None
 

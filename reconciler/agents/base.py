@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 __all__ = [
     "REFUSAL",
     "Access",
+    "AgentConnection",
     "Answer",
     "CallError",
     "Client",
-    "Connection",
     "Driver",
     "LaunchError",
     "Package",
@@ -118,7 +118,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Connection:
+class AgentConnection:
     """How a toolset reaches its agent."""
 
     project: str
@@ -155,7 +155,7 @@ class Toolset(Protocol):
     TOOLS: tuple[Tool, ...]
     INSTRUCTIONS: str
 
-    def connect(self, to: Connection) -> Client:
+    def connect(self, to: AgentConnection) -> Client:
         """Make what the tools work on."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.agents.base import Connection
+from reconciler.agents.base import AgentConnection
 from reconciler.engines.local.proved_transport import ProvedTransport
 
 if TYPE_CHECKING:
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from reconciler.bridge.config import Config
 
 
-def connection(config: Config, stopping: asyncio.Event) -> Connection:
+def connection(config: Config, stopping: asyncio.Event) -> AgentConnection:
     """Describe the way to the agent. Each connection is proved to lead there before anything is sent."""
-    return Connection(
+    return AgentConnection(
         project=config.project,
         repo=config.repo,
         url=config.agent_url,

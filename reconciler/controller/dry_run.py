@@ -35,7 +35,7 @@ class UnknownProjectError(UserError):
         self.name = name
 
 
-async def dry_run(
+async def compute_plans(
     settings: Settings, names: list[str], make_engine: Callable[[Ledgers, Events], Engine]
 ) -> dict[str, Plan | str]:
     """Plan project by project; a string where a spec is broken.
@@ -80,7 +80,7 @@ async def dry_run(
 
 
 async def _plan(reconciler: Reconciler, name: str, spec: Spec) -> Plan:
-    return await reconciler.dry_run(Project(name=name, desired=Desired(spec=spec)), spec)
+    return await reconciler.compute_plan(Project(name=name, desired=Desired(spec=spec)), spec)
 
 
 def _missing(settings: Settings, ledgers: Ledgers, there: set[str]) -> dict[str, tuple[Spec, Hold | None]]:

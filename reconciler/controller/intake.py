@@ -16,7 +16,7 @@ import structlog
 from reconciler.controller.events import FolderNoted, FolderScanned, SpecChanged
 from reconciler.controller.project import Desired, Project
 from reconciler.core import missing
-from reconciler.core.missing import Missing, Verdict
+from reconciler.core.missing import Decision, Missing
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Note
 from reconciler.engines.base import ProjectGone
@@ -206,7 +206,7 @@ class Intake:
         log.warning("spec vanished", project=name)
         self._events.publish(SpecChanged(name, urgent=True, replaced=True))
 
-    def _hold_missing(self, name: str, verdict: Verdict) -> None:
+    def _hold_missing(self, name: str, verdict: Decision) -> None:
         project = self._restore(name)
         problem = Note(reason=Reason.SPEC_MISSING, message=verdict.why_held(name), stalled=True)
         if project.desired.problem != problem:

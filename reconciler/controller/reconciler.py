@@ -56,7 +56,7 @@ SYNC_AFTER: Final = 0.5
 longer than to survive this process, and no pass waits for it, nor for the thread that does it."""
 
 
-class Tombstones(Protocol):
+class TombstoneLookup(Protocol):
     """What a pass may ask about the spec file of a project that is destroyed."""
 
     def look(self, name: str) -> tuple[bool, bool]:
@@ -77,7 +77,7 @@ class Reconciler:
     """Runs passes."""
 
     def __init__(
-        self, engine: Engine, ledgers: Ledgers, tombstones: Tombstones, events: Events, settings: Settings
+        self, engine: Engine, ledgers: Ledgers, tombstones: TombstoneLookup, events: Events, settings: Settings
     ) -> None:
         self._engine = engine
         self._ledgers = ledgers
@@ -124,7 +124,7 @@ class Reconciler:
         self.publish(project)
         return Next(after)
 
-    async def dry_run(self, project: Project, spec: Spec) -> Plan:
+    async def compute_plan(self, project: Project, spec: Spec) -> Plan:
         """Return what a pass would do now, without doing it."""
         await self._observe(project, spec)
         return project.attempt.plan

@@ -35,7 +35,7 @@ class Missing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Decision:
     """What to do about every project without a spec file; each name is in one of the four."""
 
     forget: tuple[str, ...]
@@ -56,7 +56,7 @@ class Verdict:
         )
 
 
-def judge(present: int, missing: Mapping[str, Missing]) -> Verdict:
+def judge(present: int, missing: Mapping[str, Missing]) -> Decision:
     """Decide which projects without a spec file are stopped and which are held back.
 
     Args:
@@ -68,7 +68,7 @@ def judge(present: int, missing: Mapping[str, Missing]) -> Verdict:
     before = present + len(new)
     unconfirmed = [name for name, each in new.items() if not each.confirmed]
     hold = prune_blocked(before, unconfirmed, [name for name, each in new.items() if each.held])
-    return Verdict(
+    return Decision(
         forget=tuple(sorted(missing.keys() - known.keys())),
         stopped=tuple(sorted(known.keys() - new.keys())),
         stop=tuple(sorted(new.keys() - hold)),

@@ -138,7 +138,7 @@ class Usage:
     """Seconds of processor time since its start."""
 
 
-class Access(Protocol):
+class EngineAccess(Protocol):
     """What frontends may ask of an engine, without a controller. Each call takes at most a few milliseconds."""
 
     def names(self) -> frozenset[str]:
@@ -163,7 +163,7 @@ class Access(Protocol):
         """Return what it offers."""
 
 
-class Engine(Access, Protocol):
+class Engine(EngineAccess, Protocol):
     """Observes projects and acts on them. Every call may be cancelled at any await and repeated."""
 
     def now(self) -> Now:

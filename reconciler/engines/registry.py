@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reconciler.engines import DEFAULT, ENGINES
 
 if TYPE_CHECKING:
-    from reconciler.engines.base import Access, Engine, Events
+    from reconciler.engines.base import Engine, EngineAccess, Events
     from reconciler.settings import Settings
     from reconciler.state.ledger import Ledgers
 
@@ -37,7 +37,7 @@ def create(settings: Settings, ledgers: Ledgers, events: Events, *, name: str = 
     return engine
 
 
-def access(settings: Settings, name: str = DEFAULT) -> Access:
+def access(settings: Settings, name: str = DEFAULT) -> EngineAccess:
     """Return what frontends may ask of an engine."""
-    found: Access = importlib.import_module(f"{ENGINES[name]}.access").create(settings)
+    found: EngineAccess = importlib.import_module(f"{ENGINES[name]}.access").create(settings)
     return found

@@ -57,7 +57,7 @@ def without(value: Any, secrets: tuple[str, ...]) -> Any:  # noqa: ANN401  whate
     return [without(item, secrets) for item in value] if isinstance(value, list) else value
 
 
-class Stream:
+class StreamRedactor:
     """Text that comes in pieces, without these secrets, though one may be cut in two."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:

@@ -167,7 +167,7 @@ class DriverContract:
             assert not any(one.is_running() for one in family)
 
 
-def _target(project: LocalProject) -> checks.Target:
+def _target(project: LocalProject) -> checks.ProbeTarget:
     ledger = project.ledgers.get(NAME)
     assert ledger is not None
     ours = project.engine._observer.project(NAME, project.spec, ledger)
@@ -176,8 +176,8 @@ def _target(project: LocalProject) -> checks.Target:
     return ours.target(Service.AGENT).proved()
 
 
-async def _refuses_and_answers(target: checks.Target, driver: Driver) -> None:
-    wire, stranger = checks.Wire(target, 60.0), checks.Wire(replace(target, secret="wrong-0123456789"), 60.0)
+async def _refuses_and_answers(target: checks.ProbeTarget, driver: Driver) -> None:
+    wire, stranger = checks.ProbeWire(target, 60.0), checks.ProbeWire(replace(target, secret="wrong-0123456789"), 60.0)
     for request in (driver.open_request, driver.live_request, driver.ready_request):
         assert (await wire.send(target.call(request, secret=False))).status == REFUSAL
         assert (await stranger.ask(request)).status == REFUSAL
@@ -186,12 +186,12 @@ async def _refuses_and_answers(target: checks.Target, driver: Driver) -> None:
         assert isinstance(answer.json(), dict | list)
 
 
-async def _activity(target: checks.Target, driver: Driver) -> dict[str, Any]:
-    found = driver.activity(await checks.Wire(target, 60.0).ask(driver.ready_request))
+async def _activity(target: checks.ProbeTarget, driver: Driver) -> dict[str, Any]:
+    found = driver.activity(await checks.ProbeWire(target, 60.0).ask(driver.ready_request))
     assert found is not None
     return dict(found)
 
 
-async def _shuts_down(target: checks.Target, driver: Driver) -> bool:
+async def _shuts_down(target: checks.ProbeTarget, driver: Driver) -> bool:
     assert driver.shutdown_request is not None
-    return (await checks.Wire(target, 60.0).ask(driver.shutdown_request)).status < HTTPStatus.BAD_REQUEST
+    return (await checks.ProbeWire(target, 60.0).ask(driver.shutdown_request)).status < HTTPStatus.BAD_REQUEST

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from reconciler.agents.base import Connection
+from reconciler.agents.base import AgentConnection
 from reconciler.core import kinds
 from reconciler.core import spec as specs
 from reconciler.core.observed import Service
@@ -78,7 +78,7 @@ def test_an_unknown_kind_is_refused_with_those_that_there_are(monkeypatch: pytes
 
 async def test_at_the_one_address_a_call_does_what_the_kind_of_its_agent_says(tmp_path: Path) -> None:
     """A tool that another kind has is refused in words."""
-    way = Connection(
+    way = AgentConnection(
         project="app",
         repo=tmp_path,
         url="http://127.0.0.1:1",

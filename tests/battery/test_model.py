@@ -219,7 +219,7 @@ class World(RuleBasedStateMachine):
             return
         alive = [service for service in Service if self.seen(service).alive]
         assert alive == (list(Service) if self.spec.wanted is State.RUNNING else [])
-        assert self._loop.run_until_complete(self.reconciler.dry_run(self.project, self.spec)) == Plan()
+        assert self._loop.run_until_complete(self.reconciler.compute_plan(self.project, self.spec)) == Plan()
 
     @rule()
     def every_fault_is_gone(self) -> None:
@@ -261,7 +261,7 @@ class World(RuleBasedStateMachine):
         return False
 
     def wedged(self) -> list[str]:
-        plan = self._loop.run_until_complete(self.reconciler.dry_run(self.project, self.spec))
+        plan = self._loop.run_until_complete(self.reconciler.compute_plan(self.project, self.spec))
         return [action.text for action in plan.actions if getattr(action, "wedged", False)]
 
     def forget_if_destroyed(self) -> None:

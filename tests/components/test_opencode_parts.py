@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.agents.opencode import session_state
 from reconciler.agents.opencode.api import _refusal
-from reconciler.agents.opencode.session_state import Doubt, Snapshot, State, judge, read_message
+from reconciler.agents.opencode.session_state import Doubt, SessionState, Snapshot, judge, read_message
 from reconciler.agents.opencode.tools.message import _joined
 from reconciler.mcpkit import redact
 
@@ -31,27 +31,43 @@ RETRY = {"type": "retry", "attempt": 2, "message": "no route"}
 @pytest.mark.parametrize(
     ("sight", "state", "doubt"),
     [
-        (Snapshot(status={}, messages=[]), State.RUNNING, Doubt.UNANSWERED),
-        (Snapshot(status={}, messages=[ASKED]), State.RUNNING, Doubt.UNANSWERED),
-        (Snapshot(status=BUSY, messages=[ASKED]), State.RUNNING, Doubt.NONE),
-        (Snapshot(status=BUSY, messages=[ASKED, message(2, "assistant")]), State.RUNNING, Doubt.NONE),
-        (Snapshot(status={"type": "idle"}, messages=[ASKED, message(2, "assistant")]), State.DONE, Doubt.NONE),
-        (Snapshot(status={}, messages=[ASKED, message(2, "assistant")]), State.DONE, Doubt.NONE),
-        (Snapshot(status={}, messages=[ASKED, message(2, "assistant", done=False)]), State.RUNNING, Doubt.INTERRUPTED),
+        (Snapshot(status={}, messages=[]), SessionState.RUNNING, Doubt.UNANSWERED),
+        (Snapshot(status={}, messages=[ASKED]), SessionState.RUNNING, Doubt.UNANSWERED),
+        (Snapshot(status=BUSY, messages=[ASKED]), SessionState.RUNNING, Doubt.NONE),
+        (Snapshot(status=BUSY, messages=[ASKED, message(2, "assistant")]), SessionState.RUNNING, Doubt.NONE),
+        (Snapshot(status={"type": "idle"}, messages=[ASKED, message(2, "assistant")]), SessionState.DONE, Doubt.NONE),
+        (Snapshot(status={}, messages=[ASKED, message(2, "assistant")]), SessionState.DONE, Doubt.NONE),
         (
-            Snapshot(status={}, messages=[message(2, "assistant", finish="tool-calls")]),
-            State.RUNNING,
+            Snapshot(status={}, messages=[ASKED, message(2, "assistant", done=False)]),
+            SessionState.RUNNING,
             Doubt.INTERRUPTED,
         ),
-        (Snapshot(status={}, messages=[message(2, "assistant", finish="")]), State.ERROR, Doubt.NONE),
-        (Snapshot(status={}, messages=[message(2, "assistant", error=ABORTED)]), State.ERROR, Doubt.NONE),
-        (Snapshot(status={}, messages=[message(2, "assistant"), message(3, "user")]), State.RUNNING, Doubt.UNANSWERED),
-        (Snapshot(status=RETRY, messages=[ASKED]), State.RETRY, Doubt.NONE),
-        (Snapshot(status=BUSY, messages=[ASKED], permissions=[{"id": "per_1"}]), State.WAITING_PERMISSION, Doubt.NONE),
-        (Snapshot(status=BUSY, messages=[ASKED], questions=[{"id": "que_1"}]), State.WAITING_QUESTION, Doubt.NONE),
+        (
+            Snapshot(status={}, messages=[message(2, "assistant", finish="tool-calls")]),
+            SessionState.RUNNING,
+            Doubt.INTERRUPTED,
+        ),
+        (Snapshot(status={}, messages=[message(2, "assistant", finish="")]), SessionState.ERROR, Doubt.NONE),
+        (Snapshot(status={}, messages=[message(2, "assistant", error=ABORTED)]), SessionState.ERROR, Doubt.NONE),
+        (
+            Snapshot(status={}, messages=[message(2, "assistant"), message(3, "user")]),
+            SessionState.RUNNING,
+            Doubt.UNANSWERED,
+        ),
+        (Snapshot(status=RETRY, messages=[ASKED]), SessionState.RETRY, Doubt.NONE),
+        (
+            Snapshot(status=BUSY, messages=[ASKED], permissions=[{"id": "per_1"}]),
+            SessionState.WAITING_PERMISSION,
+            Doubt.NONE,
+        ),
+        (
+            Snapshot(status=BUSY, messages=[ASKED], questions=[{"id": "que_1"}]),
+            SessionState.WAITING_QUESTION,
+            Doubt.NONE,
+        ),
     ],
 )
-def test_a_look_is_judged(sight: Snapshot, state: State, doubt: Doubt) -> None:
+def test_a_look_is_judged(sight: Snapshot, state: SessionState, doubt: Doubt) -> None:
     """Done is never concluded from an idle status alone."""
     verdict = judge(sight, ASKED.id)
 
@@ -62,7 +78,7 @@ def test_an_older_answer_is_not_the_answer() -> None:
     """What was complete before the prompt was stored says nothing about it."""
     verdict = judge(Snapshot(status={}, messages=[ASKED, message(2, "assistant")]), "msg_3")
 
-    assert (verdict.state, verdict.doubt) == (State.RUNNING, Doubt.UNANSWERED)
+    assert (verdict.state, verdict.doubt) == (SessionState.RUNNING, Doubt.UNANSWERED)
 
 
 def test_message_ids_rise_with_time() -> None:
@@ -152,7 +168,7 @@ def test_what_answers_a_prompt_out_of_sight_names_it() -> None:
 
 def test_a_secret_cut_in_two_is_not_shown() -> None:
     """What may be the beginning of one waits for the next piece, or for the end; anything else is shown at once."""
-    stream = redact.Stream(("hush-hush-0123",))
+    stream = redact.StreamRedactor(("hush-hush-0123",))
     pieces = ["say hus", "h-hush-01", "23 and hu", "rry", " hush-hush-0123! hush"]
 
     shown = [stream.clean(piece) for piece in pieces]

@@ -11,7 +11,7 @@ from mcp import Client
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
-from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.agent import OpenCodeAgent
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
 from reconciler.mcpkit.binding import bound
@@ -32,11 +32,11 @@ async def _router(tmp_path: Path) -> AsyncIterator[MCPServer[Any]]:
         (repo / "name.txt").write_text(f"{name} {PASSWORD}\n")
         bridge = Bridge(agent_url="http://127.0.0.1:9", repo=repo, log=tmp_path / "log")
         config = from_environment(bridge.environment())
-        agents[name] = Agent(
+        agents[name] = OpenCodeAgent(
             project=name, opencode=connect(config), repo=repo, stopping=asyncio.Event(), secrets=config.secrets
         )
 
-    async def resolve(project: str) -> Agent:
+    async def resolve(project: str) -> OpenCodeAgent:
         if project in agents:
             return agents[project]
         raise ToolError(f"cannot find the project {project!r}: opencode_list shows them")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from reconciler.agents.opencode import follow, session_state
-from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.agent import OpenCodeAgent
 from reconciler.agents.opencode.api import AgentError
 from reconciler.bridge.config import from_environment
 from reconciler.mcpkit import redact
@@ -245,7 +245,7 @@ async def test_after_a_lost_reply_the_prompt_is_looked_for_and_never_sent_again(
         changed = {"OPENCODE_URL": f"http://127.0.0.1:{port}", "OCM_RUN": str(record_leader(tmp_path))}
         config = from_environment(bridge.environment() | changed)
         api = connect(config)
-        agent = Agent(project="demo", opencode=api, repo=opencode.repo, stopping=asyncio.Event(), secrets=())
+        agent = OpenCodeAgent(project="demo", opencode=api, repo=opencode.repo, stopping=asyncio.Event(), secrets=())
         body = {"parts": [{"type": "text", "text": "only once"}]}
         refused = contextlib.nullcontext() if deliver else pytest.raises(AgentError, match="take it; send it again")
         with refused:

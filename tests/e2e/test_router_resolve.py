@@ -10,7 +10,7 @@ import pytest
 from mcp.server.mcpserver.exceptions import ToolError
 
 from reconciler import settings
-from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.agent import OpenCodeAgent
 from reconciler.agents.opencode.api import AgentError
 from reconciler.frontends.mcp.router import Router
 from reconciler.state import published
@@ -85,7 +85,7 @@ async def test_an_agent_is_found_with_all_that_must_stay_hidden(shelf: Shelf) ->
     """Its clone, its password as written, and secrets that nothing shows."""
     agent = await shelf.router.resolve("blue")
 
-    assert isinstance(agent, Agent)
+    assert isinstance(agent, OpenCodeAgent)
     assert (agent.project, agent.repo) == ("blue", shelf.home.sandbox("blue").repo)
     assert {"pa$$word-of-blue", "token-of-blue"} < set(agent.secrets)
     assert "word-of-blue" not in repr(agent)
@@ -112,7 +112,7 @@ async def test_a_call_that_waits_on_an_outdated_client_gets_an_error_about_the_a
     shelf.publish("blue", port=4107)
     await shelf.router.resolve("blue")
 
-    assert isinstance(agent, Agent)
+    assert isinstance(agent, OpenCodeAgent)
     with pytest.raises(AgentError, match="cannot reach the OpenCode server"):
         await agent.opencode.get("/session")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.agent import OpenCodeAgent
 from reconciler.agents.opencode.api import AgentError
 from reconciler.bridge import guard
 from reconciler.bridge.config import Config, from_environment
@@ -86,7 +86,7 @@ async def test_a_call_through_the_one_address_sends_a_stranger_nothing(tmp_path:
     shelf.secrets("blue", f"OPENCODE_SERVER_PASSWORD={PASSWORD}\nMCP_TOOL_BEARER_TOKEN={TOKEN}\n")
     async with shelf.router.open(None):
         agent = await shelf.router.resolve("blue")
-        assert isinstance(agent, Agent)
+        assert isinstance(agent, OpenCodeAgent)
         with a_stranger(port, tmp_path, PASSWORD, TOKEN) as stranger:
             with pytest.raises(AgentError, match=REFUSAL):
                 await agent.opencode.get("/session")

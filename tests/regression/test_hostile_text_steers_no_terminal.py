@@ -13,7 +13,7 @@ from mcp import Client
 from mcp.server import MCPServer
 
 from reconciler.agents.opencode import attention
-from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.agent import OpenCodeAgent
 from reconciler.agents.opencode.driver import DRIVER
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
@@ -53,20 +53,20 @@ def harmless(*texts: str, longest: int) -> bool:
 
 
 @pytest.fixture(name="agent")
-def _agent(tmp_path: Path) -> Iterator[Agent]:
+def _agent(tmp_path: Path) -> Iterator[OpenCodeAgent]:
     """A hostile one, whose clone has hostile names and lines in it."""
     repo = make_repository(tmp_path / "repo")
     (repo / "odd\x1b[31m\u202ename").write_text(f"needle {HOSTILE[:60]}\n")
     with a_hostile_agent() as url:
         config = from_environment(Bridge(agent_url=url, repo=repo, log=tmp_path / "log").environment())
-        yield Agent(project="a", opencode=connect(config), repo=repo, stopping=asyncio.Event(), secrets=())
+        yield OpenCodeAgent(project="a", opencode=connect(config), repo=repo, stopping=asyncio.Event(), secrets=())
 
 
 @pytest.mark.parametrize("tool", CALLS)
-async def test_no_tool_of_an_agent_hands_on_what_steers_a_terminal(agent: Agent, tool: str) -> None:
+async def test_no_tool_of_an_agent_hands_on_what_steers_a_terminal(agent: OpenCodeAgent, tool: str) -> None:
     """Neither in the text nor in the object, nor in what is reported meanwhile."""
 
-    async def only(_: str) -> Agent:
+    async def only(_: str) -> OpenCodeAgent:
         return agent
 
     heard: list[str] = []

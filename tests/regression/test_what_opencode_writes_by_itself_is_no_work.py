@@ -9,7 +9,7 @@ from mcp import Client
 from mcp.server import MCPServer
 
 from reconciler.agents.opencode import clone as bridge_clone
-from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.agent import OpenCodeAgent
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
 from reconciler.engines.local.git import repo
@@ -35,9 +35,9 @@ def cloned(folder: Path) -> Path:
 async def changes(agent: OpenCode) -> dict[str, Any]:
     """What the tool for the diff says."""
     config = from_environment(Bridge(agent_url=agent.url, repo=agent.repo, log=agent.sandbox / "log").environment())
-    one = Agent(project="a", opencode=connect(config), repo=agent.repo, stopping=asyncio.Event(), secrets=())
+    one = OpenCodeAgent(project="a", opencode=connect(config), repo=agent.repo, stopping=asyncio.Event(), secrets=())
 
-    async def only(_: str) -> Agent:
+    async def only(_: str) -> OpenCodeAgent:
         return one
 
     async with Client(MCPServer("one", tools=bound(TOOLS, only))) as client:

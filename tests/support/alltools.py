@@ -20,14 +20,14 @@ from reconciler.mcpkit.binding import bound
 if TYPE_CHECKING:
     from mcp_types import Tool
 
-    from reconciler.agents.opencode.agent import Agent
+    from reconciler.agents.opencode.agent import OpenCodeAgent
     from reconciler.settings import Settings
 
 REACHED = "cannot go on: this is as far as a call gets here"
 ENDPOINTS = ("address", "bridge")
 
 
-async def _nobody(_project: str) -> Agent:
+async def _nobody(_project: str) -> OpenCodeAgent:
     raise ToolError(REACHED)
 
 

@@ -80,7 +80,7 @@ def _member(world: World, process: psutil.Process, marker: str, line: list[str])
 
 
 def fork_servers(world: World) -> list[Member]:
-    """The nurseries of the controllers, and the keepers that wait in them."""
+    """The fork servers of the controllers, and the keepers that wait in them."""
     with contextlib.suppress(psutil.Error):
         children = [child for one in world.controllers for child in psutil.Process(one.pid).children(recursive=True)]
         return [Member(process=child, role="fork-server") for child in children if "--fork-server" in child.cmdline()]

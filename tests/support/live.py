@@ -15,7 +15,7 @@ import pytest
 from mcp import Client
 from mcp.server import MCPServer
 
-from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.agent import OpenCodeAgent
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
 from reconciler.mcpkit.binding import bound
@@ -71,9 +71,11 @@ async def session(bridge: Bridge, mode: str = "auto") -> AsyncIterator[tuple[Cli
 async def nearby(bridge: Bridge) -> AsyncIterator[Client]:
     """A client of the same tools in this process, where a test can change their limits."""
     config = from_environment(bridge.environment())
-    agent = Agent(project="demo", opencode=connect(config), repo=bridge.repo, stopping=asyncio.Event(), secrets=())
+    agent = OpenCodeAgent(
+        project="demo", opencode=connect(config), repo=bridge.repo, stopping=asyncio.Event(), secrets=()
+    )
 
-    async def resolve(_: str) -> Agent:
+    async def resolve(_: str) -> OpenCodeAgent:
         return agent
 
     server: MCPServer[Any] = MCPServer("nearby", subscriptions=False, log_level="WARNING", tools=bound(TOOLS, resolve))

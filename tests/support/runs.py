@@ -31,5 +31,5 @@ def record_leader(run_dir: Path, pid: int | None = None, service: str = "agent")
         "started": time.monotonic(),
         "started_wall": time.time(),
     }
-    identity.write_record(identity.Place(str(run_dir), service).run, record, durable=False)
+    identity.write_record(identity.RunFiles(str(run_dir), service).run, record, durable=False)
     return run_dir

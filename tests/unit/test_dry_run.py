@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.controller.dry_run import UnknownProjectError, dry_run
+from reconciler.controller.dry_run import UnknownProjectError, compute_plans
 from reconciler.core.plan import Plan
 from reconciler.specs import tombstones
 from tests.support import virtual_time
@@ -36,7 +36,7 @@ def plan(site: Site, *names: str) -> dict[str, Plan | str]:
     def observing(_ledgers: Ledgers, _events: Events) -> FakeEngine:
         return site.engine
 
-    plans = virtual_time.run(dry_run(site.settings, list(names), observing))
+    plans = virtual_time.run(compute_plans(site.settings, list(names), observing))
     assert len(site.engine.done) == before
     return plans
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agent:
+class OpenCodeAgent:
     """One project's agent."""
 
     project: str

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.agents.opencode import session_state
 from reconciler.agents.opencode.api import AgentError, Refused, ServerEvent, TooLarge, Unreachable
-from reconciler.agents.opencode.session_state import Doubt, Message, Snapshot, State, Verdict
+from reconciler.agents.opencode.session_state import Doubt, Message, SessionState, Snapshot, Verdict
 from reconciler.agents.opencode.stream import Streamed
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit import redact
@@ -23,7 +23,7 @@ from reconciler.mcpkit import redact
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 
-    from reconciler.agents.opencode.agent import Agent
+    from reconciler.agents.opencode.agent import OpenCodeAgent
 
     Report = Callable[[float, str], Awaitable[None]]
 
@@ -59,7 +59,7 @@ OPENING_LIMIT: Final = 10.0
 class Turn:
     """How a session stands when the caller is answered."""
 
-    state: State
+    state: SessionState
     detail: str
     text: str
     message_id: str | None
@@ -76,10 +76,10 @@ def silent(*, sending: bool) -> Turn:
     lost = "the message may have been taken: call again without content to see" if sending else "nothing was sent to it"
     why = f"the OpenCode server does not answer; {lost}; opencode-server-health shows whether it does again, and"
     why += " opencode_status of the manager why not"
-    return Turn(state=State.ERROR, detail=why, text="", message_id=None, waiting=())
+    return Turn(state=SessionState.ERROR, detail=why, text="", message_id=None, waiting=())
 
 
-async def send(agent: Agent, session: str, body: Mapping[str, Any], message_id: str) -> None:
+async def send(agent: OpenCodeAgent, session: str, body: Mapping[str, Any], message_id: str) -> None:
     """Send a prompt once.
 
     After a lost reply it is looked for, never sent again: OpenCode would answer both.
@@ -96,7 +96,7 @@ async def send(agent: Agent, session: str, body: Mapping[str, Any], message_id: 
             raise AgentError("cannot send the message: OpenCode did not take it; send it again") from None
 
 
-async def _arrived(agent: Agent, session: str, message_id: str) -> bool:
+async def _arrived(agent: OpenCodeAgent, session: str, message_id: str) -> bool:
     try:
         await agent.opencode.get(f"/session/{session}/message/{message_id}")
     except Refused as error:
@@ -111,7 +111,7 @@ async def _arrived(agent: Agent, session: str, message_id: str) -> bool:
     return True
 
 
-async def look(agent: Agent, session: str) -> Snapshot:
+async def look(agent: OpenCodeAgent, session: str) -> Snapshot:
     """One look. The status comes first: what ends in between then shows as complete. Raises AgentError."""
     statuses = await agent.opencode.get("/session/status")
     return Snapshot(
@@ -122,7 +122,7 @@ async def look(agent: Agent, session: str) -> Snapshot:
     )
 
 
-async def _newest(agent: Agent, session: str) -> list[Message]:
+async def _newest(agent: OpenCodeAgent, session: str) -> list[Message]:
     """The newest messages; before them, where there is none among them, the prompt that they answer."""
     path = f"/session/{session}/message"
     try:
@@ -136,13 +136,13 @@ async def _newest(agent: Agent, session: str) -> list[Message]:
     return messages
 
 
-async def pending(agent: Agent, path: str, session: str) -> list[Mapping[str, Any]]:
+async def pending(agent: OpenCodeAgent, path: str, session: str) -> list[Mapping[str, Any]]:
     """The requests of this session, and of the subagents it started, that wait for a person. Raises AgentError."""
     requests = await agent.opencode.get(path)
     return [request for request in requests if await _descends(agent, str(request.get("sessionID")), session)]
 
 
-async def _descends(agent: Agent, child: str, session: str) -> bool:
+async def _descends(agent: OpenCodeAgent, child: str, session: str) -> bool:
     for _ in range(8):  # subagents start subagents, within reason
         if child == session:
             return True
@@ -158,12 +158,12 @@ async def _descends(agent: Agent, child: str, session: str) -> bool:
 class SessionFollower:
     """Follows one session for one caller."""
 
-    def __init__(self, agent: Agent, session: str, report: Report) -> None:
+    def __init__(self, agent: OpenCodeAgent, session: str, report: Report) -> None:
         self._agent = agent
         self._session = session
         self._report = report
         self._streamed = Streamed()
-        self._words = redact.Stream(agent.secrets)
+        self._words = redact.StreamRedactor(agent.secrets)
         self._doing = "waiting for the OpenCode server to answer"
         self._news: asyncio.Queue[ServerEvent | None] = asyncio.Queue()
         self._opened = asyncio.Event()
@@ -202,7 +202,7 @@ class SessionFollower:
                 sight, verdict = await self._judge(since, max(deadline - now, 0) + LATE)
                 last = last or time.monotonic() >= deadline  # this look was the last one, if it took that long
                 if last or self._counts(sight, verdict):
-                    if verdict.state is not State.RUNNING:
+                    if verdict.state is not SessionState.RUNNING:
                         await self._report_rest()
                     return self._turn(await self._whole(sight), verdict, since)
                 looked = time.monotonic()
@@ -217,7 +217,9 @@ class SessionFollower:
                 sight = await look(self._agent, self._session)
         except (TimeoutError, Unreachable):
             detail = "the OpenCode server does not answer; it may be restarting: call again without content to see"
-            return Snapshot(status={}, messages=()), Verdict(state=State.ERROR, detail=detail, doubt=Doubt.UNREACHABLE)
+            return Snapshot(status={}, messages=()), Verdict(
+                state=SessionState.ERROR, detail=detail, doubt=Doubt.UNREACHABLE
+            )
         return sight, self._certain(sight, session_state.judge(sight, since))
 
     async def _whole(self, sight: Snapshot) -> Snapshot:
@@ -239,23 +241,23 @@ class SessionFollower:
         lasts = time.monotonic() - self._doubted_since >= DOUBT_LIMIT
         if verdict.doubt is Doubt.INTERRUPTED and lasts:
             detail = "the answer was interrupted: the OpenCode server was restarted or crashed; the session is kept"
-            return Verdict(state=State.ERROR, detail=f"{detail}, so send a message such as 'go on'")
+            return Verdict(state=SessionState.ERROR, detail=f"{detail}, so send a message such as 'go on'")
         if verdict.doubt is Doubt.UNANSWERED and lasts:
             if self._streamed.error:
-                return Verdict(state=State.ERROR, detail=self._streamed.error)
+                return Verdict(state=SessionState.ERROR, detail=self._streamed.error)
             # By wall clock, as that is what messages carry; a wrong clock costs a wrong report, never a message.
             if newest is not None and time.time() - newest.created > UNANSWERED_LIMIT:
                 detail = "the agent does not work on the message: it was restarted, or refused it; send it again"
-                return Verdict(state=State.ERROR, detail=detail)
+                return Verdict(state=SessionState.ERROR, detail=detail)
         return verdict
 
     def _counts(self, sight: Snapshot, verdict: Verdict) -> bool:
         """Whether the caller is to be told now. A model may fail once or twice; a caller who comes back is patient."""
         if self._attempts is None:
             self._attempts = session_state.attempts(sight)
-        if verdict.state is State.RETRY:
+        if verdict.state is SessionState.RETRY:
             return session_state.attempts(sight) >= max(RETRIES, self._attempts + 1)
-        return verdict.state is not State.RUNNING and verdict.doubt is not Doubt.UNREACHABLE
+        return verdict.state is not SessionState.RUNNING and verdict.doubt is not Doubt.UNREACHABLE
 
     async def _wait(self, until: float) -> bool:
         """Until some moment, a report is due, or there is news; True: look."""
@@ -303,7 +305,7 @@ class SessionFollower:
         # What is being said is streamed at once and stored when it is complete.
         texts = [max(stored.get(key, ""), streamed.get(key, ""), key=len) for key in stored | streamed]
         waits = [*sight.permissions, *sight.questions]
-        stopping = verdict.state is State.RUNNING and self._agent.stopping.is_set()
+        stopping = verdict.state is SessionState.RUNNING and self._agent.stopping.is_set()
         return Turn(
             state=verdict.state,
             detail="the bridge is being restarted" if stopping else verdict.detail,

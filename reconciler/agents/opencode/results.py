@@ -12,7 +12,7 @@ TEXT_CHARS: Final = 60_000
 """Of one answer's text."""
 
 
-class Health(ToolResult):
+class ServerHealth(ToolResult):
     """Whether the agent can work."""
 
     project: str
@@ -39,7 +39,7 @@ class Sessions(ToolResult):
     note: str = ""
 
 
-class Done(ToolResult):
+class Confirmation(ToolResult):
     """Something was done, or not."""
 
     done: bool
@@ -54,7 +54,7 @@ class Waiting(ToolResult):
     description: str
 
 
-class Answer(ToolResult):
+class SessionAnswer(ToolResult):
     """How a session stands."""
 
     session_id: str
@@ -102,7 +102,7 @@ class Statuses(ToolResult):
     note: str = ""
 
 
-class Change(ToolResult):
+class ChangedFile(ToolResult):
     """One changed file."""
 
     file: str
@@ -114,7 +114,7 @@ class Change(ToolResult):
 class Diff(ToolResult):
     """Changed files and their patch."""
 
-    files: list[Change]
+    files: list[ChangedFile]
     patch: str
     note: str = ""
 
@@ -167,7 +167,7 @@ class FileContent(ToolResult):
     note: str = ""
 
 
-class Document(ToolResult):
+class JsonDocument(ToolResult):
     """A JSON document without its secrets."""
 
     document: dict[str, Any]

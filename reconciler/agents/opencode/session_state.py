@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ABORTED: Final = "MessageAbortedError"
 
 
-class State(StrEnum):
+class SessionState(StrEnum):
     """What a caller is told."""
 
     DONE = "done"
@@ -97,7 +97,7 @@ class Snapshot:
 class Verdict:
     """What one look amounts to."""
 
-    state: State
+    state: SessionState
     detail: str = ""
     """For people: what is wrong or waited for, and what to do."""
     doubt: Doubt = Doubt.NONE
@@ -106,24 +106,30 @@ class Verdict:
 def judge(sight: Snapshot, since: str) -> Verdict:
     """What the session is doing about the message `since` and what came after it."""
     if sight.permissions:
-        return Verdict(state=State.WAITING_PERMISSION, detail="answer with opencode-permission-reply, then call again")
+        return Verdict(
+            state=SessionState.WAITING_PERMISSION, detail="answer with opencode-permission-reply, then call again"
+        )
     if sight.questions:
-        return Verdict(state=State.WAITING_QUESTION, detail="answer with opencode-question-reply, then call again")
+        return Verdict(
+            state=SessionState.WAITING_QUESTION, detail="answer with opencode-question-reply, then call again"
+        )
     kind = sight.status.get("type", "idle")
     if kind == "retry":
-        return Verdict(state=State.RETRY, detail=_retry(sight.status))
+        return Verdict(state=SessionState.RETRY, detail=_retry(sight.status))
     newest = sight.newest
     if kind != "idle":
-        return Verdict(state=State.RUNNING)
+        return Verdict(state=SessionState.RUNNING)
     if newest is None or newest.id < since or newest.role != "assistant":
-        return Verdict(state=State.RUNNING, detail="the agent has not begun to answer", doubt=Doubt.UNANSWERED)
+        return Verdict(state=SessionState.RUNNING, detail="the agent has not begun to answer", doubt=Doubt.UNANSWERED)
     if newest.error:
-        return Verdict(state=State.ERROR, detail=newest.error)
+        return Verdict(state=SessionState.ERROR, detail=newest.error)
     if not newest.complete or newest.finish == "tool-calls":
-        return Verdict(state=State.RUNNING, doubt=Doubt.INTERRUPTED)
+        return Verdict(state=SessionState.RUNNING, doubt=Doubt.INTERRUPTED)
     if not newest.finish:
-        return Verdict(state=State.ERROR, detail="the run ended without an answer: it was aborted, or its model failed")
-    return Verdict(state=State.DONE)
+        return Verdict(
+            state=SessionState.ERROR, detail="the run ended without an answer: it was aborted, or its model failed"
+        )
+    return Verdict(state=SessionState.DONE)
 
 
 def attempts(sight: Snapshot) -> int:

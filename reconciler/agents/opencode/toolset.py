@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from reconciler.agents.opencode.agent import Agent
+from reconciler.agents.opencode.agent import OpenCodeAgent
 from reconciler.agents.opencode.api import OpenCode
 from reconciler.agents.opencode.tools import approvals, files, message, session, setup
 
 if TYPE_CHECKING:
-    from reconciler.agents.base import Connection
+    from reconciler.agents.base import AgentConnection
 
 TOOLS: Final = (
     *setup.TOOLS,
@@ -24,9 +24,9 @@ INSTRUCTIONS: Final = (
 )
 
 
-def connect(to: Connection) -> Agent:
+def connect(to: AgentConnection) -> OpenCodeAgent:
     """Make what the tools work on."""
-    return Agent(
+    return OpenCodeAgent(
         project=to.project,
         opencode=OpenCode(to.url, to.authorization, to.transport),
         repo=to.repo,

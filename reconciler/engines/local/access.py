@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.core.names import valid_name
 from reconciler.core.observed import Service
-from reconciler.engines.base import Access, Capability, Connection, Secrets
+from reconciler.engines.base import Capability, Connection, EngineAccess, Secrets
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import listener
 from reconciler.engines.local.secrets import env_file
@@ -37,7 +37,7 @@ class LocalAccess:
     def connect(self, name: str, service: Service) -> Connection | None:
         """Return how a service is spoken to: its listener is proved to be its process."""
         sandbox = self._home.sandbox(name)
-        run = identity.read_record(identity.Place(identity.real_folder(str(sandbox.run)), service.value).run)
+        run = identity.read_record(identity.RunFiles(identity.real_folder(str(sandbox.run)), service.value).run)
         port = int(run["port"]) if run else 0
         if not port or listener.find(sandbox.run, service.value, port) is None:
             return None
@@ -71,6 +71,6 @@ class LocalAccess:
         return frozenset({Capability.FIXED_PORTS, Capability.LOG_FILES, Capability.PRIVATE_FILES})
 
 
-def create(settings: Settings) -> Access:
+def create(settings: Settings) -> EngineAccess:
     """Return the access to this engine."""
     return LocalAccess(settings)

@@ -19,7 +19,7 @@ from reconciler.agents.base import Place
 from reconciler.core import env_keys
 from reconciler.core.kinds import DRIVERS
 from reconciler.core.observed import Service
-from reconciler.engines.local.health.checks import Target
+from reconciler.engines.local.health.checks import ProbeTarget
 from reconciler.engines.local.processes.processes import Launch
 from reconciler.engines.local.secrets import ssh_keys
 from reconciler.engines.local.world import world
@@ -80,13 +80,13 @@ class LaunchContext:
             variables=self.spec.agent.env,
         )
 
-    def target(self, service: Service) -> Target:
+    def target(self, service: Service) -> ProbeTarget:
         """Where and how the service is spoken to."""
         if service is Service.AGENT:
             port, secret = self.ports["agent"], self.env.server_password
-            return Target(port=port, secret=secret, run_dir=self.sandbox.run, driver=self.driver)
+            return ProbeTarget(port=port, secret=secret, run_dir=self.sandbox.run, driver=self.driver)
         foreign = bool(self.env.mcp_tool_dir)
-        return Target(
+        return ProbeTarget(
             port=self.ports["bridge"], secret=self.env.bearer_token, run_dir=self.sandbox.run, foreign=foreign
         )
 

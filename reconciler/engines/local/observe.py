@@ -12,7 +12,7 @@ from reconciler.engines.local import ports
 from reconciler.engines.local.facts import EnvFacts, KeyFacts, LocalFacts, LocalService, with_details
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
-from reconciler.engines.local.health.prober import Subject
+from reconciler.engines.local.health.prober import ProbedRun
 from reconciler.engines.local.launch import LaunchContext, digest
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.secrets import env_file, ssh_keys
@@ -127,8 +127,8 @@ class Observer:
         return self._prober.last(project.name, service, facts.run_id)
 
 
-def _subject(project: LaunchContext, service: Service, facts: LocalService) -> Subject:
-    return Subject(
+def _subject(project: LaunchContext, service: Service, facts: LocalService) -> ProbedRun:
+    return ProbedRun(
         name=project.name,
         service=service,
         facts=facts,

@@ -219,7 +219,7 @@ class Serving:
             return replace(await checks.prove(target, now, quick), plugins=notes.read(run_id))
         try:
             target = target.proved()
-            wire = checks.Wire(target, checks.LOADING)
+            wire = checks.ProbeWire(target, checks.LOADING)
             async with project.driver.failures(project.place, wire, quick, begin) as failed:
                 probe = await checks.prove(target, now, quick)
                 if probe.health is not Health.READY:

@@ -12,7 +12,7 @@ from reconciler.agents.opencode.driver import DRIVER
 from reconciler.agents.opencode.kind import OPENCODE
 from reconciler.core.observed import Health, Now, Probe
 from reconciler.engines.local.health import checks
-from reconciler.engines.local.health.checks import Target
+from reconciler.engines.local.health.checks import ProbeTarget
 from reconciler.engines.local.health.http1 import Answer, Call, CallError
 from reconciler.engines.local.processes.listener import Listener
 
@@ -84,7 +84,7 @@ async def test_one_probe_has_one_deadline_for_all_its_steps(monkeypatch: pytest.
     slow, now = Slow(), Now(boot=1.0, boot_id="boot", wall=1.0)
     monkeypatch.setattr(time, "monotonic", lambda: slow.clock)
     monkeypatch.setattr(checks, "ask", slow.ask)
-    target = Target(port=1, secret="a-password", run_dir=tmp_path, driver=DRIVER, proof=Listener("a-run", 1, {}))
+    target = ProbeTarget(port=1, secret="a-password", run_dir=tmp_path, driver=DRIVER, proof=Listener("a-run", 1, {}))
 
     probe = await checks.live(target, Probe(health=Health.READY, interrupted=("ses_1",)), now, written=7)
 

@@ -185,7 +185,7 @@ async def test_what_an_earlier_run_said_is_no_cause(bench: Bench, kept: bool) ->
 
     assert ended.text == "exit code 3"
     if not kept:
-        place = identity.Place(str(bench.run), SERVICE)
+        place = identity.RunFiles(str(bench.run), SERVICE)
         identity.write_record(place.run, {key: one for key, one in bench.record("run").items() if key != "log_from"})
         assert (bench.facts().exit or ended).text == "exit code 3 (its port was taken)"
 

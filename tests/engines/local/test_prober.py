@@ -15,8 +15,8 @@ import pytest
 from reconciler.core.observed import Health, Phase, Probe, Service
 from reconciler.engines.local.facts import LocalService
 from reconciler.engines.local.health import checks
-from reconciler.engines.local.health.checks import Target
-from reconciler.engines.local.health.prober import BEAT, Prober, Subject
+from reconciler.engines.local.health.checks import ProbeTarget
+from reconciler.engines.local.health.prober import BEAT, ProbedRun, Prober
 from reconciler.engines.local.processes import processes
 from tests.support import virtual_time
 from tests.support.bench import PATIENCE, Bench, a_bench
@@ -39,13 +39,13 @@ class Probed:
         assert service is Service.AGENT
         self.heard.put_nowait((name, probe, news))
 
-    def keep(self, bench: Bench, port: int, name: str = "blog") -> Subject:
+    def keep(self, bench: Bench, port: int, name: str = "blog") -> ProbedRun:
         """A service that was proved a moment ago."""
         facts = bench.facts()
         proof = Probe(health=Health.READY, at=processes.now().boot)
         self.prober.remember(name, Service.AGENT, facts.run_id, proof)
-        target = Target(port=port, secret="a-token", run_dir=bench.run)
-        subject = Subject(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=bench.run)
+        target = ProbeTarget(port=port, secret="a-token", run_dir=bench.run)
+        subject = ProbedRun(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=bench.run)
         self.prober.keep(subject)
         return subject
 
@@ -209,8 +209,8 @@ async def asked_at(proved: tuple[float, ...]) -> list[float]:
         name, at = f"blog-{number}", now.boot + until_the_beat - early
         prober.remember(name, Service.AGENT, "a-run", Probe(health=Health.READY, at=at))
         facts = LocalService(phase=Phase.RUNNING, instance="a-run")
-        target = Target(port=1, secret="a-token", run_dir=Path("/"))
-        prober.keep(Subject(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=Path("/")))
+        target = ProbeTarget(port=1, secret="a-token", run_dir=Path("/"))
+        prober.keep(ProbedRun(name=name, service=Service.AGENT, facts=facts, target=target, run_dir=Path("/")))
 
     await done.wait()
     prober.close()

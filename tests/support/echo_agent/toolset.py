@@ -13,12 +13,12 @@ from reconciler.mcpkit.failure import ToolFailureError
 from reconciler.mcpkit.results import ToolResult, said
 
 if TYPE_CHECKING:
-    from reconciler.agents.base import Connection
+    from reconciler.agents.base import AgentConnection
 
 INSTRUCTIONS: Final = "An agent that repeats what it is told."
 
 
-class Health(ToolResult):
+class EchoHealth(ToolResult):
     project: str
     healthy: bool
     version: str
@@ -29,7 +29,7 @@ class Session(ToolResult):
     title: str
 
 
-class Answer(ToolResult):
+class EchoAnswer(ToolResult):
     session_id: str
     state: str
     text: str
@@ -39,7 +39,7 @@ class Answer(ToolResult):
 class Echo:
     """What the tools work on."""
 
-    to: Connection
+    to: AgentConnection
     http: httpx2.AsyncClient
     kind: str = "echo"
 
@@ -61,16 +61,16 @@ class Echo:
         return dict(answer.json())
 
 
-def connect(to: Connection) -> Echo:
+def connect(to: AgentConnection) -> Echo:
     """Make what the tools work on."""
     headers = dict(to.authorization)
     return Echo(to, httpx2.AsyncClient(base_url=to.url, headers=headers, transport=to.transport, trust_env=False))
 
 
-async def server_health(agent: Echo) -> Annotated[CallToolResult, Health]:
+async def server_health(agent: Echo) -> Annotated[CallToolResult, EchoHealth]:
     """Health of the agent."""
     version = str((await agent.ask("GET", "/alive"))["echo"])
-    return said(f"It echoes: {version}", Health(project=agent.project, healthy=True, version=version))
+    return said(f"It echoes: {version}", EchoHealth(project=agent.project, healthy=True, version=version))
 
 
 async def session_create(agent: Echo, title: str = "") -> Annotated[CallToolResult, Session]:
@@ -79,16 +79,16 @@ async def session_create(agent: Echo, title: str = "") -> Annotated[CallToolResu
     return said(f"{room} is open", Session(session_id=room, title=title))
 
 
-async def session_message(agent: Echo, session_id: str, content: str = "") -> Annotated[CallToolResult, Answer]:
+async def session_message(agent: Echo, session_id: str, content: str = "") -> Annotated[CallToolResult, EchoAnswer]:
     """Say something in a room."""
     text = str((await agent.ask("POST", f"/rooms/{session_id}/say", {"text": content}))["said"])
-    return said(text, Answer(session_id=session_id, state="done", text=text))
+    return said(text, EchoAnswer(session_id=session_id, state="done", text=text))
 
 
-async def session_abort(agent: Echo, session_id: str) -> Annotated[CallToolResult, Answer]:
+async def session_abort(agent: Echo, session_id: str) -> Annotated[CallToolResult, EchoAnswer]:
     """Let it be still."""
     await agent.ask("POST", f"/rooms/{session_id}/hush")
-    return said("it is still", Answer(session_id=session_id, state="done", text=""))
+    return said("it is still", EchoAnswer(session_id=session_id, state="done", text=""))
 
 
 TOOLS: Final = (

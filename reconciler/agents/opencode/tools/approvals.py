@@ -9,9 +9,9 @@ from mcp_types import CallToolResult  # noqa: TC002  read at run time, as the si
 from pydantic import Field
 
 from reconciler.agents.opencode import follow
-from reconciler.agents.opencode.agent import Agent  # noqa: TC001  read at run time, as the signature is
+from reconciler.agents.opencode.agent import OpenCodeAgent  # noqa: TC001  read at run time, as the signature is
 from reconciler.agents.opencode.ids import PermissionId, QuestionId  # noqa: TC001  read at run time, as the signature is
-from reconciler.agents.opencode.results import Asked, Done, Permission, Permissions, Question, Questions
+from reconciler.agents.opencode.results import Asked, Confirmation, Permission, Permissions, Question, Questions
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit.binding import Tool
 from reconciler.mcpkit.results import said
@@ -25,7 +25,7 @@ _GO_ON: Final = "wait on with opencode-session-message, no content"
 _NOT_TAKEN: Final = "the reply was not taken; opencode-{}-list shows what waits"
 
 
-async def permission_list(agent: Agent) -> Annotated[CallToolResult, Permissions]:
+async def permission_list(agent: OpenCodeAgent) -> Annotated[CallToolResult, Permissions]:
     """List what the agent asks permission (approval) for. It waits until opencode-permission-reply answers each."""
     permissions = [_permission(one) for one in await agent.opencode.get("/permission")]
     lines = [f"[{one.request_id}] {one.session_id} {one.description} {one.command}".strip() for one in permissions]
@@ -34,19 +34,19 @@ async def permission_list(agent: Agent) -> Annotated[CallToolResult, Permissions
 
 
 async def permission_reply(
-    agent: Agent,
+    agent: OpenCodeAgent,
     request_id: PermissionId,
     reply: Literal["once", "always", "reject"],
     message: Annotated[str, Field(max_length=2000, description="With reject: what the agent should do instead")] = "",
-) -> Annotated[CallToolResult, Done]:
+) -> Annotated[CallToolResult, Confirmation]:
     """Allow (approve) or reject what the agent asks permission for. Then opencode-session-message without content."""
     body = {"reply": reply} | ({"message": message} if message else {})
     done = bool(await agent.opencode.post(f"/permission/{request_id}/reply", body))
     detail = f"{_REPLIED[reply]}; {_GO_ON}" if done else _NOT_TAKEN.format("permission")
-    return said(detail, Done(done=done, detail=detail))
+    return said(detail, Confirmation(done=done, detail=detail))
 
 
-async def question_list(agent: Agent) -> Annotated[CallToolResult, Questions]:
+async def question_list(agent: OpenCodeAgent) -> Annotated[CallToolResult, Questions]:
     """List the questions that the agent asks. It waits until opencode-question-reply answers each request."""
     requests = [_asked(one) for one in await agent.opencode.get("/question")]
     lines = [f"[{one.request_id}] {one.session_id} {one.description}" for one in requests]
@@ -55,7 +55,7 @@ async def question_list(agent: Agent) -> Annotated[CallToolResult, Questions]:
 
 
 async def question_reply(
-    agent: Agent,
+    agent: OpenCodeAgent,
     request_id: QuestionId,
     answers: Annotated[
         list[list[str]],
@@ -64,7 +64,7 @@ async def question_reply(
             description="For each question, in order, the labels chosen, or own words; [] refuses to answer",
         ),
     ],
-) -> Annotated[CallToolResult, Done]:
+) -> Annotated[CallToolResult, Confirmation]:
     """Answer the agent's questions. Then opencode-session-message without content."""
     asked = next((one for one in await agent.opencode.get("/question") if one.get("id") == request_id), None)
     if asked is None:
@@ -72,13 +72,13 @@ async def question_reply(
     if not answers:
         done = bool(await agent.opencode.post(f"/question/{request_id}/reject"))
         detail = f"refused to answer; {_GO_ON}" if done else _NOT_TAKEN.format("question")
-        return said(detail, Done(done=done, detail=detail))
+        return said(detail, Confirmation(done=done, detail=detail))
     wanted = len(asked.get("questions") or ())
     if len(answers) != wanted:
         raise ToolError(f"cannot answer: give a list of answers for each of the {wanted} questions, in order")
     done = bool(await agent.opencode.post(f"/question/{request_id}/reply", {"answers": answers}))
     detail = f"answered; {_GO_ON}" if done else _NOT_TAKEN.format("question")
-    return said(detail, Done(done=done, detail=detail))
+    return said(detail, Confirmation(done=done, detail=detail))
 
 
 def _permission(raw: dict[str, Any]) -> Permission:

@@ -9,9 +9,9 @@ from mcp_types import CallToolResult  # noqa: TC002  read at run time, as the si
 from pydantic import Field
 
 from reconciler.agents.opencode import clone
-from reconciler.agents.opencode.agent import Agent  # noqa: TC001  read at run time, as the signature is
+from reconciler.agents.opencode.agent import OpenCodeAgent  # noqa: TC001  read at run time, as the signature is
 from reconciler.agents.opencode.api import TooLarge
-from reconciler.agents.opencode.results import Change, Diff, FileContent, FoundLine, FoundLines, Paths, head
+from reconciler.agents.opencode.results import ChangedFile, Diff, FileContent, FoundLine, FoundLines, Paths, head
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit.binding import Tool
 from reconciler.mcpkit.results import said
@@ -28,7 +28,7 @@ _PATCH: Final = 20_000
 
 
 async def find_files(
-    agent: Agent,
+    agent: OpenCodeAgent,
     query: Annotated[str, Field(max_length=300, description="Part of a name or path, matched fuzzily")] = "",
     limit: Annotated[int, Field(ge=1, le=200)] = 100,
 ) -> Annotated[CallToolResult, Paths]:
@@ -40,7 +40,7 @@ async def find_files(
 
 
 async def search_content(
-    agent: Agent,
+    agent: OpenCodeAgent,
     pattern: Annotated[str, Field(max_length=1000, description="A regular expression for one line, in Perl's syntax")],
     ignore_case: bool = False,
     limit: Annotated[int, Field(ge=1, le=500)] = 100,
@@ -53,7 +53,7 @@ async def search_content(
 
 
 async def file_content(
-    agent: Agent,
+    agent: OpenCodeAgent,
     path: Annotated[str, Field(max_length=4000, description="Relative to the repository's top")],
     first_line: Annotated[int, Field(ge=1, le=10_000_000)] = 1,
     max_lines: Annotated[int, Field(ge=1, le=5000)] = 2000,
@@ -74,7 +74,7 @@ async def file_content(
     return said(part.text, result)
 
 
-async def vcs_diff(agent: Agent) -> Annotated[CallToolResult, Diff]:
+async def vcs_diff(agent: OpenCodeAgent) -> Annotated[CallToolResult, Diff]:
     """Diff of the working tree (git diff): everything changed and not committed, as a patch, new files included."""
     try:
         return await diff(agent, await agent.opencode.get("/vcs/diff", mode="git"))
@@ -82,7 +82,7 @@ async def vcs_diff(agent: Agent) -> Annotated[CallToolResult, Diff]:
         return await diff(agent, await agent.opencode.get("/vcs/status"), "the patch is too large to show; ")
 
 
-async def diff(agent: Agent, raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:
+async def diff(agent: OpenCodeAgent, raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:
     """A diff as OpenCode gives it, cut to size, without what OpenCode itself wrote into the clone."""
     own = await clone.written_by_opencode(agent.repo, [str(one.get("file")) for one in raw])
     shown = [one for one in raw if one.get("file") not in own]
@@ -95,7 +95,7 @@ async def diff(agent: Agent, raw: Sequence[Mapping[str, Any]], note: str = "") -
 def diff_of(raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:
     """A diff as OpenCode gives it, cut to size."""
     files = [
-        Change(
+        ChangedFile(
             file=plain(one.get("file"), _PATH),
             status=plain(one.get("status") or "modified", 60),
             additions=int(one.get("additions") or 0),

@@ -12,11 +12,11 @@ from mcp_types import CallToolResult  # noqa: TC002  read at run time, as the si
 from pydantic import Field
 
 from reconciler.agents.opencode import follow, session_state
-from reconciler.agents.opencode.agent import Agent  # noqa: TC001  read at run time, as the signature is
+from reconciler.agents.opencode.agent import OpenCodeAgent  # noqa: TC001  read at run time, as the signature is
 from reconciler.agents.opencode.api import Silent
 from reconciler.agents.opencode.ids import SessionId  # noqa: TC001  read at run time, as the signature is
-from reconciler.agents.opencode.results import Answer, Waiting, tail
-from reconciler.agents.opencode.session_state import State
+from reconciler.agents.opencode.results import SessionAnswer, Waiting, tail
+from reconciler.agents.opencode.session_state import SessionState
 from reconciler.agents.opencode.tools.session import AgentName, Model, model_field
 from reconciler.core import plain_text
 from reconciler.mcpkit import redact
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 LEAVING: Final = "cancelling this call leaves the agent at work; opencode-session-abort stops it"
 _NEXT: Final = {
-    State.RUNNING: "call opencode-session-message again without content to wait on; " + LEAVING,
+    SessionState.RUNNING: "call opencode-session-message again without content to wait on; " + LEAVING,
 }
 
 
 async def session_message(  # noqa: PLR0913, PLR0917  the parameters of the tool
-    agent: Agent,
+    agent: OpenCodeAgent,
     ctx: Context[Any, Any],
     session_id: SessionId,
     content: Annotated[
@@ -43,7 +43,7 @@ async def session_message(  # noqa: PLR0913, PLR0917  the parameters of the tool
     wait_seconds: Annotated[float, Field(ge=0, le=300, description="Answer after this long at the latest")] = 50.0,
     model: Model = "",
     agent_name: AgentName = "",
-) -> Annotated[CallToolResult, Answer]:
+) -> Annotated[CallToolResult, SessionAnswer]:
     """Send the coding agent a message (prompt) in a session and wait for its answer, at most waitSeconds.
 
     The answer's `state` is `done`; `running` (call again without content to wait on; nothing is lost);
@@ -102,14 +102,14 @@ def _joined(before: Snapshot, content: str, model: str) -> str | None:
     return prompt.id if prompt is not None and same and at_work else None
 
 
-def _say(agent: Agent, session_id: str, ended: follow.Turn, *, queued: bool) -> CallToolResult:
+def _say(agent: OpenCodeAgent, session_id: str, ended: follow.Turn, *, queued: bool) -> CallToolResult:
     # Here and not only on the way out: cutting may leave half a secret. What may be the beginning of one waits.
-    words = redact.Stream(agent.secrets)
-    text, cut = tail(words.clean(ended.text) + ("" if ended.state is State.RUNNING else words.rest()))
+    words = redact.StreamRedactor(agent.secrets)
+    text, cut = tail(words.clean(ended.text) + ("" if ended.state is SessionState.RUNNING else words.rest()))
     hints = [ended.detail, _NEXT.get(ended.state, "")]
     hints.append("the beginning was cut; opencode-session-messages has all of it" if cut else "")
     detail = "; ".join(hint for hint in hints if hint)
-    answer = Answer(
+    answer = SessionAnswer(
         session_id=session_id,
         state=ended.state,
         text=text,

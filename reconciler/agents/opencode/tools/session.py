@@ -10,12 +10,12 @@ from mcp_types import CallToolResult  # noqa: TC002  read at run time, as the si
 from pydantic import AfterValidator, Field
 
 from reconciler.agents.opencode import session_state
-from reconciler.agents.opencode.agent import Agent  # noqa: TC001  read at run time, as the signature is
+from reconciler.agents.opencode.agent import OpenCodeAgent  # noqa: TC001  read at run time, as the signature is
 from reconciler.agents.opencode.ids import MessageId, SessionId  # noqa: TC001  read at run time, as the signature is
 from reconciler.agents.opencode.results import (
     Activity,
+    Confirmation,
     Diff,
-    Done,
     Entry,
     Messages,
     Session,
@@ -60,7 +60,7 @@ _ALL_CHARS: Final = 60_000
 
 
 async def session_create(
-    agent: Agent,
+    agent: OpenCodeAgent,
     parent_id: SessionId = "",
     title: Annotated[str, Field(max_length=200)] = "",
     agent_name: AgentName = "",
@@ -76,7 +76,7 @@ async def session_create(
 
 
 async def session_list(
-    agent: Agent,
+    agent: OpenCodeAgent,
     limit: Annotated[int, Field(ge=1, le=200)] = 50,
     search: Annotated[str, Field(max_length=200, description="Words in the title")] = "",
 ) -> Annotated[CallToolResult, Sessions]:
@@ -91,32 +91,32 @@ async def session_list(
     return said("\n".join(lines), Sessions(sessions=sessions, note=note if sessions else none))
 
 
-async def session_get(agent: Agent, session_id: SessionId) -> Annotated[CallToolResult, Session]:
+async def session_get(agent: OpenCodeAgent, session_id: SessionId) -> Annotated[CallToolResult, Session]:
     """Status of one session: its title, whether it is busy, when it was last used."""
     raw = await agent.opencode.get(f"/session/{session_id}")
     session = _session(raw, await agent.opencode.get("/session/status"))
     return said(f"{session.session_id} is {session.status}: {session.title} (last used {session.updated})", session)
 
 
-async def session_delete(agent: Agent, session_id: SessionId) -> Annotated[CallToolResult, Done]:
+async def session_delete(agent: OpenCodeAgent, session_id: SessionId) -> Annotated[CallToolResult, Confirmation]:
     """Delete a session with all its messages, after aborting it when it is busy. Files are not touched."""
     if session_id in await agent.opencode.get("/session/status"):
         await agent.opencode.post(f"/session/{session_id}/abort")  # else it would run on, in no session
     done = bool(await agent.opencode.delete(f"/session/{session_id}"))
     detail = f"session {session_id} is deleted" if done else f"session {session_id} was not deleted"
-    return said(detail, Done(done=done, detail=detail))
+    return said(detail, Confirmation(done=done, detail=detail))
 
 
-async def session_abort(agent: Agent, session_id: SessionId) -> Annotated[CallToolResult, Done]:
+async def session_abort(agent: OpenCodeAgent, session_id: SessionId) -> Annotated[CallToolResult, Confirmation]:
     """Abort (cancel, interrupt) the turn that the agent works on in a session. The session and changes made stay."""
     await agent.opencode.get(f"/session/{session_id}")  # an abort of what is not there says true
     busy = session_id in await agent.opencode.get("/session/status")
     done = bool(await agent.opencode.post(f"/session/{session_id}/abort")) and busy
     detail = "aborted; changes made so far stay" if done else "there was nothing to abort"
-    return said(detail, Done(done=done, detail=detail))
+    return said(detail, Confirmation(done=done, detail=detail))
 
 
-async def session_status(agent: Agent) -> Annotated[CallToolResult, Statuses]:
+async def session_status(agent: OpenCodeAgent) -> Annotated[CallToolResult, Statuses]:
     """Status of all sessions of a project: which are busy or retrying, and how many requests wait for a person."""
     raw = await agent.opencode.get("/session/status")
     waiting = len(await agent.opencode.get("/permission")) + len(await agent.opencode.get("/question"))
@@ -132,7 +132,7 @@ async def session_status(agent: Agent) -> Annotated[CallToolResult, Statuses]:
 
 
 async def session_messages(
-    agent: Agent,
+    agent: OpenCodeAgent,
     session_id: SessionId,
     limit: Annotated[int, Field(ge=1, le=100, description="How many of the newest")] = 20,
 ) -> Annotated[CallToolResult, Messages]:
@@ -153,7 +153,7 @@ async def session_messages(
 
 
 async def session_diff(
-    agent: Agent, session_id: SessionId, message_id: MessageId = ""
+    agent: OpenCodeAgent, session_id: SessionId, message_id: MessageId = ""
 ) -> Annotated[CallToolResult, Diff]:
     """Diff of what the agent changed in answer to one prompt of a session: the newest, or that of messageId."""
     if not message_id:
@@ -166,7 +166,7 @@ async def session_diff(
     return await diff(agent, raw)
 
 
-async def session_todo(agent: Agent, session_id: SessionId) -> Annotated[CallToolResult, Todos]:
+async def session_todo(agent: OpenCodeAgent, session_id: SessionId) -> Annotated[CallToolResult, Todos]:
     """The todo list (tasks) that the agent keeps for itself in a session."""
     raw = await agent.opencode.get(f"/session/{session_id}/todo")
     todos = [

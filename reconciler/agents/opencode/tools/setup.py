@@ -10,9 +10,9 @@ from typing import Annotated, Final
 
 from mcp_types import CallToolResult  # noqa: TC002  read at run time, as the signature is
 
-from reconciler.agents.opencode.agent import Agent  # noqa: TC001  read at run time, as the signature is
+from reconciler.agents.opencode.agent import OpenCodeAgent  # noqa: TC001  read at run time, as the signature is
 from reconciler.agents.opencode.api import Refused, Unreachable
-from reconciler.agents.opencode.results import TEXT_CHARS, Document, Health, Provider, Providers
+from reconciler.agents.opencode.results import TEXT_CHARS, JsonDocument, Provider, Providers, ServerHealth
 from reconciler.core.plain_text import plain
 from reconciler.mcpkit import redact
 from reconciler.mcpkit.binding import Tool
@@ -23,7 +23,7 @@ _MODELS: Final = 100
 _PROVIDERS: Final = 50
 
 
-async def server_health(agent: Agent) -> Annotated[CallToolResult, Health]:
+async def server_health(agent: OpenCodeAgent) -> Annotated[CallToolResult, ServerHealth]:
     """Health of a project's agent: whether its OpenCode server answers and can work, and its version."""
     version, detail = "", ""
     try:
@@ -32,11 +32,11 @@ async def server_health(agent: Agent) -> Annotated[CallToolResult, Health]:
         await agent.opencode.get("/session/status")
     except (Refused, Unreachable) as error:
         detail = str(error)
-    result = Health(project=agent.project, healthy=not detail, version=version, detail=detail)
+    result = ServerHealth(project=agent.project, healthy=not detail, version=version, detail=detail)
     return said(detail or f"The agent of {agent.project} is healthy: OpenCode {version}.", result)
 
 
-async def config_get(agent: Agent) -> Annotated[CallToolResult, Document]:
+async def config_get(agent: OpenCodeAgent) -> Annotated[CallToolResult, JsonDocument]:
     """Configuration (settings) of a project's agent as it is in force, without secrets."""
     document = redact.document(await agent.opencode.get("/config"))
     note = ""
@@ -46,10 +46,10 @@ async def config_get(agent: Agent) -> Annotated[CallToolResult, Document]:
         document = {key: value for key, value in document.items() if key not in left_out}
         note = plain(f"too large, left out: {', '.join(left_out)}", 1000)
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return said(text, Document(document=document, note=note))
+    return said(text, JsonDocument(document=document, note=note))
 
 
-async def providers_list(agent: Agent) -> Annotated[CallToolResult, Providers]:
+async def providers_list(agent: OpenCodeAgent) -> Annotated[CallToolResult, Providers]:
     """List the providers and models that a project's agent can use."""
     raw = await agent.opencode.get("/config/providers")
     listed = raw.get("providers") or []

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from reconciler.engines.local.git.remotes import Target
+    from reconciler.engines.local.git.remotes import RemoteRef
 
 MARK: Final = "opencode-manager.json"
 """In `.git`, written last."""
@@ -203,7 +203,7 @@ def _complete(partial: Path, job: _Job, lacks: tuple[Lack, ...]) -> None:
     files.sync(job.dest.parent)
 
 
-async def _transfer(job: _Job, target: Target, partial: Path) -> None:
+async def _transfer(job: _Job, target: RemoteRef, partial: Path) -> None:
     """Fetch all objects, with as little traffic as possible."""
     if _fetched(job.kept) == job.url:
         await aio.run_in_thread_shielded(_salvage, job.kept, partial)
@@ -258,7 +258,7 @@ def _salvage(kept: Path, partial: Path) -> None:
     _remove(kept)
 
 
-async def _fetch_all(job: _Job, target: Target, partial: Path) -> None:
+async def _fetch_all(job: _Job, target: RemoteRef, partial: Path) -> None:
     arguments = ["clone", "--progress", "--no-local", "--origin=origin", "--template=", "--no-recurse-submodules"]
     arguments += ["--no-checkout"]
     arguments += [f"--branch={target.branch or target.tag}"] if target.branch or target.tag else []
@@ -279,7 +279,7 @@ async def _fetch_all(job: _Job, target: Target, partial: Path) -> None:
     raise found
 
 
-async def _write_files(job: _Job, target: Target, partial: Path) -> None:
+async def _write_files(job: _Job, target: RemoteRef, partial: Path) -> None:
     """Check out what was transferred; filters of the user's settings (such as git-lfs) work here."""
     if not (target.branch or target.tag or target.commit):
         return  # an empty remote has nothing to check out

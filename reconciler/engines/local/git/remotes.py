@@ -25,7 +25,7 @@ _SHA: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class RemoteRef:
     """What a ref is on the remote; with neither branch nor tag, a commit (or nothing at all)."""
 
     branch: str = ""
@@ -33,7 +33,7 @@ class Target:
     commit: str = ""
 
 
-async def resolve(url: str, ref: str | None, ssh_command: str) -> Target:
+async def resolve(url: str, ref: str | None, ssh_command: str) -> RemoteRef:
     """Resolve the ref on the remote, before anything is fetched.
 
     Raises:
@@ -43,15 +43,15 @@ async def resolve(url: str, ref: str | None, ssh_command: str) -> Target:
     refs, default = await list_remote(url, patterns, ssh_command)
     if ref is None:
         check("/", default or None)
-        return Target(branch=default) if default else Target(commit=refs.get("HEAD", ""))
+        return RemoteRef(branch=default) if default else RemoteRef(commit=refs.get("HEAD", ""))
     if f"refs/heads/{ref}" in refs:
-        return Target(branch=ref)
+        return RemoteRef(branch=ref)
     if f"refs/tags/{ref}" in refs:
-        return Target(tag=ref)
+        return RemoteRef(tag=ref)
     if ref.startswith("refs/heads/") and ref in refs:
-        return Target(branch=ref.removeprefix("refs/heads/"))
+        return RemoteRef(branch=ref.removeprefix("refs/heads/"))
     if (ref.startswith("refs/") and ref in refs) or re.fullmatch(r"[0-9a-f]{4,64}", ref):
-        return Target(commit=ref)
+        return RemoteRef(commit=ref)
     message = f"cannot find {ref} in {plain(url)}: it has no such branch or tag"
     raise GitProblem(GitProblemKind.NO_SUCH_REF, message)
 

@@ -18,7 +18,7 @@ from reconciler.engines.local.git.git import (
     view,
 )
 from reconciler.engines.local.git.remotes import (
-    Target,
+    RemoteRef,
     check,
     fetch,
     fetch_commit,
@@ -89,7 +89,7 @@ async def checkout(clone: Path, ref: str | None, *, ssh_command: str, source: st
     check(source, ref)
     what = f"check out {ref or 'the default branch'} in {clone}"
     target = await resolve(source, ref, ssh_command)
-    if target == Target():
+    if target == RemoteRef():
         return  # an empty remote has nothing to check out
     async with view(gitdir) as place:
         commit = await _fetch_target(source, target, place, ssh_command)
@@ -107,7 +107,7 @@ async def _note_missing(clone: Path) -> None:
     await aio.run_in_thread_shielded(write_mark, clone, str(mark.get("url", "")), str(mark.get("source", "")), lacks)
 
 
-async def _fetch_target(source: str, target: Target, place: Path, ssh_command: str) -> str:
+async def _fetch_target(source: str, target: RemoteRef, place: Path, ssh_command: str) -> str:
     """Fetch through the view, so that no setting of the clone applies; return the commit to detach at, if any."""
     if target.branch:
         await fetch(source, f"+refs/heads/{target.branch}:refs/remotes/origin/{target.branch}", place, ssh_command)
@@ -127,7 +127,7 @@ async def _guard_head(place: Path, gitdir: Path, what: str) -> None:
         raise GitProblem(GitProblemKind.DIRTY, message)
 
 
-async def _switch(clone: Path, target: Target, commit: str, what: str) -> None:
+async def _switch(clone: Path, target: RemoteRef, commit: str, what: str) -> None:
     safe = [f"--git-dir={clone / '.git'}", f"--work-tree={clone}", *await _without_filters(clone)]
     if not target.branch:
         await read(*safe, "switch", "--detach", commit, folder=clone, what=what)

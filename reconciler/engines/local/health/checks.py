@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from reconciler.agents.base import Driver
     from reconciler.core.observed import Now
-    from reconciler.engines.local.health.http1 import Answer, Stream
+    from reconciler.engines.local.health.http1 import Answer, HttpStream
     from reconciler.engines.local.processes.listener import Listener
 
 QUICK: Final = 1.0
@@ -54,7 +54,7 @@ _INITIALIZE: Final = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class ProbeTarget:
     """Where a service listens and how it is spoken to."""
 
     port: int
@@ -72,7 +72,7 @@ class Target:
         """The service's name."""
         return (Service.AGENT if self.driver else Service.BRIDGE).value
 
-    def proved(self) -> Target:
+    def proved(self) -> ProbeTarget:
         """The same with who listens now.
 
         Raises:
@@ -113,7 +113,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-class Wire:
+class ProbeWire:
     """The calls of one probe, which have one deadline: what a driver asks its agent through.
 
     Args:
@@ -121,7 +121,7 @@ class Wire:
         limit: seconds for all of them together.
     """
 
-    def __init__(self, target: Target, limit: float) -> None:
+    def __init__(self, target: ProbeTarget, limit: float) -> None:
         self.target = target
         self._deadline = time.monotonic() + limit
 
@@ -137,14 +137,14 @@ class Wire:
         return await ask(call, min(LIVENESS if limit is None else limit, left))
 
     @contextlib.asynccontextmanager
-    async def stream(self, request: Request, limit: float) -> AsyncIterator[Stream]:
+    async def stream(self, request: Request, limit: float) -> AsyncIterator[HttpStream]:
         """Open an endless answer; it stays empty where an agent refuses nobody. Raises CallError: no answer."""
         refused = await self.send(self.target.open_call(), limit)
         async with http1.stream(self.target.call(request, secret=refused.status == REFUSAL), limit) as opened:
             yield opened
 
 
-async def prove(target: Target, now: Now, quick: float = QUICK) -> Probe:
+async def prove(target: ProbeTarget, now: Now, quick: float = QUICK) -> Probe:
     """One attempt at the whole proof: it refuses without the secret and answers a real call with it.
 
     Args:
@@ -155,7 +155,7 @@ async def prove(target: Target, now: Now, quick: float = QUICK) -> Probe:
     probe = Probe(at=now.boot, at_wall=now.wall)
     try:
         target = target if target.proof else target.proved()
-        steps = Wire(target, LOADING)
+        steps = ProbeWire(target, LOADING)
         refused = await steps.send(target.open_call(), quick)
         if refused.status != HTTPStatus.UNAUTHORIZED:
             detail = f"cannot trust port {target.port}: it answers {refused.status} without the password"
@@ -165,7 +165,7 @@ async def prove(target: Target, now: Now, quick: float = QUICK) -> Probe:
         return replace(probe, detail=str(error))
 
 
-async def live(target: Target, before: Probe, now: Now, *, written: int = 0, started: float = 0.0) -> Probe:
+async def live(target: ProbeTarget, before: Probe, now: Now, *, written: int = 0, started: float = 0.0) -> Probe:
     """One liveness probe of a proved listener, counted on top of the last one; at most twice `LIVENESS` seconds.
 
     Args:
@@ -175,7 +175,7 @@ async def live(target: Target, before: Probe, now: Now, *, written: int = 0, sta
         written: when an agent wrote its journal last: how its work ended is asked only after it worked.
         started: wall clock time of its start.
     """
-    steps, driver = Wire(target, 2 * LIVENESS), target.driver
+    steps, driver = ProbeWire(target, 2 * LIVENESS), target.driver
     ready = await _ask_ready(steps)
     if driver and ready and (broken := driver.broken_config(ready)):
         return replace(before, health=Health.CONFIG_INVALID, at=now.boot, at_wall=now.wall, misses=0, detail=broken)
@@ -205,7 +205,7 @@ async def live(target: Target, before: Probe, now: Now, *, written: int = 0, sta
     )
 
 
-async def _ask_ready(steps: Wire) -> Answer | None:
+async def _ask_ready(steps: ProbeWire) -> Answer | None:
     """Ask an agent what it works at: one call that shows life and tells whether more is to be asked."""
     if (driver := steps.target.driver) is not None:
         with contextlib.suppress(CallError):
@@ -213,14 +213,14 @@ async def _ask_ready(steps: Wire) -> Answer | None:
     return None
 
 
-async def dispose(target: Target) -> None:
+async def dispose(target: ProbeTarget) -> None:
     """Ask an agent to end what it started itself. Best effort: its tree is emptied anyway."""
     if target.driver is not None and (request := target.driver.shutdown_request) is not None:
         with contextlib.suppress(CallError):
             await ask(target.proved().call(request), LIVENESS)
 
 
-async def _answers(steps: Wire, probe: Probe, quick: float) -> Probe:
+async def _answers(steps: ProbeWire, probe: Probe, quick: float) -> Probe:
     """Make a real call with the secret."""
     target, driver = steps.target, steps.target.driver
     if target.foreign:
@@ -254,5 +254,5 @@ def missed(before: Probe, now: Now, detail: str, *, answers: bool = False) -> Pr
     return replace(before, health=health, at=now.boot, misses=misses, detail=detail, answers=answers)
 
 
-def _wrong(target: Target) -> str:
+def _wrong(target: ProbeTarget) -> str:
     return f"cannot trust port {target.port}: it does not accept the password from .env"

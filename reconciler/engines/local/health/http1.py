@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from reconciler.engines.local.processes.listener import Listener
 
-__all__ = ["Answer", "Call", "CallError", "Stream", "ask", "stream"]
+__all__ = ["Answer", "Call", "CallError", "HttpStream", "ask", "stream"]
 
 LONGEST: Final = 4 * 2**20
 """Bytes of an answer that are read at most."""
@@ -123,7 +123,7 @@ async def _connect(stream: socket.socket, there: tuple[str, int]) -> None:
         raise OSError(code, os.strerror(code))
 
 
-class Stream:
+class HttpStream:
     """The body of an answer that does not end; nothing where it could not be opened."""
 
     def __init__(self, socket_: socket.socket) -> None:
@@ -166,10 +166,10 @@ class Stream:
 
 
 @contextlib.asynccontextmanager
-async def stream(call: Call, limit: float) -> AsyncIterator[Stream]:
+async def stream(call: Call, limit: float) -> AsyncIterator[HttpStream]:
     """Open an endless answer of the proved listener within `limit` seconds; else it is empty."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as socket_:
-        opened = Stream(socket_)
+        opened = HttpStream(socket_)
         with contextlib.suppress(OSError, TimeoutError, h11.ProtocolError, NotProvedError):
             async with asyncio.timeout(limit):
                 await opened.begin(call)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from reconciler.core.observed import Service
     from reconciler.engines.local.facts import LocalService
-    from reconciler.engines.local.health.checks import Target
+    from reconciler.engines.local.health.checks import ProbeTarget
     from reconciler.engines.local.processes.listener import Listener
 
 MISSED: Final = 1.0
@@ -51,13 +51,13 @@ class OnProbe(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class ProbedRun:
     """A run that is probed."""
 
     name: str
     service: Service
     facts: LocalService
-    target: Target
+    target: ProbeTarget
     run_dir: Path
     journal: Path | None = None
     """What an agent writes while it works."""
@@ -78,7 +78,7 @@ class Prober:
         self._loop = asyncio.get_running_loop()
         self._last: dict[tuple[str, Service], tuple[str, Probe]] = {}
         """The last probe of each service, with the run that it is of."""
-        self._subjects: dict[tuple[str, Service], Subject] = {}
+        self._subjects: dict[tuple[str, Service], ProbedRun] = {}
         self._timers: dict[tuple[str, Service], asyncio.TimerHandle] = {}
         self._asking: dict[tuple[str, Service], asyncio.Task[None]] = {}
         self._listeners: dict[tuple[str, Service], Listener | None] = {}
@@ -96,7 +96,7 @@ class Prober:
         """Keep what somebody else asked."""
         self._last[name, service] = (run_id, probe)
 
-    def keep(self, subject: Subject) -> None:
+    def keep(self, subject: ProbedRun) -> None:
         """From now on this run is probed, once there is a first proof of it."""
         key = (subject.name, subject.service)
         if (known := self._subjects.get(key)) and known.facts.run_id != subject.facts.run_id:
@@ -153,7 +153,7 @@ class Prober:
         else:
             self._again(key)
 
-    async def _ask(self, subject: Subject) -> None:
+    async def _ask(self, subject: ProbedRun) -> None:
         key, run_id = (subject.name, subject.service), subject.facts.run_id
         before = self.last(*key, run_id)
         async with self._places:
@@ -163,7 +163,7 @@ class Prober:
         self.remember(*key, run_id, probe)
         self._on_probe(*key, probe, news=_timeless(probe) != _timeless(before))
 
-    async def _probe(self, subject: Subject, before: Probe) -> Probe:
+    async def _probe(self, subject: ProbedRun, before: Probe) -> Probe:
         """One probe of a run that was proved before, counted on top of the last one."""
         now, proof = processes.now(), self._proof(subject)
         if proof is None:
@@ -176,7 +176,7 @@ class Prober:
         silent = found.health is Health.UNKNOWN and before.health is Health.UNRESPONSIVE
         return checks.missed(before, now, found.detail) if silent else found
 
-    def _proof(self, subject: Subject) -> Listener | None:
+    def _proof(self, subject: ProbedRun) -> Listener | None:
         """That whoever answers is a process of this run."""
         key, port = (subject.name, subject.service), subject.target.port
         known = self._listeners.get(key)

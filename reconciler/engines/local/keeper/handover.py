@@ -9,7 +9,7 @@ import _socket
 import array
 import marshal  # as small as can be: it is for one moment between two forks of the same program
 
-from reconciler.engines.local.keeper.identity import MemoryKills, Place
+from reconciler.engines.local.keeper.identity import MemoryKills, RunFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class RunHandle:
     )
 
     def __init__(
-        self, place: Place, run: Record, locks: dict[str, int], *, ancestor: bool, kills: MemoryKills | None = None
+        self, place: RunFiles, run: Record, locks: dict[str, int], *, ancestor: bool, kills: MemoryKills | None = None
     ) -> None:
         self.place = place
         self.run = run
@@ -94,7 +94,7 @@ def take(inbox: _socket.socket) -> tuple[RunHandle, int, int] | None:
     handles = array.array("i", controls[0][2]).tolist()
     place, run, paths, (ancestor, kills, single, hub, stopping, point) = marshal.loads(text)  # noqa: S302  from our own starter
     kept = RunHandle(
-        Place(*place),
+        RunFiles(*place),
         run,
         dict(zip(paths, handles[2:], strict=False)),
         ancestor=ancestor,

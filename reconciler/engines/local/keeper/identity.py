@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 
-class Place:
+class RunFiles:
     """The files of one service below its run folder."""
 
     def __init__(self, run_dir: str, service: str) -> None:

@@ -88,7 +88,7 @@ def start(
         return FAILED
     run_dir, service, *options = arguments
     name.write(*arguments)
-    place = identity.Place(identity.real_folder(run_dir), service)
+    place = identity.RunFiles(identity.real_folder(run_dir), service)
     try:
         job = None if "--adopt" in options else starting.read_job()
         kept = starting.adopt(place, keeper) if job is None else starting.start(place, job, keeper, signals)

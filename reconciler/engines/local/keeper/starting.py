@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import signal
     from typing import NoReturn
 
-    from reconciler.engines.local.keeper.identity import Place, Record
+    from reconciler.engines.local.keeper.identity import Record, RunFiles
     from reconciler.engines.local.keeper.supervising import Signals
 else:
     import _signal as signal  # without its enumerations, which take their time
@@ -54,7 +54,7 @@ def read_job() -> Record:
     return job
 
 
-def start(place: Place, job: Record, keeper: tuple[int, int], signals: Signals) -> RunHandle:
+def start(place: RunFiles, job: Record, keeper: tuple[int, int], signals: Signals) -> RunHandle:
     """Prepare everything for a service that this process is to become, and record it.
 
     Args:
@@ -105,7 +105,7 @@ def take_guard(folder: str, part: str) -> _socket.socket:
         raise identity.Held("processes of its last run are left, though its lock file was deleted") from None
 
 
-def settle(place: Place, signals: Signals, locks: dict[str, int]) -> None:
+def settle(place: RunFiles, signals: Signals, locks: dict[str, int]) -> None:
     """Make sure that no process of the last run, whose locks are free, lives: not all processes inherit them.
 
     Raises:
@@ -197,7 +197,7 @@ def run_record(job: Record, keeper: tuple[int, int]) -> Record:
 # -- adopting ----------------------------------------------------------------------------------------------------------
 
 
-def adopt(place: Place, keeper: tuple[int, int]) -> RunHandle:
+def adopt(place: RunFiles, keeper: tuple[int, int]) -> RunHandle:
     """Take over from a keeper that was killed: the leader stays who it is; without one, its leftovers are ended.
 
     Raises:

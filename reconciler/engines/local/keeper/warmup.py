@@ -26,7 +26,7 @@ def warm_up() -> None:
     if service == 0:
         os._exit(0)
     run = {**identity.nobodys_run(), "leader": {"pid": service, "start": 0, "inode": 0}}
-    handover.give(outbox, RunHandle(identity.Place(NOWHERE, "agent"), run, {}, ancestor=True))
+    handover.give(outbox, RunHandle(identity.RunFiles(NOWHERE, "agent"), run, {}, ancestor=True))
     if taken := handover.take(inbox):
         kept, *handles = taken
         Supervisor(kept, signals).hold()

@@ -35,7 +35,7 @@ class ExitWatch:
 
     def watch(self, name: str, run_dir: Path, service: str) -> None:
         """Watch what lives of a service now; what is watched already stays so."""
-        place = identity.Place(identity.real_folder(str(run_dir)), service)
+        place = identity.RunFiles(identity.real_folder(str(run_dir)), service)
         run = identity.read_record(place.run)
         if not run or run["boot_id"] != identity.boot_id():
             return

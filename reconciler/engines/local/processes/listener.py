@@ -60,7 +60,7 @@ def find(run_dir: Path, service: str, port: int) -> Listener | None:
     wanted = _links(sockets.listening(port).get(port, set()))
     if not wanted:
         return None
-    run = identity.read_record(identity.Place(identity.real_folder(str(run_dir)), service).run)
+    run = identity.read_record(identity.RunFiles(identity.real_folder(str(run_dir)), service).run)
     if not run or run["boot_id"] != identity.boot_id():
         return None
     leader = identity.open_verified(run["leader"], run["marker"])

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler.core.observed import Exit, Now, Phase
 from reconciler.engines.local.facts import LocalService
 from reconciler.engines.local.keeper import identity
-from reconciler.engines.local.keeper.identity import Place
+from reconciler.engines.local.keeper.identity import RunFiles
 from reconciler.engines.local.processes import exit_causes, listener, spawn
 from reconciler.engines.local.processes.exit_watch import ExitWatch
 from reconciler.system import name_lock
@@ -107,7 +107,7 @@ def _phase(*, leader: bool, kept: bool, stopping: bool) -> Phase:
     return Phase.ORPHANED if leader else Phase.EXITED
 
 
-def _exit(place: Place, run: dict[str, Any], ended: dict[str, Any], *, over: bool) -> Exit | None:
+def _exit(place: RunFiles, run: dict[str, Any], ended: dict[str, Any], *, over: bool) -> Exit | None:
     """Return how the run ended; with an unknown cause when it is over and nobody recorded it."""
     try:
         if ended.get("run_id") == run["run_id"]:
@@ -142,8 +142,8 @@ def _whole(number: object) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _place(run_dir: Path, service: str) -> Place:
-    return Place(identity.real_folder(str(run_dir)), service)
+def _place(run_dir: Path, service: str) -> RunFiles:
+    return RunFiles(identity.real_folder(str(run_dir)), service)
 
 
 def _lives(who: dict[str, Any], needle: str) -> bool:
@@ -275,7 +275,7 @@ async def _open_keeper(run_dir: Path, service: str) -> int | None:
     return found[0] if found else None
 
 
-def _find_keeper(place: Place, found: list[int]) -> None:
+def _find_keeper(place: RunFiles, found: list[int]) -> None:
     """Search all processes for the one that holds a keeper's lock, and add a pidfd of it. Blocking."""
     for pid in identity.pids():  # also one whose folder was deleted
         with contextlib.suppress(OSError):

@@ -29,7 +29,7 @@ def plan(settings: Settings, options: Namespace) -> int:
     folder = reader.specs_folder(published.read(settings.home), settings)
     if folder != settings.specs:
         print(f"note: these are the specs of the running controller, in {folder}", file=sys.stderr)
-    plans = importlib.import_module("reconciler.app").dry_run(replace(settings, specs=folder), options.names)
+    plans = importlib.import_module("reconciler.app").plan_projects(replace(settings, specs=folder), options.names)
     for name, planned in plans.items():
         print(name)
         for line in _lines(planned):
