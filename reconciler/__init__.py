@@ -1,8 +1,7 @@
 """OpenCode Manager: a declarative reconciler for coding agents.
 
-Specs say what is wanted; the loop observes the machine, plans the difference and acts on it.
-Read the modules in this order: `spec`, `facts`, `actions`, `plan` (pure), then `reconcile` and `loop`, then the local
-engine in `local/`, then the doors: `client`, `tools`, `cli`.
+A spec says what is desired; the controller observes each project, plans the difference and acts on it. Read `core`
+(pure) first, then `controller`, the engines and the agents, then `api` and the frontends.
 """
 
 __version__ = "0.1.0"

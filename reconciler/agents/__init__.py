@@ -1,7 +1,7 @@
 """What knows one kind of agent; each kind is a package, and a line in `core.kinds`.
 
 Where an agent runs is the business of `engines`. A package has the modules `access` with `ACCESS`, which every bridge
-loads; `toolset`, for who serves MCP; and `driver` with `DRIVER`, for engines.
+loads; `toolset`, for processes that serve MCP; and `driver` with `DRIVER`, for engines.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def access_to(package: str) -> Access:
 
 
 def toolset(access: Access) -> Toolset:
-    """Return the tools of a kind of agent. Heavy: for who serves MCP."""
+    """Return the tools of a kind of agent. Heavy: only for a process that serves MCP."""
     return cast("Toolset", importlib.import_module(f"{access.package}.toolset"))
 
 
 def driver(kind: str) -> Driver:
-    """Return the driver of a registered kind; it is imported by whoever needs it. Raises KeyError."""
+    """Return the driver of a registered kind, imported at the first call. Raises KeyError."""
     package = DRIVERS[kind]
     if package not in _drivers:
         found: Driver = importlib.import_module(f"{package}.driver").DRIVER

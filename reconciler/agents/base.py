@@ -129,7 +129,7 @@ class AgentConnection:
     transport: httpx2.AsyncBaseTransport
     """Makes connections to the proved agent, and to nobody else."""
     stopping: asyncio.Event
-    """Set when the program ends: whoever waits answers with what there is."""
+    """Set when the program ends: a call that waits then answers with what there is."""
     secrets: tuple[str, ...] = field(repr=False)
     """What no result may contain."""
 

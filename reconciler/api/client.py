@@ -96,7 +96,7 @@ def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: st
 
 
 def _checked_url(git_url: str | None, ssh_key: str | None) -> str:
-    """The url as a spec has it. What no spec may say is refused here: no sentence may name a file that nobody has."""
+    """Return the url as a spec has it. Reject what no spec may contain: a message must not name a missing file."""
     for what, value in (("git url", git_url), ("path of a key", ssh_key)):
         if value is not None and len(value) > LONGEST:
             raise UserError(f"cannot use a {what} of {len(value)} characters: give one of at most {LONGEST}")
@@ -219,7 +219,7 @@ class _Stop(asyncio.Event):
         self._shared = shared
 
     def is_set(self) -> bool:
-        """Whether this watch is to end, or everything."""
+        """Tell whether this watch, or everything, is to end."""
         return super().is_set() or (self._shared is not None and self._shared.is_set())
 
 
@@ -243,7 +243,7 @@ def look(settings: Settings, change: SpecChange) -> tuple[ProjectResult, bool]:
 
 
 def _version(change: SpecChange) -> str:
-    """Of the spec file as it is now: whoever wrote it after us took our change along."""
+    """Return the version of the spec file now: a later writer took our change along."""
     try:
         return spec_folder.token_of(spec_folder.spec_path(change.folder, change.name).stat()).text
     except OSError:
@@ -271,7 +271,7 @@ def _folder(settings: Settings) -> Path:
 
 
 def _read(settings: Settings, folder: Path, name: str, verb: str) -> Accepted:
-    """The spec as it is now."""
+    """Return the spec as it is now."""
     if not valid_name(name) or not spec_folder.spec_path(folder, name).exists():
         raise UserError(reader.unknown(published.read(settings.home), settings, name, verb))
     found = spec_folder.read_now(folder, name)
@@ -282,7 +282,7 @@ def _read(settings: Settings, folder: Path, name: str, verb: str) -> Accepted:
 
 
 def _bring_back(settings: Settings, folder: Path, name: str) -> None:
-    """A project whose spec file is missing gets one again, so that it can say what becomes of it."""
+    """Write a spec again for a project whose file is missing, so that it can say what becomes of the project."""
     status: Mapping[str, object] = published.read(settings.home).projects.get(name, {})
     if status.get("git_url"):
         text = f"state: stopped\n{writer.new_text(str(status['git_url']))}"

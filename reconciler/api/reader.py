@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def list_projects(settings: Settings) -> Listing:
-    """All projects as published last."""
+    """Return all projects as published last."""
     index = published.read(settings.home)
     return Listing(
         projects=tuple(results.summary(index.projects[name]) for name in sorted(index.projects)),
@@ -34,7 +34,7 @@ def list_projects(settings: Settings) -> Listing:
 
 
 def status(settings: Settings, name: str) -> ProjectResult:
-    """One project as published last.
+    """Return one project as published last.
 
     Raises:
         UserError: there is no such project; names the nearest.
@@ -43,7 +43,7 @@ def status(settings: Settings, name: str) -> ProjectResult:
 
 
 def look(settings: Settings, name: str) -> tuple[ProjectResult, Mapping[str, Any] | None, str]:
-    """One project as published last, as an answer and as it is published, and what to know before believing it.
+    """Return one project as an answer and as published last, and a warning where that may be out of date.
 
     Of a project that was not observed yet nothing is published.
 
@@ -65,7 +65,7 @@ def look(settings: Settings, name: str) -> tuple[ProjectResult, Mapping[str, Any
 
 
 def raw_status(settings: Settings, name: str) -> Mapping[str, Any]:
-    """The same, as it is published.
+    """Return one project's status as it is published.
 
     Raises:
         UserError: nothing is published of it.
@@ -80,7 +80,7 @@ def raw_status(settings: Settings, name: str) -> Mapping[str, Any]:
 
 
 def warnings(index: Index) -> tuple[str, ...]:
-    """What a reader must know before believing the index."""
+    """Return what a reader must know before relying on the index."""
     if index.running:
         return (*index.controller.warnings, *_noted(index.controller)) if index.controller else ()
     if index.controller is None:
@@ -89,7 +89,7 @@ def warnings(index: Index) -> tuple[str, ...]:
 
 
 def _noted(controller: ControllerInfo) -> tuple[str, ...]:
-    """One short line instead of all notes: the controller has printed each in full, and a command does again."""
+    """Return one short line instead of all notes: the controller has printed each in full, and a command does again."""
     count = len(controller.notes)
     if not count:
         return ()
@@ -98,12 +98,12 @@ def _noted(controller: ControllerInfo) -> tuple[str, ...]:
 
 
 def specs_folder(index: Index, settings: Settings) -> Path:
-    """Where specs are written: the folder of the running controller, else our own."""
+    """Return where specs are written: the folder of the running controller, else our own."""
     return Path(index.controller.specs) if index.running and index.controller else settings.specs
 
 
 def has_spec(folder: Path, name: str) -> bool:
-    """Whether there is a spec file of this name: one that is not another tool's. A name that is none leads nowhere."""
+    """Tell whether there is a spec file of this name, and not one of another tool. An invalid name leads nowhere."""
     if not valid_name(name):
         return False
     try:
@@ -113,7 +113,7 @@ def has_spec(folder: Path, name: str) -> bool:
 
 
 def unknown(index: Index, settings: Settings, name: str, verb: str) -> str:
-    """The sentence for a name that is no project's."""
+    """Return the message for a name that no project has."""
     folder = specs_folder(index, settings)
     found = {path.stem for path in folder.glob(f"*{scan.SUFFIX}")} - index.projects.keys()
     names = sorted({*index.projects, *(each for each in found if has_spec(folder, each))})

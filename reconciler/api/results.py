@@ -1,8 +1,6 @@
-"""What a person or a program is told after asking for something: one flat answer, pure.
+"""The answer to a request of a person or a program: one flat value made from a published status. Pure.
 
-Belongs here: making an answer out of a published status, and the sentences that say what comes next. Does not belong
-here: reading the status (`reader`), laying it out for people (`render`), or asking (`client`). Nothing here costs an
-import: `status` and `list` must be fast.
+Nothing here costs an import: `status` and `list` must be fast.
 """
 
 from __future__ import annotations
@@ -97,12 +95,12 @@ class Listing:
 
 
 def settled(status: Mapping[str, Any]) -> bool:
-    """Whether reconciling is over, or cannot go on until somebody acts."""
+    """Tell whether reconciling is over, or cannot go on until somebody acts."""
     return bool(status["ready"]["status"] or status["stalled"]["status"])
 
 
 def verdict(status: Mapping[str, Any]) -> Status:
-    """The one word for how it stands."""
+    """Return the one word for the state of a project."""
     if status["ready"]["status"]:
         return "success"  # even if the agent within waits for a person: the message says so
     if status["stalled"]["status"]:
@@ -111,7 +109,7 @@ def verdict(status: Mapping[str, Any]) -> Status:
 
 
 def of_status(status: Mapping[str, Any]) -> ProjectResult:
-    """The answer in a published status."""
+    """Make the answer from a published status."""
     agent, bridge = status["agent"], status["bridge"]
     checks = [at for at in (agent["last_health_check"], bridge["last_health_check"]) if at]
     return ProjectResult(
@@ -143,7 +141,7 @@ def of_status(status: Mapping[str, Any]) -> ProjectResult:
 
 
 def in_full(status: Mapping[str, Any]) -> ProjectResult:
-    """The answer in a published status, with all that `status` shows: conditions, restarts, what is planned."""
+    """Make the answer with all that `status` shows: conditions, restarts, planned actions."""
     agent, bridge = status["agent"], status["bridge"]
     return replace(
         of_status(status),
@@ -161,13 +159,13 @@ def in_full(status: Mapping[str, Any]) -> ProjectResult:
 
 
 def sentences(result: ProjectResult) -> tuple[str, ...]:
-    """How it stands and what comes next, sentence by sentence: what every form of an answer to a chat must say."""
+    """Say in sentences how it stands and what comes next: what every form of an answer to a chat must say."""
     asked = (ADD_KEY, GOES_ON) if result.public_key else ()
     return tuple(filter(None, (result.message or _standing(result), *asked, _next(result))))
 
 
 def _standing(result: ProjectResult) -> str:
-    """How it stands, for an answer without a message of its own."""
+    """Say how it stands, for an answer without a message of its own."""
     if result.status == "success" and result.actual == "running":
         return f"Project {result.project} is running"
     if result.status == "success":
@@ -176,7 +174,7 @@ def _standing(result: ProjectResult) -> str:
 
 
 def _next(result: ProjectResult) -> str:
-    """What to do next, for who has the tools; empty where the message says it."""
+    """Say what to do next with the tools; empty where the message says it."""
     if START_CONTROLLER in result.message:
         return ""
     if START_CONTROLLER in result.warning:
@@ -198,7 +196,7 @@ def _next(result: ProjectResult) -> str:
 
 
 def summary(status: Mapping[str, Any]) -> Summary:
-    """The same, in a line."""
+    """Summarise a published status in one line."""
     return Summary(
         project=status["name"],
         desired=status["desired"],
@@ -213,7 +211,7 @@ def summary(status: Mapping[str, Any]) -> Summary:
 
 
 def iso(seconds: float) -> str:
-    """A wall clock time for people, in UTC."""
+    """Format a wall clock time for people, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -28,7 +28,7 @@ class Config:
     repo: Path
     """The clone: nobody reaches a file outside it."""
     run_dir: Path
-    """Where the agent's run is recorded: whoever listens on its port is sent nothing before that proves it ours."""
+    """Where the agent's run is recorded: a listener on its port is sent nothing until that proves it ours."""
     port: int
     agent_host: str
     agent_port: int
@@ -57,7 +57,7 @@ class Config:
 
 
 def from_environment(environment: Mapping[str, str]) -> Config:
-    """The configuration.
+    """Read the configuration from the environment.
 
     Raises:
         ConfigError: a variable is missing or wrong.

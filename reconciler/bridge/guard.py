@@ -38,7 +38,7 @@ class Reach:
         self._lock = asyncio.Lock()
 
     async def look(self) -> tuple[str, float]:
-        """The answer (reachable, unreachable, asks for no password) and its age in seconds."""
+        """Return the answer (reachable, unreachable, asks for no password) and its age in seconds."""
         async with self._lock:
             if time.monotonic() - self._asked >= FRESH:
                 self._answer = await self._ask()
@@ -54,7 +54,7 @@ class Reach:
         return "reachable" if b" 401" in status else "asks for no password" if b" 200" in status else "unreachable"
 
     async def _status_line(self) -> bytes:
-        """By hand: an HTTP client would cost a bridge that nobody uses more than all the rest of it.
+        """Send a request by hand: an HTTP client would cost a bridge that nobody uses more than all the rest of it.
 
         Without the password: anybody may ask us, and anybody may listen there while the agent is down.
         """

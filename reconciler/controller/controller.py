@@ -118,7 +118,7 @@ class Controller:
         self._queue.observing(event.name)
 
     def _hinted(self) -> None:
-        """Something beside the specs may have changed; perhaps a sandbox without a project was put back."""
+        """React to a possible change beside the specs; perhaps a sandbox without a project was put back."""
         self._notice_edits()
         if self._intake.unknown_sandbox():
             self._intake.rescan()

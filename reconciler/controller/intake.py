@@ -105,7 +105,7 @@ class Intake:
                     await self._hint.wait()
 
     def _pause(self, look: spec_folder.ScanResult) -> float:
-        """Seconds until the next scan; no watch tells of a confirmation, or of room on a disk that was full."""
+        """Return the seconds until the next scan; no watch reports a confirmation, or room on a disk that was full."""
         watched = look.watchable and not self._held and not self.warnings
         return self._settings.resync if watched else self._settings.poll
 

@@ -1,7 +1,7 @@
 """Actions that every engine knows, each with its cause, and the four outcomes, as plain values.
 
-An action carries names, never contents: whoever performs it reads secrets, paths and programs at that moment. So a plan
-can be printed, logged and compared.
+An action carries names, never contents: its performer reads secrets, paths and programs at that moment. So a plan can
+be printed, logged and compared.
 """
 
 from __future__ import annotations

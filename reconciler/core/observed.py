@@ -192,7 +192,7 @@ class Ledger:
     """The spec file is missing and that was accepted: stopped and kept."""
 
     def restart(self, service: Service) -> RestartRecord:
-        """The restart history of one service."""
+        """Return the restart history of one service."""
         return self.restarts.get(service.value, RestartRecord())
 
 
@@ -234,9 +234,9 @@ class ObservedProject:
     """The engine's own part: only its recipe reads it."""
 
     def service(self, service: Service) -> ObservedService:
-        """The facts of one service."""
+        """Return the facts of one service."""
         return self.agent if service is Service.AGENT else self.bridge
 
     def with_service(self, service: Service, facts: ObservedService) -> ObservedProject:
-        """The same, but for one service."""
+        """Return the project with other facts of one service."""
         return replace(self, agent=facts) if service is Service.AGENT else replace(self, bridge=facts)

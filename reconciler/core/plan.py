@@ -137,7 +137,7 @@ def ending(service: Service) -> Hold:
 
 
 def _service(view: View, recipe: Recipe, service: Service) -> Plan:
-    """One service: every phase has its answer."""
+    """Plan one service: every phase has its answer."""
     facts = view.facts.service(service)
     match facts.phase:
         case Phase.NEVER:
@@ -171,7 +171,7 @@ def _keep(view: View, service: Service) -> Plan:
 
 
 def _unresponsive(view: View, service: Service) -> Plan:
-    """Slow is no reason to end it; silent and idle for long is."""
+    """Plan for a service that does not answer. Slow is no reason to end it; silent and idle for long is."""
     probe = view.facts.service(service).probe
     message = f"the {service} has missed {probe.misses} health probes: {probe.detail}"
     # Until it was asked last: it may have come back since, while we stood still or were not to ask it.

@@ -87,7 +87,7 @@ class ProjectStatus:
     observed: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, and text that is safe to show.
+        """Return plain data for JSON, and text that is safe to show.
 
         Computed at every observation, hence not by `asdict`, which copies all of it (0.3 ms).
         """
@@ -161,11 +161,11 @@ def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectS
 
 def _interrupted(facts: ObservedProject) -> tuple[str, ...]:
     names = ", ".join(facts.agent.probe.interrupted or ())
-    return (f"a restart interrupted the work in {names}; say there that it shall go on",) if names else ()
+    return (f"a restart interrupted the work in {names}; ask the agent there to go on",) if names else ()
 
 
 def actual(facts: ObservedProject) -> str:
-    """One word for what there is."""
+    """Return one word for the actual state."""
     services = (facts.agent, facts.bridge)
     if all(service.ready for service in services):
         return "running"
@@ -229,7 +229,7 @@ def _dated(condition: Condition, previous: Condition | None, wall: float) -> Con
 
 
 def _headline(ready: Condition, reconciling: Condition, stalled: Condition) -> tuple[Reason, str]:
-    """The one reason worth a column in a table: what stalls, else what goes on, else that it is ready."""
+    """Pick the one reason for the table: what stalls, else what goes on, else that it is ready."""
     leading = stalled if stalled.status else reconciling if reconciling.status else ready
     return leading.reason, leading.message
 
@@ -251,7 +251,7 @@ def _service(sources: Sources, service: Service) -> ServiceStatus:
 
 
 def _url(service: Service, address: str | None, port: int | None) -> str | None:
-    """Where it is reached, and of one that does not run, where it was and will be: a kept port is of this machine."""
+    """Return where a service is reached, or was and will be when it does not run: a kept port is of this machine."""
     base = address or (f"http://127.0.0.1:{port}" if port else None)
     return base and base + ("/mcp" if service is Service.BRIDGE else "")
 

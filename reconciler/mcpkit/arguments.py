@@ -64,7 +64,7 @@ class Meant:
 
 
 def understand(tool: str, fields: Mapping[str, FieldInfo], given: Mapping[str, Any]) -> Meant:
-    """What is meant.
+    """Return the arguments by the tool's own names for them.
 
     Args:
         tool: its name.
@@ -94,7 +94,7 @@ def understand(tool: str, fields: Mapping[str, FieldInfo], given: Mapping[str, A
 
 
 def wrong(tool: str, error: ValidationError) -> str:
-    """What is wrong with the arguments, in one sentence and without any value."""
+    """Say what is wrong with the arguments, in one sentence and without any value."""
     missing: list[str] = []
     demands: dict[str, str] = {}
     for item in error.errors(include_url=False, include_input=False):
@@ -108,7 +108,7 @@ def wrong(tool: str, error: ValidationError) -> str:
 
 
 def ignored(tool: str, keys: Iterable[str], fields: Iterable[str]) -> str:
-    """The sentence about keys that were ignored."""
+    """Say which keys were ignored."""
     taken = _listed(list(fields), "and")
     return f"ignored {_listed(list(keys), 'and')}: {tool} takes {taken or 'no arguments'}"
 
@@ -142,7 +142,7 @@ def _demand(kind: str, context: Mapping[str, Any]) -> str:
 
 
 def _spellings(fields: Iterable[str]) -> dict[str, str]:
-    """Our names by what is left of a spelling when case and separators are gone."""
+    """Map what is left of each spelling without case and separators to our name."""
     spelled = {_plain(name): name for name in fields}
     for one, other in (("project", "projectname"), ("projectname", "project")):
         if one in spelled:
@@ -158,7 +158,7 @@ def _empty(value: object, field: FieldInfo | None) -> bool:
 
 
 def _nearest(key: str, fields: Iterable[str], meant: Mapping[str, Any]) -> str:
-    """The name that a person could have meant, empty where there is none. One that was not given is likelier."""
+    """Return the name that a person could have meant, empty where there is none. One that was not given is likelier."""
     for names in ([name for name in fields if name not in meant], list(meant)):
         spelled = _spellings(names)
         if close := get_close_matches(_plain(key)[:64], spelled, n=1, cutoff=_NEAR):
@@ -172,7 +172,7 @@ def _nearest(key: str, fields: Iterable[str], meant: Mapping[str, Any]) -> str:
 
 
 def _share_words(theirs: frozenset[str], ours: frozenset[str]) -> bool:
-    """Whether one name says the other in fewer words: `url` and `git_url`, `session_title` and `title`.
+    """Tell whether one name says the other in fewer words: `url` and `git_url`, `session_title` and `title`.
 
     Not so what only adds "id", nor "user": clients have ids and users of their own.
     """
@@ -190,7 +190,7 @@ def _plain(key: str) -> str:
 
 
 def _shown(key: str) -> str:
-    """The key, unless it may be anything but one: somebody may have pasted a secret there."""
+    """Return the key, or a stand-in for one that may be a pasted secret."""
     return key if _SHOWABLE.fullmatch(key) else "an argument with an odd name"
 
 
@@ -199,7 +199,7 @@ def _listed(names: list[str], joint: str) -> str:
 
 
 def plain_schema(schema: Any, drop: frozenset[str] = frozenset({"title"})) -> Any:  # noqa: ANN401  any JSON
-    """A JSON schema without keywords that say nothing to a caller.
+    """Return a JSON schema without keywords that tell a caller nothing.
 
     Args:
         schema: as pydantic makes it.

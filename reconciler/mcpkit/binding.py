@@ -77,7 +77,7 @@ class Tool:
 
 
 def bound(tools: Iterable[Tool], resolve: Resolve, *, routed: bool = False) -> list[McpTool]:
-    """The tools as a server offers them.
+    """Return the tools as a server offers them.
 
     Args:
         tools: which.
@@ -96,7 +96,7 @@ def bound(tools: Iterable[Tool], resolve: Resolve, *, routed: bool = False) -> l
 
 
 def offered(function: Function, *, name: str, annotations: ToolAnnotations, description: str | None = None) -> McpTool:
-    """A function as a tool: every tool of ours, at the one address and at a bridge, is made here.
+    """Make a tool of a function: every tool of ours, at the one address and at a bridge, is made here.
 
     Args:
         function: what it does; its parameters are what the tool takes.
@@ -155,7 +155,7 @@ def _remark(result: CallToolResult, sentence: str) -> None:
 
 
 def _bound(function: Function, resolve: Resolve, *, routed: bool) -> Function:
-    """The same function without its agent, with names as they are on the wire."""
+    """Return the function without its agent argument, with names as on the wire."""
     signature = inspect.signature(function, eval_str=True)
     # A position means nothing on the wire; as keywords, a required parameter may follow one with a default.
     own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in list(signature.parameters.values())[1:]]
@@ -179,7 +179,7 @@ def _bound(function: Function, resolve: Resolve, *, routed: bool) -> Function:
 
 
 def _clean(result: CallToolResult, secrets: tuple[str, ...]) -> CallToolResult:
-    """The same result without these secrets, and with nothing in it that steers a terminal or hides from a person."""
+    """Return the result without these secrets, and with nothing in it that steers a terminal or hides from a person."""
     clean = redact.without(result.model_dump(by_alias=True, mode="json"), secrets)
     return CallToolResult.model_validate(_visible(clean))
 

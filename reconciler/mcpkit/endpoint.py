@@ -25,7 +25,7 @@ BODY_LIMIT: Final = 2**20
 
 
 def without(*kinds: str) -> ServerMiddleware[Any]:
-    """What keeps a server from offering these kinds of things, such as `prompts`: it has none.
+    """Make a middleware that keeps a server from offering these kinds of things, such as `prompts`.
 
     The library offers them whether there are any or not, and fails on a request for one that is unknown.
     """
@@ -49,7 +49,7 @@ def without(*kinds: str) -> ServerMiddleware[Any]:
 
 @contextlib.asynccontextmanager
 async def serving(mcp: MCPServer[Any], port: int) -> AsyncIterator[App]:
-    """The ASGI app of a server, alive within.
+    """Serve an ASGI app within the block.
 
     Stateless: a client goes on after a restart of this process, and no session can be taken over.
 
@@ -61,7 +61,7 @@ async def serving(mcp: MCPServer[Any], port: int) -> AsyncIterator[App]:
         stateless_http=True,
         host="127.0.0.1",
         max_request_body_size=BODY_LIMIT,
-        # The guard has judged both already; the library is told the same.
+        # The guard has checked both already; the library gets the same lists.
         transport_security=TransportSecuritySettings(
             allowed_hosts=[pattern for name in LOOPBACK for pattern in (name, f"{name}:*")],
             allowed_origins=allowed_origins(port),

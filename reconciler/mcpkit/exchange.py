@@ -68,7 +68,7 @@ class Exchange:
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what is wrong, hand on what is right."""
+        """Answer what is wrong, pass on what is right."""
         as_json, as_events = accepted(scope)
         if not as_json and not as_events:
             await reply(send, 406, Fault(INVALID_REQUEST, "Not Acceptable: accept application/json").body)
@@ -93,7 +93,7 @@ class Exchange:
 
 
 def accepted(scope: Scope) -> tuple[bool, bool]:
-    """Whether the client takes JSON, and whether it offered to read a stream of events. Without the header: JSON."""
+    """Tell whether the client takes JSON, and whether it takes a stream of events. Without the header: JSON."""
     values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"]
     kinds = set()
     for one in ",".join(values).lower().split(","):
@@ -104,7 +104,7 @@ def accepted(scope: Scope) -> tuple[bool, bool]:
 
 
 def find_fault(body: bytes, version: str | None) -> Fault | None:
-    """What is wrong with a message, None when the library may have it.
+    """Find what is wrong with a message; None when the library may have it.
 
     Args:
         body: of the request.
@@ -135,7 +135,7 @@ def find_fault(body: bytes, version: str | None) -> Fault | None:
 
 
 async def _body(receive: Receive, limit: int) -> bytes | None:
-    """The request's body, cut off soon after the limit; None when the client has gone."""
+    """Read the request's body, cut off soon after the limit; None when the client has gone."""
     body = bytearray()
     while len(body) <= limit:
         message = await receive()
@@ -148,7 +148,7 @@ async def _body(receive: Receive, limit: int) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body that was read, then whatever comes."""
+    """Replay the body that was read, then pass on whatever comes."""
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
@@ -166,7 +166,7 @@ class _Whole:
         self._events = bytearray()
 
     async def __call__(self, message: Message) -> None:
-        """The library's `send`."""
+        """Send a message for the library."""
         if message["type"] == "http.response.start":
             kind = dict(message["headers"]).get(b"content-type", b"")
             self._streams = kind.startswith(b"text/event-stream")
@@ -176,7 +176,7 @@ class _Whole:
             self._events += message.get("body", b"")
 
     async def finish(self) -> None:
-        """The stream has ended: answer, also when it ended without a response."""
+        """Answer at the end of the stream, also when it ended without a response."""
         if not self._streams:
             return
         answer = _response(bytes(self._events))
@@ -187,7 +187,7 @@ class _Whole:
 
 
 def _response(events: bytes) -> dict[str, Any] | None:
-    """The one message of a stream that answers the request: notifications have neither a result nor an error."""
+    """Return the one message of a stream that answers the request: notifications have neither a result nor an error."""
     for line in reversed(events.splitlines()):  # of bytes: in text, Unicode's line separators would count too
         if line.startswith(b"data:"):
             message: dict[str, Any] = json.loads(line.removeprefix(b"data:"))

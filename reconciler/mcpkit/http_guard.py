@@ -21,7 +21,7 @@ _HOST: Final = re.compile(rf"({'|'.join(map(re.escape, LOOPBACK))})(:[0-9]{{1,5}
 
 
 def misdirected(scope: Scope, origins: Collection[str]) -> tuple[int, dict[str, str]] | None:
-    """The answer to a request that is not for us, by its Host and Origin; None for one that is.
+    """Answer a request that is not for us, judged by its Host and Origin; None for one that is.
 
     Against DNS rebinding: a page on evil.example that resolves to 127.0.0.1 still sends its own Host. The port in a
     Host says nothing about that, and at the other end of an SSH tunnel it is another one.
@@ -34,12 +34,12 @@ def misdirected(scope: Scope, origins: Collection[str]) -> tuple[int, dict[str, 
 
 
 def allowed_origins(port: int) -> list[str]:
-    """Our own pages alone: agents serve pages on other ports of this very host."""
+    """Return our own pages alone: agents serve pages on other ports of this very host."""
     return [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
 
 
 async def reply(send: Send, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
-    """One small JSON answer."""
+    """Send one small JSON answer."""
     data = json.dumps(body).encode()
     fields = {"content-type": "application/json", "content-length": str(len(data)), "cache-control": "no-store"}
     listed = [(name.encode(), value.encode()) for name, value in (fields | dict(headers or {})).items()]
@@ -48,7 +48,7 @@ async def reply(send: Send, status: int, body: object, headers: Mapping[str, str
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The header's value; None without one. One that is sent twice is no value anybody allows."""
+    """Return the header's value; None without one. A header that is sent twice has no allowed value."""
     values = [value for key, value in scope["headers"] if key == name]
     return None if not values else values[0].decode("latin-1") if len(values) == 1 else "\0"
 

@@ -67,7 +67,7 @@ class Loader:
                 self._fail(error)
 
     async def _live(self) -> None:
-        """The whole life of the app, in one task: its session manager must end in the task that began it."""
+        """Live through the app's whole life in one task: its session manager must end in the task that began it."""
         async with self._bring() as app:
             self._app.set_result(app)
             self._report("")

@@ -31,7 +31,7 @@ _PATTERNS: Final = (
 
 
 def document(value: Any) -> Any:  # noqa: ANN401  whatever JSON may hold
-    """The same JSON document without the values that its keys, or their own shape, show to be secrets."""
+    """Return a JSON document without the values that their keys, or their own shape, show to be secrets."""
     if isinstance(value, dict):
         return {key: _field(str(key), item) for key, item in value.items()}
     if isinstance(value, list):
@@ -40,14 +40,14 @@ def document(value: Any) -> Any:  # noqa: ANN401  whatever JSON may hold
 
 
 def text(value: str) -> str:
-    """The same text without passwords in URLs and without what looks like a key."""
+    """Return a text without passwords in URLs and without what looks like a key."""
     for pattern, replacement in _PATTERNS:
         value = pattern.sub(replacement, value)
     return value
 
 
 def without(value: Any, secrets: tuple[str, ...]) -> Any:  # noqa: ANN401  whatever JSON may hold
-    """The same document without these very secrets, wherever they stand: an agent's shell can print its password."""
+    """Return a document without these very secrets, wherever they stand: an agent's shell can print its password."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, HIDDEN)
@@ -65,14 +65,14 @@ class StreamRedactor:
         self._held = ""
 
     def clean(self, piece: str) -> str:
-        """What can be shown now; an end that may be the beginning of a secret waits for the next piece."""
+        """Return what can be shown now; an end that may be the beginning of a secret waits for the next piece."""
         whole = str(without(self._held + piece, self._secrets))
         ends = (whole[at:] for at in range(max(0, len(whole) - max(map(len, self._secrets), default=0)), len(whole)))
         self._held = next((end for end in ends if any(secret.startswith(end) for secret in self._secrets)), "")
         return whole[: len(whole) - len(self._held)]
 
     def rest(self) -> str:
-        """What waits, when no more pieces come."""
+        """Return what waits, when no more pieces come."""
         held, self._held = self._held, ""
         return held
 
@@ -85,7 +85,7 @@ class Formatter(logging.Formatter):
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record as one line, or more with a traceback."""
+        """Format one record as one line, or more with a traceback."""
         return str(without(text(super().format(record)), self._secrets))
 
 
@@ -98,7 +98,7 @@ def _field(key: str, value: Any) -> Any:  # noqa: ANN401  whatever JSON may hold
 
 
 def _hide(value: Any) -> Any:  # noqa: ANN401  whatever JSON may hold
-    """The shape of a value. Numbers and flags stay: a limit of tokens is no token."""
+    """Return the shape of a value. Numbers and flags stay: a limit of tokens is no token."""
     if isinstance(value, dict):
         return {key: _hide(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def _hide(value: Any) -> Any:  # noqa: ANN401  whatever JSON may hold
 
 
 def _sequence(values: list[Any]) -> list[Any]:
-    """A list, where a word after a flag such as `--api-key` is a secret too."""
+    """Redact a list, in which a word after a flag such as `--api-key` is a secret too."""
     shown = []
     before: Any = None
     for value in values:

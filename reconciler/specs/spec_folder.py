@@ -231,7 +231,7 @@ class SpecFolder:
         return self._unreadable(name, file, version) if now >= file.since + self._settle else file.since + self._settle
 
     def _quiet(self, version: Token | str) -> float:
-        """Seconds since a file that was not seen so before was changed.
+        """Return the seconds since a file that was not seen so before was changed.
 
         Watches report a change within twice the settle time. A longer time, or a negative one, is another machine's
         clock or one that was set meanwhile: it does not count.

@@ -1,12 +1,12 @@
 """Small files that are replaced often: two files that change names cost a third of a new one each time.
 
-Belongs here: nothing else. Standard library only, imports nothing of ours: every keeper has it. Does not belong here:
-files that people look at or that seldom change (`files`).
+Files that people look at or that seldom change are written by `files`. Standard library only, and no imports of ours
+but a lock: every keeper loads this.
 
 The new content goes over that of the file before last, kept as `NAME.spare`; then the two exchange names. So nothing
 is created or deleted, and no length changes: 0.15 ms against 0.55 ms (ext4 writes a file out before another is renamed
-over it), and where it shall be durable 0.5 ms against 0.95 ms, because no journal has to be written (measured). Whoever
-reads holds a lock meanwhile: what was opened just before an exchange is not written over then.
+over it), and where it must be durable 0.5 ms against 0.95 ms, because no journal has to be written (measured). A
+reader holds a lock meanwhile: what was opened just before an exchange is not written over then.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _RENAME_EXCHANGE = 2
 _PAGE = 4096
 """Bytes that reach the disk whole or not at all."""
 _TRIES = 1000
-"""A reader is in a swap's way for microseconds. Whoever holds a lock for longer is none of ours: an agent, a backup."""
+"""A reader is in a swap's way for microseconds. One that holds a lock for longer is not ours: an agent, a backup."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def swap_in(path: str, data: bytes, *, durable: bool) -> None:
-    """Replace a file: whoever reads sees the old content or the new, followed by blanks.
+    """Replace a file: a reader sees the old content or the new, followed by blanks.
 
     Args:
         path: the file; its folder must exist. It and its spare are nobody else's to write.
@@ -59,7 +59,7 @@ def swap_in(path: str, data: bytes, *, durable: bool) -> None:
 
 
 def read(path: str) -> bytes:
-    """The content of such a file, never one that is only on its way into it.
+    """Return the content of such a file, never one that is only on its way into it.
 
     Raises:
         OSError: it cannot be read.
@@ -79,7 +79,7 @@ def read(path: str) -> bytes:
 
 
 def _open_spare(spare: str) -> int:
-    """The spare, empty or with what is to be written over; a new one where it is not ours alone."""
+    """Open the spare, empty or to be written over; make a new one where it is not ours alone."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         handle = os.open(spare, flags, 0o600)

@@ -110,7 +110,7 @@ async def _watch_those_below(folders: Collection[Path], hint: Callable[[], None]
 
 
 def _those_below(folders: Collection[Path]) -> dict[str, int]:
-    """The folders in these, each with its inode.
+    """Return the folders in these, each with its inode.
 
     Raises:
         OSError: one of them is missing or cannot be read.
@@ -154,7 +154,7 @@ async def _events(paths: list[str], step: int) -> AsyncIterator[asyncio.Queue[se
 
 
 async def _next(events: asyncio.Queue[set[tuple[int, str]]], pause: float) -> set[tuple[int, str]]:
-    """What happens next; nothing when the pause is over."""
+    """Return what happens next; nothing when the pause is over."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(pause):
             return await events.get()

@@ -172,7 +172,7 @@ def test_text_with_its_expected_digest_is_read_at_once(folder: Folder) -> None:
 
 
 def test_broken_text_is_rejected_until_it_is_fixed(folder: Folder) -> None:
-    """A broken file is reported once, with the sentences; mended, even to what it was, it is accepted."""
+    """A broken file is reported once, with the sentences; fixed, even to what it was, it is accepted."""
     folder.write("blog", GOOD)
     folder.settle()
     folder.write("blog", "git: [\n")

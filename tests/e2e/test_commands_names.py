@@ -29,7 +29,7 @@ def test_no_name_leads_anywhere_else(world: World, command: tuple[str, ...], nam
 
 
 def test_good_secrets_stay_and_wrong_ones_are_replaced(world: World) -> None:
-    """Unless all shall be new; a bad line that is no secret's is nobody's but the person's to mend."""
+    """Unless all are to be new; a bad line that holds no secret is left for the person to fix."""
     world.light("app")
     path = world.home.sandbox("app").env_file
     password = read_env(path)["OPENCODE_SERVER_PASSWORD"]

@@ -75,7 +75,7 @@ def test_an_agent_that_policy_left_ended_is_started_when_asked(world: World, com
 
 
 def test_a_stop_and_a_start_end_a_crash_loop_s_waiting(world: World) -> None:
-    """Whoever mends it need not wait for the next try."""
+    """After a fix nobody waits for the next try."""
     world.light("app", mode="die")
     world.start()
     world.wait("app", lambda status: status["reason"] == "CrashLoop" and status["agent"]["restarts"] >= 3)

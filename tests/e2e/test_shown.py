@@ -92,7 +92,7 @@ async def test_a_provider_that_refuses_the_agent(world: World) -> None:
         await say(client, its, "[[error:401]]")
         shown = await comes(world, has("ProviderRefused"))
         assert shown["ready"]["status"]
-        assert "provider fake refused the agent with status 401; mend its credentials" in shown["message"]
+        assert "provider fake refused the agent with status 401; fix its credentials" in shown["message"]
 
         await say(client, its, "hello")
         await comes(world, has("Running"))
@@ -127,7 +127,7 @@ async def test_after_the_controller_and_the_agent_were_killed(world: World, mode
             return any(f"interrupted the work in {its}" in warning for warning in status["warnings"])
 
         shown = await comes(world, lambda status: named(status) and bool(status["ready"]["status"]))
-        assert shown["reason"] == "Running"  # no longer refused: a new start may be because that was mended
+        assert shown["reason"] == "Running"  # no longer refused: a new start may be because that was fixed
         assert shown["agent"]["pid"] != before["agent"]["pid"]
         assert shown["agent"]["restarts"] == before["agent"]["restarts"] + 1
         assert shown["agent"]["last_exit"] == "signal 9"
@@ -145,7 +145,7 @@ async def test_a_broken_configuration(world: World) -> None:
     world.write("broken", f"git: {{url: {origin}}}\n")
     shown = await comes(world, has("ConfigInvalid"), "broken")
     assert shown["stalled"]["status"]
-    assert "opencode.json, at model (ConfigInvalidError): mend it" in shown["message"]
+    assert "opencode.json, at model (ConfigInvalidError): fix it" in shown["message"]
 
     world.home.sandbox("broken").repo.joinpath("opencode.json").write_text("{}")
     await asyncio.to_thread(world.run, "restart", "broken")

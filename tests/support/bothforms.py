@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mcp_types import CallToolResult
 
 _TELLS_WHAT_TO_DO = re.compile(
-    r"opencode[_-](?:manager|[a-z]+(?:-[a-z]+)*)\b|\b(?:please|add|give|push|review|confirm|fix|mend|set|use|write|remove"
+    r"opencode[_-](?:manager|[a-z]+(?:-[a-z]+)*)\b|\b(?:please|add|give|push|review|confirm|fix|set|use|write|remove"
     r"|put|see|choose|run|call|answer|wait|go on|goes on|cannot)\b",
     re.IGNORECASE,
 )

@@ -64,7 +64,7 @@ def test_a_refusal_is_reported_without_the_provider_s_words() -> None:
         return [f"{one.reason}: {one.message}" for one in attention.refusal([{"info": info}], since)]
 
     (refused,) = need("APIError")
-    assert refused.startswith("ProviderRefused: the model provider fake refused the agent with status 401; mend")
+    assert refused.startswith("ProviderRefused: the model provider fake refused the agent with status 401; fix")
     assert "sk-secret" not in refused
     (keyless,) = need("ProviderAuthError", statusCode=None, providerID="openai")
     assert "the model provider openai was given no key" in keyless

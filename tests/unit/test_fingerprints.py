@@ -32,7 +32,7 @@ def test_what_we_do_is_no_edit() -> None:
 
 
 def test_what_differs_after_we_failed_may_be_an_edit() -> None:
-    """A person may have mended what was in our way."""
+    """A person may have fixed what was in our way."""
     files = {"app": 1}
     edits = FingerprintTracker(files.get)
     edits.changed("app")

@@ -81,7 +81,7 @@ def test_running_services_survive_broken_secrets() -> None:
     ],
 )
 def test_the_command_that_makes_secrets_is_named_only_where_it_helps(problems: tuple[str, ...], way: str) -> None:
-    """Any other line is mended in the file."""
+    """Any other line is fixed in the file."""
     hold = make_plan(view(facts=converged(env=EnvFacts(exists=True, problems=problems)))).hold
 
     assert hold is not None

@@ -104,7 +104,7 @@ def view(
     return replace(base, **changes)
 
 
-_texts = st.sampled_from(["", "cannot use it: mend it"])
+_texts = st.sampled_from(["", "cannot use it: fix it"])
 _exits = st.builds(
     Exit,
     run_id=st.sampled_from(["run-1", "run-2"]),

@@ -22,7 +22,7 @@ class OpenCodeAgent:
     opencode: OpenCode
     repo: Path
     stopping: asyncio.Event
-    """Set when the program ends: whoever waits answers with what it has."""
+    """Set when the program ends: a call that waits then answers with what it has."""
     secrets: tuple[str, ...] = field(repr=False)
     """What no result may contain."""
 

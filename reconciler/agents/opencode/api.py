@@ -114,20 +114,20 @@ class OpenCode:
         await self._client.aclose()
 
     async def get(self, path: str, **query: str | int | bool) -> Any:  # noqa: ANN401  whatever JSON may hold
-        """The decoded answer. Raises AgentError."""
+        """Return the decoded answer to a GET. Raises AgentError."""
         return await self._call("GET", path, params=query)
 
     async def post(self, path: str, body: object = None) -> Any:  # noqa: ANN401  whatever JSON may hold
-        """The decoded answer. Raises AgentError."""
+        """Return the decoded answer to a POST. Raises AgentError."""
         return await self._call("POST", path, json=body if body is not None else {})
 
     async def delete(self, path: str) -> Any:  # noqa: ANN401  whatever JSON may hold
-        """The decoded answer. Raises AgentError."""
+        """Return the decoded answer to a DELETE. Raises AgentError."""
         return await self._call("DELETE", path)
 
     @contextlib.asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[ServerEvent]]:
-        """The event stream from now on; it ends when the server does. Raises AgentError."""
+        """Open the event stream from now on; it ends when the server does. Raises AgentError."""
         timeout = httpx2.Timeout(SILENCE_LIMIT, connect=3.0)
         try:
             async with self._client.stream("GET", "/event", timeout=timeout) as response:
@@ -166,7 +166,7 @@ async def _read(response: httpx2.Response) -> bytes:
 
 
 async def _events(response: httpx2.Response) -> AsyncIterator[ServerEvent]:
-    """Each event is one line `data: {json}`. What is no event of a known shape is skipped."""
+    """Parse the stream: one line `data: {json}` an event. Anything else is skipped."""
     async for line in response.aiter_lines():
         if not line.startswith("data:") or len(line) > EVENT_LIMIT:
             continue
@@ -189,7 +189,7 @@ def _unreachable(error: httpx2.TransportError) -> Unreachable:
 
 
 def _refusal(status: int, body: bytes) -> Refused:
-    """From OpenCode's `{"name", "data": {"message"}}` and its newer `{"_tag", "message"}`."""
+    """Read OpenCode's `{"name", "data": {"message"}}` and its newer `{"_tag", "message"}`."""
     try:
         said = json.loads(body)
     except ValueError:
@@ -205,7 +205,7 @@ def _refusal(status: int, body: bytes) -> Refused:
 
 
 def _broken(data: Mapping[str, Any]) -> str:
-    """Which configuration is broken, where and why; none of its text, which may hold keys of model providers."""
+    """Say which configuration is broken, where and why; none of its text, which may hold keys of model providers."""
     where = str(data.get("path") or "")
     if line := re.search(r"^\w+ at line (\d+), column \d+$", str(data.get("message") or ""), re.MULTILINE):
         where += f", line {line[1]}"
@@ -227,5 +227,5 @@ def _explain(status: int, name: str, message: str) -> str:
     if status == httpx2.codes.NOT_FOUND:
         return f"cannot find it ({said}): list what there is and use an id from there"
     if name.startswith("Config"):
-        return f"cannot use the project: its OpenCode configuration is broken ({said}); mend opencode.json and restart"
+        return f"cannot use the project: its OpenCode configuration is broken ({said}); fix opencode.json and restart"
     return f"cannot do that, says OpenCode ({said})"

@@ -22,7 +22,7 @@ _SHOWN: Final = 120
 def of(
     permissions: Sequence[Mapping[str, Any]], questions: Sequence[Mapping[str, Any]], sessions: Mapping[str, Any]
 ) -> Iterator[PendingRequest]:
-    """Everything that waits, the most urgent first."""
+    """Yield everything that waits, the most urgent first."""
     if permissions:
         first = permissions[0]
         words = " ".join([str(first.get("permission", "")), *map(str, first.get("patterns", ()))])
@@ -44,13 +44,13 @@ def of(
 
 
 def at_rest(sessions: Sequence[Mapping[str, Any]], busy: Mapping[str, Any]) -> list[str]:
-    """The ids of listed sessions that nothing works at, of those that have one to be asked by."""
+    """Return the ids of listed sessions that nothing works at, where the id is fit for a URL."""
     names = [session["id"] for session in sessions]
     return [name for name in names if name.replace("_", "").isalnum() and name not in busy]
 
 
 def broke_off(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the newest message is a prompt or an answer that was never finished: its server died (measured)."""
+    """Tell whether the newest message is a prompt or an unfinished answer: its server died (measured)."""
     if not messages:
         return False
     info = messages[-1]["info"]
@@ -58,7 +58,7 @@ def broke_off(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[PendingRequest]:
-    """That a provider refused the newest message, if it is of later than `since` (wall clock).
+    """Report that a provider refused the newest message, if that is newer than `since` (wall clock, seconds).
 
     The provider's own words are not passed on: they may name the key.
     """
@@ -69,7 +69,7 @@ def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[Pen
     if (keyless or data.get("statusCode") in REFUSALS) and info["time"]["created"] >= since * 1000:
         who = plain(data.get("providerID") or info.get("providerID", ""), _SHOWN)
         how = "was given no key" if keyless else f"refused the agent with status {int(data['statusCode'])}"
-        message = f"the model provider {who} {how}; mend its credentials, then: opencode-manager restart"
+        message = f"the model provider {who} {how}; fix its credentials, then: opencode-manager restart"
         yield PendingRequest(Reason.PROVIDER_REFUSED, message)
 
 

@@ -74,7 +74,7 @@ class Hits:
 
 
 def inside(root: Path, path: str) -> str:
-    """The path relative to the clone, as words alone show it.
+    """Return the path relative to the clone, judged by its text alone.
 
     Raises:
         CloneError: it leads out of the clone, or into `.git`.
@@ -94,7 +94,7 @@ def inside(root: Path, path: str) -> str:
 
 
 def read(root: Path, path: str, first: int, count: int) -> Part:
-    """Lines of a text file, from line `first` (1 is the first), at most `count` of them.
+    """Read lines of a text file, from line `first` (1 is the first), at most `count` of them.
 
     Raises:
         CloneError: it is not a text file inside the clone.
@@ -113,7 +113,7 @@ def read(root: Path, path: str, first: int, count: int) -> Part:
 
 
 async def search(root: Path, pattern: str, limit: int, *, ignore_case: bool) -> Hits:
-    """Lines that match a regular expression, in tracked and in new files, never in ignored ones.
+    """Search for lines that match a regular expression, in tracked and in new files, never in ignored ones.
 
     Raises:
         CloneError: git refuses the pattern, or cannot be run.
@@ -138,7 +138,7 @@ def _outside(path: str) -> CloneError:
 
 
 def _open(root: Path, relative: str) -> BinaryIO:
-    """A regular file inside the clone: proved before opening it, and again on what was opened."""
+    """Open a regular file inside the clone; check it before it is opened, and again once it is."""
     top = root.resolve()
     try:
         real = (top / relative).resolve(strict=True)
@@ -168,7 +168,7 @@ def _confine(top: Path, real: Path, relative: str) -> None:
 
 
 def _lines(file: BinaryIO, first: int, count: int) -> tuple[list[bytes], bool, bool]:
-    """The lines, whether one of them was cut, and whether there are more. Holds one line at a time beyond them."""
+    """Return the lines, whether one of them was cut, and whether there are more. Holds one more line at a time."""
     for _ in range(first - 1):
         if not _line(file)[0]:
             return [], False, False
@@ -185,7 +185,7 @@ def _lines(file: BinaryIO, first: int, count: int) -> tuple[list[bytes], bool, b
 
 
 def _line(file: BinaryIO) -> tuple[bytes, bool]:
-    """The next line, shortened to the limit."""
+    """Read the next line, shortened to the limit."""
     line = file.readline(LINE_BYTES)
     if len(line) < LINE_BYTES or line.endswith(b"\n"):
         return line, False
@@ -196,7 +196,7 @@ def _line(file: BinaryIO) -> tuple[bytes, bool]:
 
 
 async def written_by_opencode(root: Path, names: Iterable[str]) -> frozenset[str]:
-    """Of these changed files, those in which OpenCode itself changed something, and nobody anything else."""
+    """Return those of these changed files in which OpenCode itself changed something, and nobody anything else."""
     found = [name for name in names if own_writes.known(name)]
     installed = {name for name in found if name.startswith(f"{own_writes.MODULES}/")}  # thousands, or none
     own: set[str] = set()
@@ -209,7 +209,7 @@ async def written_by_opencode(root: Path, names: Iterable[str]) -> frozenset[str
 
 
 async def _committed(root: Path, path: str) -> str | None:
-    """The text of a file in HEAD; None when there is none, or none that can be read."""
+    """Return the text of a file in HEAD; None when there is none, or none that can be read."""
     command = [*_git(root), "cat-file", "blob", f"HEAD:{path}"]
     try:
         process = await asyncio.create_subprocess_exec(
@@ -234,7 +234,7 @@ async def _committed(root: Path, path: str) -> str | None:
 
 
 async def _git_grep(root: Path, pattern: str, syntax: str, *, ignore_case: bool) -> tuple[bytes, str, str]:
-    """Git's output, its errors, and why it was ended early (empty: it was not)."""
+    """Run git grep; return its output, its errors, and why it was ended early (empty: it was not)."""
     options = ["--line-number", "--null", "-I", "--no-color", "--untracked", "--exclude-standard"]
     options += ["--no-recurse-submodules", "--full-name", syntax, *(["--ignore-case"] if ignore_case else [])]
     command = [*_git(root), "-c", "grep.threads=1", "grep", *options, "-e", pattern, "--", "."]
@@ -279,7 +279,7 @@ def _environment(root: Path) -> dict[str, str]:
 
 
 def _hits(found: bytes) -> tuple[Hit, ...]:
-    """From lines `path NUL number NUL text`."""
+    """Parse lines `path NUL number NUL text`."""
     hits = []
     for line in found.decode(errors="replace").split("\n"):
         path, number, text = [*line.split("\0", 2), "", ""][:3]

@@ -90,7 +90,7 @@ class OpenCodeDriver(OpenCodeAccess):
         where = f" {plain(path)}" if path else ""
         where += f", line {line[1]}" if line else ""
         where += f", at {plain(', '.join(keys[:3]), 200)}" if keys else ""
-        return f"cannot load the agent's configuration{where} ({plain(name, 60)}): mend it; it is tried again by itself"
+        return f"cannot load the agent's configuration{where} ({plain(name, 60)}): fix it; it is tried again by itself"
 
     async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[PendingRequest, ...]:
         """Return permissions, questions and unreachable providers."""

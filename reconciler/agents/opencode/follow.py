@@ -40,7 +40,7 @@ DOUBT_LIMIT: Final = 2.0
 UNANSWERED_LIMIT: Final = 20.0
 """Seconds after which a prompt that the agent does not begin with is given up."""
 RETRIES: Final = 3
-"""Attempts at the model after which a caller is told."""
+"""Attempts at the model after which the caller gets a report."""
 REPORT_CHARS: Final = 2_000
 """Of streamed text in one report."""
 WINDOW: Final = 12
@@ -68,7 +68,7 @@ class Turn:
 
 
 def silent(*, sending: bool) -> Turn:
-    """How it stands with an agent that did not answer in the caller's time.
+    """Return the state of a turn whose agent did not answer in the caller's time.
 
     Args:
         sending: whether a message was on its way, and may have been taken.
@@ -112,7 +112,7 @@ async def _arrived(agent: OpenCodeAgent, session: str, message_id: str) -> bool:
 
 
 async def look(agent: OpenCodeAgent, session: str) -> Snapshot:
-    """One look. The status comes first: what ends in between then shows as complete. Raises AgentError."""
+    """Take a snapshot. The status comes first: what ends in between then shows as complete. Raises AgentError."""
     statuses = await agent.opencode.get("/session/status")
     return Snapshot(
         status=statuses.get(session) or {},
@@ -123,7 +123,7 @@ async def look(agent: OpenCodeAgent, session: str) -> Snapshot:
 
 
 async def _newest(agent: OpenCodeAgent, session: str) -> list[Message]:
-    """The newest messages; before them, where there is none among them, the prompt that they answer."""
+    """Return the newest messages, preceded by the prompt that they answer where it is not among them."""
     path = f"/session/{session}/message"
     try:
         raw = await agent.opencode.get(path, limit=WINDOW)
@@ -137,7 +137,7 @@ async def _newest(agent: OpenCodeAgent, session: str) -> list[Message]:
 
 
 async def pending(agent: OpenCodeAgent, path: str, session: str) -> list[Mapping[str, Any]]:
-    """The requests of this session, and of the subagents it started, that wait for a person. Raises AgentError."""
+    """Return the requests of this session and its subagents that wait for a person. Raises AgentError."""
     requests = await agent.opencode.get(path)
     return [request for request in requests if await _descends(agent, str(request.get("sessionID")), session)]
 
@@ -174,7 +174,7 @@ class SessionFollower:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """The event stream is open within, and opened again when it breaks; no caller is left in silence."""
+        """Keep the event stream open within the block, and reopen it when it breaks; no caller is left in silence."""
         async with _companion(self._listen()), _companion(self._await_stop()), _companion(self._beat()):
             with contextlib.suppress(TimeoutError):  # then looking now and then must do
                 async with asyncio.timeout(OPENING_LIMIT):
@@ -223,7 +223,7 @@ class SessionFollower:
         return sight, self._certain(sight, session_state.judge(sight, since))
 
     async def _whole(self, sight: Snapshot) -> Snapshot:
-        """The same with more of a long turn's messages, for its text."""
+        """Add more of a long turn's messages, for its text."""
         if len(sight.messages) <= WINDOW:
             return sight
         with contextlib.suppress(AgentError, TimeoutError):  # the newest ones are what matters
@@ -233,7 +233,7 @@ class SessionFollower:
         return sight
 
     def _certain(self, sight: Snapshot, verdict: Verdict) -> Verdict:
-        """A doubtful verdict becomes an error once it has lasted."""
+        """Turn a doubtful verdict into an error once it has lasted."""
         newest = sight.newest
         doubted = (newest.id if newest else "", verdict.doubt)
         if doubted != self._doubted:
@@ -252,7 +252,7 @@ class SessionFollower:
         return verdict
 
     def _counts(self, sight: Snapshot, verdict: Verdict) -> bool:
-        """Whether the caller is to be told now. A model may fail once or twice; a caller who comes back is patient."""
+        """Tell whether to report now. A model may fail once or twice; a caller who comes back is patient."""
         if self._attempts is None:
             self._attempts = session_state.attempts(sight)
         if verdict.state is SessionState.RETRY:
@@ -260,7 +260,7 @@ class SessionFollower:
         return verdict.state is not SessionState.RUNNING and verdict.doubt is not Doubt.UNREACHABLE
 
     async def _wait(self, until: float) -> bool:
-        """Until some moment, a report is due, or there is news; True: look."""
+        """Wait until this moment, until a report is due, or until there is news; True: look."""
         until = min(until, self._reported + (BURST if self._streamed.fresh else HEARTBEAT))
         try:
             async with asyncio.timeout(max(until - time.monotonic(), 0)):
@@ -286,7 +286,7 @@ class SessionFollower:
             await self._report(now - self._started, shown or self._doing)
 
     async def _report_rest(self) -> None:
-        """Report what was streamed and not told yet, an end that was held back included: nothing follows it."""
+        """Report the rest of what was streamed, an end that was held back included: nothing follows it."""
         rest = self._words.clean(self._streamed.fresh) + self._words.rest()
         self._streamed.fresh = ""
         if rest:
@@ -331,7 +331,7 @@ class SessionFollower:
 
 
 def describe(request: Mapping[str, Any]) -> str:
-    """What a person is asked, in one line."""
+    """Describe what a person is asked, in one line."""
     if request.get("questions"):
         asked = "; ".join(
             f"{one.get('question')} ({' / '.join(str(o.get('label')) for o in one.get('options') or ())})"
@@ -344,7 +344,7 @@ def describe(request: Mapping[str, Any]) -> str:
 
 @contextlib.asynccontextmanager
 async def _companion(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """A task that lives as long as the block. Not a task group, which would wrap the block's own exceptions."""
+    """Run a task as long as the block lasts. Not a task group, which would wrap the block's own exceptions."""
     task = asyncio.create_task(work)
     try:
         yield

@@ -1,10 +1,10 @@
-"""What OpenCode writes by itself into the clone it works in, told from work by its content.
+"""Recognise by content what OpenCode writes by itself into the clone that it works in.
 
 At every start it puts a `$schema` line into a configuration that has none, and for each `.opencode` folder it installs
 `@opencode-ai/plugin` with npm: `package.json`, `package-lock.json` and `node_modules` there, and a `.gitignore` that
 names all of them and itself, so that git says nothing unless the repository has a `.gitignore` or a `package.json` of
-its own there. A name alone proves nothing: a file counts only while it has, to the letter, what OpenCode makes of the
-committed one. Whoever edits more of it has done work.
+its own there. A name alone proves nothing: a file counts only while it has exactly what OpenCode makes of the committed
+one. Any further edit is somebody's work.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _NPMS_OWN: Final = frozenset({".bin", ".package-lock.json"})
 
 
 def known(name: str) -> bool:
-    """Whether this path is one that OpenCode may have written; only then is its content worth reading."""
+    """Tell whether OpenCode may have written this path; only then is its content worth reading."""
     return name in CONFIGS or name in {PACKAGE, LOCK} or name == MODULES or name.startswith(f"{MODULES}/")
 
 
 def is_own(tree: Path, name: str, committed: str | None) -> bool:
-    """Whether what this file differs in from the committed one was written by OpenCode alone. False in any doubt.
+    """Tell whether OpenCode alone wrote the difference to the committed file. False in any doubt.
 
     Args:
         tree: the work tree.
@@ -59,17 +59,17 @@ def is_own(tree: Path, name: str, committed: str | None) -> bool:
 
 
 def with_schema(text: str) -> str:
-    """A configuration as OpenCode leaves it: before the first brace there is nothing, after it the line."""
+    """Return a configuration as OpenCode leaves it: nothing before the first brace, the schema line after it."""
     return re.sub(r"^\s*\{", lambda _: _LINE, text.removeprefix("\ufeff"), count=1)
 
 
 def _lines(text: str) -> str:
-    """Without what a git that converts line ends would change."""
+    """Drop what a git that converts line ends would change."""
     return text.replace("\r\n", "\n")
 
 
 def _text(tree: Path, name: str) -> str:
-    """The file's text. Raises OSError, ValueError: it is none that OpenCode writes."""
+    """Return the file's text. Raises OSError; ValueError for a file that OpenCode would not write."""
     folder = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in name.split("/")[:-1]:
@@ -87,7 +87,7 @@ def _text(tree: Path, name: str) -> str:
 
 
 def _with_plugin(package: Any, after: Any) -> dict[str, Any]:  # noqa: ANN401  whatever JSON may hold
-    """The package with the one dependency that OpenCode adds, in the version that is there afterwards."""
+    """Return the package with the one dependency that OpenCode adds, in the version found afterwards."""
     version = after["dependencies"][_PLUGIN]
     if not isinstance(version, str):
         raise TypeError
@@ -95,13 +95,13 @@ def _with_plugin(package: Any, after: Any) -> dict[str, Any]:  # noqa: ANN401  w
 
 
 def _is_lock_of(lock: Any, package: Any) -> bool:  # noqa: ANN401  whatever JSON may hold
-    """Whether it says no more than the package: npm makes it again from that."""
+    """Tell whether it says no more than the package: npm makes it again from that."""
     root, kinds = lock["packages"][""], ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
     return _PLUGIN in root["dependencies"] and all(root.get(kind) == package.get(kind) for kind in kinds)
 
 
 def _is_installed(modules: Path) -> bool:
-    """Whether everything in it is there because of npm's own list of what it installed; links lead nowhere else."""
+    """Tell whether npm's own list of what it installed accounts for everything in it; links lead nowhere else."""
     if modules.is_symlink() or modules.parent.is_symlink():
         return False
     listed = json.loads((modules / ".package-lock.json").read_text())["packages"]

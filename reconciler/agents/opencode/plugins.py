@@ -44,7 +44,7 @@ _OFFLINE: Final = '`agent.env: {npm_config_offline: "true"}` in the spec starts 
 
 
 def used_by(place: Place) -> bool:
-    """Whether the project has plugins: then a start waits for npm."""
+    """Tell whether the project has plugins: then a start waits for npm."""
     repo = place.repo
     if any(
         file.suffix in {".js", ".ts"} for name in ("plugin", "plugins") for file in _listed(repo / ".opencode" / name)
@@ -55,7 +55,7 @@ def used_by(place: Place) -> bool:
 
 
 def doing(place: Place, begin: int) -> str:
-    """What it does that does not answer yet, in two words; empty where it does not say.
+    """Say in two words what an agent that does not answer yet is doing; empty where its log does not show it.
 
     Args:
         place: of the agent.
@@ -66,20 +66,20 @@ def doing(place: Place, begin: int) -> str:
 
 
 def _loads(said: str) -> bool | None:
-    """Whether the newest project that it began to load is loaded; None before it began. Its own phrases (measured)."""
+    """Tell whether the project that it began to load last is loaded; None before. Its own phrases (measured)."""
     begun = said.rpartition(" message=bootstrapping ")
     return " message=init\n" in begun[2] if begun[1] else None
 
 
 def stuck(place: Place, begin: int) -> str:
-    """Why an install did not come to its end, and the way out; empty where none was going on."""
+    """Say why an install did not come to its end, and the way out; empty where none was going on."""
     if not doing(place, begin):
         return ""
     return f"its plugins wait for npm, and {_registry(place)} does not answer; {_OFFLINE}"
 
 
 def log(place: Place) -> Path:
-    """What OpenCode writes about itself."""
+    """Return the path of OpenCode's own log."""
     return place.xdg / OPENCODE.log
 
 
@@ -108,7 +108,7 @@ def _head(path: Path) -> str:
 
 
 def _said(path: Path, begin: int) -> str:
-    """The end of what was written since."""
+    """Return the end of what was written to the log since `begin`."""
     try:
         with path.open("rb") as file:
             file.seek(max(begin, file.seek(0, 2) - _TAIL))
@@ -132,7 +132,7 @@ async def failures(
 
 
 def _failures(text: str) -> list[str]:
-    """From lines `data: {"payload": {"type", "properties": {"error": {"data": {"message"}}}}}`."""
+    """Parse lines `data: {"payload": {"type", "properties": {"error": {"data": {"message"}}}}}`."""
     found = []
     for line in text.splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -144,7 +144,7 @@ def _failures(text: str) -> list[str]:
 
 
 async def thrown(place: Place, begin: int) -> tuple[str, ...]:
-    """The plugins whose function threw in the newest run, from its log: events do not tell of them.
+    """Return the plugins whose function threw in the newest run, read from its log: no event reports them.
 
     Args:
         place: of the agent.

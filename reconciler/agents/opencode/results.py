@@ -227,10 +227,10 @@ class Questions(ToolResult):
 
 
 def head(text: str, limit: int = TEXT_CHARS) -> tuple[str, bool]:
-    """The text's beginning and whether it was cut."""
+    """Return the beginning of the text and whether it was cut."""
     return (text, False) if len(text) <= limit else (text[:limit] + "\n[cut here]", True)
 
 
 def tail(text: str, limit: int = TEXT_CHARS) -> tuple[str, bool]:
-    """The text's end and whether it was cut."""
+    """Return the end of the text and whether it was cut."""
     return (text, False) if len(text) <= limit else ("[cut here]\n" + text[-limit:], True)

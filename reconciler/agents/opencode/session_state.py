@@ -21,7 +21,7 @@ ABORTED: Final = "MessageAbortedError"
 
 
 class SessionState(StrEnum):
-    """What a caller is told."""
+    """The state of a session for its caller."""
 
     DONE = "done"
     RUNNING = "running"
@@ -89,7 +89,7 @@ class Snapshot:
         return next((message for message in reversed(self.messages) if message.role == "user"), None)
 
     def answers(self, since: str) -> list[Message]:
-        """The agent's messages after the message `since`; ids rise with time."""
+        """Return the agent's messages after the message `since`; ids rise with time."""
         return [message for message in self.messages if message.role == "assistant" and message.id > since]
 
 
@@ -104,7 +104,7 @@ class Verdict:
 
 
 def judge(sight: Snapshot, since: str) -> Verdict:
-    """What the session is doing about the message `since` and what came after it."""
+    """Judge what the session is doing about the message `since` and what came after it."""
     if sight.permissions:
         return Verdict(
             state=SessionState.WAITING_PERMISSION, detail="answer with opencode-permission-reply, then call again"
@@ -133,12 +133,12 @@ def judge(sight: Snapshot, since: str) -> Verdict:
 
 
 def attempts(sight: Snapshot) -> int:
-    """How often the model was tried in vain, 0 when it is not being retried."""
+    """Return how often the model was tried in vain; 0 when it is not being retried."""
     return int(sight.status.get("attempt") or 1) if sight.status.get("type") == "retry" else 0
 
 
 def read_message(raw: Mapping[str, Any]) -> Message:
-    """One message as OpenCode gives it."""
+    """Parse one message of OpenCode."""
     info = raw.get("info") or {}
     parts = [part for part in raw.get("parts") or () if isinstance(part, dict)]
     texts = {
@@ -164,7 +164,7 @@ def read_message(raw: Mapping[str, Any]) -> Message:
 
 
 def read_error(raw: object) -> str:
-    """An error as OpenCode gives it, as one line."""
+    """Return an error of OpenCode as one line."""
     if not isinstance(raw, dict):
         return ""
     data = raw.get("data")
@@ -174,7 +174,7 @@ def read_error(raw: object) -> str:
 
 
 def message_id(wall: float) -> str:
-    """A new message id as OpenCode makes them: they rise with time, and its loop goes by that.
+    """Make a message id like OpenCode's: ids rise with time, and its loop relies on that.
 
     Having chosen it, we can ask after a lost reply whether the message was taken, instead of sending it twice.
     """

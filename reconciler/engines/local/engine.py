@@ -55,11 +55,11 @@ class LocalEngine(LocalAccess):
             spawn.fork_server.prepare()
 
     def now(self) -> Now:
-        """The clock of this machine."""
+        """Read the clock of this machine."""
         return processes.now()
 
     async def observe(self, name: str, spec: Spec, ledger: Ledger) -> ObservedProject:
-        """Everything there is to see of one project; its processes are watched from then on."""
+        """Observe everything of one project; its processes are watched from then on."""
         facts = await self._observer.observe(name, spec, ledger, self.now())
         agent, bridge = local.process(facts.agent), local.process(facts.bridge)
         pids = (agent.pid, agent.keeper_pid, bridge.pid, bridge.keeper_pid)
@@ -77,14 +77,14 @@ class LocalEngine(LocalAccess):
         return await self._actor.perform(name, spec, action, report)
 
     def fingerprint(self, name: str) -> object:
-        """Of the files that people edit or delete by hand."""
+        """Return what identifies the state of the files that people edit or delete by hand."""
         if name not in self._edited:
             sandbox, key = self._settings.home.sandbox(name), self._settings.home.deploy_key(name)
             self._edited[name] = tuple(map(str, (sandbox.env_file, key, sandbox.repo, sandbox.run)))
         return tuple(map(_stamp, self._edited[name]))
 
     async def watch(self, hint: Callable[[], None]) -> None:
-        """Changes in sandboxes, of what lies there itself, and of keys."""
+        """Watch what people edit in sandboxes, and their keys."""
         home = self._settings.home
         await watcher.watch_below((home.sandboxes, home.keys), hint, self._settings.poll)
 

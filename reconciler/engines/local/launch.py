@@ -81,7 +81,7 @@ class LaunchContext:
         )
 
     def target(self, service: Service) -> ProbeTarget:
-        """Where and how the service is spoken to."""
+        """Return where the service listens and how it is called."""
         if service is Service.AGENT:
             port, secret = self.ports["agent"], self.env.server_password
             return ProbeTarget(port=port, secret=secret, run_dir=self.sandbox.run, driver=self.driver)
@@ -92,7 +92,7 @@ class LaunchContext:
 
 
 def digest(project: LaunchContext, service: Service) -> str:
-    """Names the inputs of the service; it is restarted when they change."""
+    """Return a digest of the service's inputs; it is restarted when that changes."""
     spec, env = project.spec, project.env
     shared = [spec.restarted_at, spec.agent.kind, project.ports.get("agent"), env.server_password]
     if service is Service.AGENT:
@@ -104,7 +104,7 @@ def digest(project: LaunchContext, service: Service) -> str:
 
 
 def launch(project: LaunchContext, service: Service, program: str) -> Launch:
-    """Everything the keeper needs.
+    """Return everything the keeper needs.
 
     Args:
         project: where it belongs.
@@ -157,7 +157,7 @@ def _bridge(project: LaunchContext) -> tuple[tuple[str, ...], dict[str, str], Pa
 
 
 def _node_tool(project: LaunchContext) -> tuple[str, ...]:
-    """The user's opencode-mcp-tool. Its password option would be public in argv, so it gets a file instead."""
+    """Return the arguments of the user's opencode-mcp-tool. Its password comes in a file, because argv is public."""
     script = Path(project.env.mcp_tool_dir) / "dist" / "index-http.js"
     node = shutil.which("node", path=project.settings.environment.get("PATH"))
     if node is None or not script.is_file():
@@ -183,5 +183,5 @@ def _node_tool(project: LaunchContext) -> tuple[str, ...]:
 
 
 def _node_config(project: LaunchContext) -> Path:
-    """Where the user's tool finds the agent and its password, 0600."""
+    """Write where the user's tool finds the agent and its password, 0600."""
     return project.sandbox.run / "mcp-tool-servers.json"

@@ -44,7 +44,7 @@ class Observer:
         self._prober = prober
 
     def project(self, name: str, spec: Spec, ledger: Ledger) -> LaunchContext:
-        """What a launch of this project would be made from now; reads the secrets."""
+        """Return what a launch of this project would be made from now; reads the secrets."""
         env = env_file.read_env(self._settings.home.sandbox(name).env_file)
         key = self.key_path(name, spec, env) if specs.transport(spec.git.url) is specs.Transport.SSH else None
         return LaunchContext(
@@ -57,14 +57,14 @@ class Observer:
         )
 
     def key_path(self, name: str, spec: Spec, env: Env) -> Path:
-        """The private key: named in the spec, else in `.env`, else the generated one."""
+        """Return the path of the private key: named in the spec, else in `.env`, else the generated one."""
         named = spec.git.ssh_key or env.ssh_key_path
         if not named:
             return self._settings.home.deploy_key(name)
         return (self._settings.specs / files.expanded(named)).absolute()
 
     async def observe(self, name: str, spec: Spec, ledger: Ledger, now: Now) -> ObservedProject:
-        """Everything there is to see of one project."""
+        """Observe everything of one project."""
         sandbox = self._settings.home.sandbox(name)
         project = self.project(name, spec, ledger)
         destroying = spec.wanted is specs.State.ABSENT
@@ -116,7 +116,7 @@ class Observer:
         return replace(facts, port_holder=await asyncio.to_thread(processes.port_holder, kept))
 
     async def _probe(self, project: LaunchContext, service: Service, facts: LocalService, now: Now) -> Probe:
-        """What this run said last."""
+        """Return the last probe of this run."""
         if self._prober is None:
             outdated = facts.digest != facts.wanted_digest
             return Probe() if outdated else await checks.prove(project.target(service), now)

@@ -34,7 +34,7 @@ class ProvedTransport(httpx2.AsyncBaseTransport):
         self._pool = httpcore2.AsyncConnectionPool(max_keepalive_connections=0, network_backend=backend)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer's head; its body is read from the stream."""
+        """Send the request and return the answer's head; its body is read from the stream."""
         url = request.url
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         asked = httpcore2.Request(
@@ -69,7 +69,7 @@ class Backend(httpcore2.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """A connection to the proved listener. Raises NotProvedError."""
+        """Connect to the proved listener. Raises NotProvedError."""
         proof = self._prove()
         stream = await super().connect_tcp("127.0.0.1", proof.port, timeout, local_address, socket_options)
         try:
@@ -80,7 +80,7 @@ class Backend(httpcore2.AnyIOBackend):
         return stream
 
     def _prove(self) -> Listener:
-        """Who listens now: the same as before, as a rule."""
+        """Find who listens now: as a rule the same as before."""
         if self._proof is None or not self._proof.holds():
             self._proof = listener.proved(*self._service)
         return self._proof
@@ -105,7 +105,7 @@ class _Body(httpx2.AsyncByteStream):
 
 @contextlib.contextmanager
 def _as_httpx() -> Iterator[None]:
-    """Errors as httpx2 raises them: it has one of the same name for each."""
+    """Raise errors as httpx2 does: it has one of the same name for each."""
     try:
         yield
     except (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError) as error:

@@ -72,7 +72,7 @@ def recipe(view: View, *, development: bool = False, ports: Mapping[str, tuple[i
 
 
 def _rescue(site: Site) -> Plan:
-    """What is left of earlier runs comes first: it needs no secrets and no clone, only care."""
+    """Deal with what is left of earlier runs first: it needs neither secrets nor a clone, only care."""
     actions: list[Action] = []
     hold: Hold | None = None
     for service in Service:
@@ -165,7 +165,7 @@ def _ports(site: Site) -> Plan:
 
 
 def _misplaced(site: Site, service: Service) -> bool:
-    """Whether a port is asked for outside of the range in force. One that it has already, it keeps: ranges may move."""
+    """Tell whether a port outside the range in force is asked for. A port in use stays: ranges may move."""
     low, high = site.ports[service.value]
     fixed = site.service(service).fixed_port
     return fixed is not None and fixed != site.view.ledger.ports.get(service.value) and not low <= fixed <= high
@@ -184,12 +184,12 @@ def _outside(site: Site, service: Service) -> Hold:
 
 
 def _has_ports(site: Site) -> bool:
-    """Whether each service can have a port: the bridge is given both."""
+    """Tell whether each service can have a port: the bridge is given both."""
     return not any(_misplaced(site, each) and each.value not in site.view.ledger.ports for each in Service)
 
 
 def _no_start(site: Site) -> dict[Service, Hold | None]:
-    """Which services have a stranger on their port."""
+    """Return which services have a stranger on their port."""
     taken = [service for service in Service if site.service(service).port_holder]
     return {each: None if _lost_before_use(site.service(each)) else _taken(site, each) for each in taken}
 
@@ -205,7 +205,7 @@ def _taken(site: Site, service: Service) -> Hold:
 
 
 def _lost_before_use(facts: LocalService) -> bool:
-    """Whether a stranger sits on a port that nobody asked for and nobody knows yet."""
+    """Tell whether a stranger sits on a port that nobody asked for and nobody knows yet."""
     return bool(facts.port_holder) and facts.fixed_port is None and facts.phase is Phase.NEVER
 
 

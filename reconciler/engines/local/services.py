@@ -83,7 +83,7 @@ class Serving:
                 raise AssertionError(f"no engine knows how to {action.text}")
 
     def exited(self, name: str) -> None:
-        """A process of this project ended: nobody shall wait for it in vain."""
+        """Wake callers that wait for this project's start: one of its processes ended."""
         if event := self._exits.get(name):
             event.set()
 
@@ -120,7 +120,7 @@ class Serving:
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
-        """One of the few agents that start at a time, for as long as that takes, but no longer than it should."""
+        """Take one of the few places for agents that start at a time; give it up after `SLOT_TIME`."""
         await self._starting.acquire()
         held = [True]
 
@@ -158,7 +158,7 @@ class Serving:
     async def _await_ready(
         self, project: LaunchContext, service: Service, report: Report, seen: LocalService | None = None
     ) -> Outcome:
-        """Attempts until it is proved ready, ended, or silent for too long; `seen`: what was seen of it a moment ago.
+        """Try until the service is proved ready, ends, or is silent for too long; `seen`: the facts of a moment ago.
 
         Slow is no reason to end it (`start_progress`).
         """
@@ -195,7 +195,7 @@ class Serving:
             if facts.phase is not Phase.RUNNING:
                 return RequeueAfter(after=0.0, reason=Reason.ENDED, message=f"the {service} ended while it started")
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
-                if not progress.reported:  # else what it does meanwhile is told
+                if not progress.reported:  # else the message says what it does
                     report(Reason.PROVING_READY, f"the {service} listens; proving that it is ready", (service, facts))
                 probe = await self._prove(project, service, (now, quick), facts.run_id, progress.begin)
                 progress.detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])
@@ -210,12 +210,12 @@ class Serving:
     async def _prove(
         self, project: LaunchContext, service: Service, when: tuple[Now, float], run_id: str, begin: int | None
     ) -> Probe:
-        """One attempt at the proof; of an agent with plugins, with those that it could not load."""
+        """Try the proof once; of an agent with plugins, also report those that it could not load."""
         target, (now, quick) = project.target(service), when
         if service is Service.BRIDGE or not project.driver.loads_plugins(project.place):
             return await checks.prove(target, now, quick)
         notes = start_notes.StartNotes(project.sandbox.run)
-        if begin is None:  # it was told long ago
+        if begin is None:  # it was started long ago
             return replace(await checks.prove(target, now, quick), plugins=notes.read(run_id))
         try:
             target = target.proved()
@@ -261,7 +261,7 @@ def _is_prepared(project: LaunchContext) -> bool:
 
 
 def _empty(folder: Path) -> None:
-    """Of what earlier runs left. Best effort.
+    """Delete what earlier runs left. Best effort.
 
     By descriptors, never through a link: a person who moved the folder elsewhere, or the agent itself, may have put one
     there that leads to what is nobody's to delete.

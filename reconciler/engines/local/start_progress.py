@@ -1,4 +1,4 @@
-"""Tell how a start that takes long gets on: whether it works, and when it is given up.
+"""Judge how a long start gets on: whether it works, and when to give it up.
 
 Slow is no reason to end a service: an agent that installs plugins answers nothing until npm is done. As with liveness,
 processor time is work; so are bytes that are read or written, and lines in the agent's own log. Only one that shows
@@ -44,14 +44,14 @@ class Work:
     """Bytes of its own log."""
 
     def since(self, before: Work, seconds: float) -> bool:
-        """Whether that is work; less than before means that a part of it ended, which is work too."""
+        """Tell whether that is work; less than before means that a part of it ended, which is work too."""
         used, moved = self.processor - before.processor, self.moved - before.moved
         idle = 0 <= used <= SHARE * seconds + TICKS and 0 <= moved <= BYTES * seconds
         return not idle or self.said != before.said
 
 
 class Progress:
-    """Follows one start.
+    """The progress of one start.
 
     Args:
         run_dir: where the service's records are.
@@ -72,7 +72,7 @@ class Progress:
         self.detail = "it does not listen"
         """How the last attempt to prove it ready ended."""
         self.reported = False
-        """Whether anything was told of what it does."""
+        """Whether anything was reported of what it does."""
 
     @property
     def waited(self) -> float:
@@ -86,7 +86,7 @@ class Progress:
 
     @contextlib.asynccontextmanager
     async def followed(self, notify: Callable[[], None]) -> AsyncIterator[None]:
-        """Within, it is judged again and again.
+        """Judge the start again and again within the block.
 
         Args:
             notify: called after each judgement.
@@ -127,7 +127,7 @@ class Progress:
 
 
 def _moved(pid: int) -> int:
-    """Bytes that a process has read and written, of files and pipes."""
+    """Return the bytes that a process has read and written, of files and pipes."""
     try:
         lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     except OSError:

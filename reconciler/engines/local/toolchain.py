@@ -36,7 +36,7 @@ class Toolchains:
         self._installing: dict[str, asyncio.Lock] = {}
 
     def find(self, kind: Package, *, named: str, version: str | None) -> ToolchainFacts:
-        """The program to start, in this order: named in `.env`, pinned, installed by the user, provided by default."""
+        """Find the program: named in `.env`, else pinned, else installed by the user, else provided by default."""
         if named:
             return ToolchainFacts(path=named)
         if version is None:
@@ -45,7 +45,7 @@ class Toolchains:
         return ToolchainFacts(path=self._provided(kind, version), version=version)
 
     def folder(self, kind: Package, version: str) -> Path:
-        """Where this version is, or will be."""
+        """Return where this version is, or will be."""
         return self._settings.home.toolchains / f"{kind.name}-{version}"
 
     async def provide(self, kind: Package, version: str) -> Path:
@@ -98,7 +98,7 @@ class Toolchains:
 
 
 def _why(errors: str) -> str:
-    """The line of npm's errors that says most: the first behind its code."""
+    """Return the most telling line of npm's errors: the first after its code."""
     lines = [line.removeprefix("npm error ").strip() for line in errors.splitlines()]
     reasons = [line for line in lines if line and not line.startswith("code ") and "complete log" not in line]
     return reasons[0] if reasons else "npm gave no reason"
@@ -114,7 +114,7 @@ def _put_in_place(program: Path, temporary: Path, folder: Path) -> None:
 
 
 def platform_name() -> str:
-    """The suffix of npm platform packages here, such as `linux-x64` or `linux-x64-baseline-musl`."""
+    """Return the suffix of npm platform packages here, such as `linux-x64` or `linux-x64-baseline-musl`."""
     machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     baseline = "-baseline" if machine == "x64" and not _has_avx2() else ""
     musl = "-musl" if platform.libc_ver()[0] != "glibc" else ""

@@ -1,8 +1,4 @@
-"""Deleting for good what nobody needs any more.
-
-Belongs here: how it is deleted so that it can be broken off at any moment. Does not belong here: moving things to the
-trash (`act`), or when to look there (`loop`).
-"""
+"""Delete for good what nobody needs any more, so that a deletion may be interrupted at any moment."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ _GOING: Final = ".going-"
 
 
 def delete_older(folder: Path, pattern: str, seconds: float) -> None:
-    """Delete the folders that were put into one longer ago than this. Blocking; may be broken off at any moment.
+    """Delete the folders that were put into one longer ago than this. Blocking; may be interrupted at any moment.
 
     Args:
         folder: where.
@@ -35,6 +31,6 @@ def delete_older(folder: Path, pattern: str, seconds: float) -> None:
             if not place.name.startswith(_GOING):
                 if place.lstat().st_ctime >= limit:
                     continue
-                # What is half deleted looks new: it has to be told by its name.
+                # A half deleted folder looks new: only its name marks it.
                 place = place.rename(place.with_name(f"{_GOING}{place.name}"))  # noqa: PLW2901
             shutil.rmtree(place, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""Which address an MCP client may be given beside a token of ours: one that is proved to be ours, or nobody's yet.
+"""Which address an MCP client may be given with a token of ours: one that is proved to be ours, or nobody's yet.
 
-A client sends the token to whoever listens there, so a port that somebody else holds is never named.
+A client sends the token to any process that listens there, so a port that another process holds is never named.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Address(NamedTuple):
 
 
 def of_controller(settings: Settings) -> Address:
-    """The controller's endpoint: of the running one, else where one would listen.
+    """Return the controller's endpoint: that of the running one, else where one would listen.
 
     Raises:
         UserError: another process has the port, the controller serves no MCP, or the port is not known yet.
@@ -76,7 +76,7 @@ def _running(controller: published.ControllerInfo | None, settings: Settings) ->
 
 
 def of_bridge(settings: Settings, project: str) -> Address:
-    """The endpoint of one project's bridge.
+    """Return the endpoint of one project's bridge.
 
     Raises:
         UserError: there is no such project, it has no bridge yet, or another process has the port.
@@ -102,7 +102,7 @@ def of_bridge(settings: Settings, project: str) -> Address:
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Whether this process is ours and listens there."""
+    """Tell whether this process is ours and listens there."""
     try:
         process = psutil.Process(pid)
         return process.uids().real == os.getuid() and any(

@@ -2,8 +2,8 @@
 
 Nothing is remembered that could be out of date: the port comes from the published index and the secrets from the
 sandbox's `.env` when a call comes in, so a restarted agent, a new port or a new password are right at once. They are
-read here, not in `engines`, which frontends must not import: reading two values is no acting, and whether the `.env` is
-fit for use was judged before the agent ran.
+read here, not in `engines`, which frontends must not import: reading two values is no acting, and the engine checked
+the `.env` before the agent ran.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Router:
 
     @contextlib.asynccontextmanager
     async def open(self, _server: object) -> AsyncIterator[None]:
-        """The life of the clients; `_server` is what the MCP library hands to a lifespan."""
+        """Keep clients for the life of the server; `_server` is what the MCP library passes to a lifespan."""
         try:
             yield
         finally:
@@ -75,7 +75,7 @@ class Router:
             self._known.clear()
 
     async def resolve(self, project: str) -> Client:
-        """The agent of a project that can be talked to.
+        """Return a client of a project's agent that can be called.
 
         Raises:
             ToolError: there is no such project, or it is not ready; says why and what to do.
@@ -88,8 +88,8 @@ class Router:
             raise ToolError(str(error)) from None
         known = self._known.get(project)
         if known is None or known.config != config:
-            # The old one is let go of, not closed: it keeps no connections, and a call that still waits with it is to
-            # be told that its agent is gone, as it will be, not that its client is.
+            # The old one is dropped, not closed: it keeps no connections, and a call that still waits with it must
+            # fail because its agent is gone, not because its client is.
             known = self._known[project] = _Known(config, self._agent(config))
         for gone in self._known.keys() - index.projects.keys():
             self._forget(gone)
@@ -99,7 +99,7 @@ class Router:
         return known.agent
 
     def _forget(self, project: str) -> None:
-        """Let go of a client; whoever still waits with it goes on."""
+        """Forget a client; calls that still wait with it go on."""
         self._known.pop(project, None)
         if timer := self._timers.pop(project, None):
             timer.cancel()
@@ -139,7 +139,7 @@ def _access(status: Mapping[str, Any]) -> Access:
 
 
 def _unready(status: Mapping[str, Any], *, running: bool) -> str:
-    """Why a project cannot be reached and what to do; empty when it can."""
+    """Say why a project cannot be reached and what to do; empty when it can."""
     agent, stalled = status["agent"], status["stalled"]
     if not running:
         # Without a controller nobody keeps the index up to date: what it says may be long over.
@@ -155,7 +155,7 @@ def _unready(status: Mapping[str, Any], *, running: bool) -> str:
 
 
 def _secrets(project: str, sandbox: Sandbox) -> tuple[str, str]:
-    """The agent's password and the bridge's token.
+    """Return the agent's password and the bridge's token.
 
     Raises:
         UserError: the `.env` cannot be read, or has no password.

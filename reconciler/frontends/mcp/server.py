@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 
 def token_file(home: Home) -> Path:
-    """Where the token of the controller's endpoint is."""
+    """Return where the token of the controller's endpoint is."""
     return home.controller / "token"
 
 
 def token(home: Home) -> str:
-    """The token, made where there is none.
+    """Return the token; make one where there is none.
 
     Raises:
         UserError: others may read it, or it is no token.
@@ -55,7 +55,7 @@ def token(home: Home) -> str:
 
 
 def known_token(home: Home) -> str:
-    """The token there is; makes none.
+    """Return the token if there is one; make none.
 
     Raises:
         FileNotFoundError: there is none.
@@ -99,8 +99,8 @@ class EndpointGuard:
         elif (known := self._token()) is None:
             await reply(send, 503, {"error": "cannot check tokens now; try again"}, {"retry-after": "1"})
         elif not bears(header(scope, b"authorization") or "", known):
-            # No `resource_metadata` here: it would send clients looking for an OAuth server. And no path: whoever
-            # may know it finds it with the command.
+            # No `resource_metadata` here: it would send clients looking for an OAuth server. And no path: the command
+            # shows it to those who may know it.
             answer = {"error": "cannot let you in: send the token that opencode-manager mcp-config refers to"}
             await reply(send, 401, answer, {"www-authenticate": "Bearer"})
         elif scope["method"] != "POST":
@@ -109,7 +109,7 @@ class EndpointGuard:
             await self._mcp({**scope, "path": "/mcp", "raw_path": b"/mcp"}, receive, send)
 
     def _token(self) -> str | None:
-        """The token that lets in, empty when none can, None when it is not known now. A new one counts at once."""
+        """Return the token that lets clients in: empty when none can, None when it is unknown. A new one counts now."""
         path = token_file(self._home)
         try:
             known = known_token(self._home)
@@ -127,14 +127,14 @@ class EndpointGuard:
 
 
 class _Problems:
-    """What is wrong with the endpoint, part by part; tells it whenever it changes."""
+    """What is wrong with the endpoint, part by part; reports every change."""
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         self._notify = notify
         self._known: dict[str, str] = {}
 
     def of(self, part: str) -> Callable[[str], None]:
-        """What a part reports to: a problem, or an empty text."""
+        """Return the function by which a part reports a problem, or an empty text when there is none."""
 
         def report(problem: str) -> None:
             if problem != self._known.get(part, ""):
@@ -179,7 +179,7 @@ async def serve(settings: Settings, stop: asyncio.Event, listening: Callable[[in
 
 @contextlib.asynccontextmanager
 async def _app(settings: Settings, port: int, stop: asyncio.Event) -> AsyncIterator[App]:
-    """The MCP app, alive within. In threads: the library takes half a second to load, the tools a tenth to make."""
+    """Serve the MCP app within the block. Loads in threads: the library takes 0.5 s, making the tools 0.1 s."""
     tools = await asyncio.to_thread(importlib.import_module, "reconciler.frontends.mcp.tools")
     endpoint = await asyncio.to_thread(importlib.import_module, "reconciler.mcpkit.endpoint")
     mcp = await asyncio.to_thread(tools.make_server, settings, stop)

@@ -1,8 +1,7 @@
 """MCP on stdin and stdout, for a client that starts its servers: the same tools as over HTTP.
 
-Belongs here: the life of this front end. It keeps nothing that needs cleaning up, so it may end at any time and does:
-at the end of stdin, when nobody reads stdout any more, when the client is gone, and at the first signal.
-Does not belong here: the tools (`tools`).
+It keeps nothing that needs cleaning up, so it may end at any time and does: at the end of stdin, when nobody reads
+stdout any more, when the client is gone, and at the first signal.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _STDOUT: Final = 1
 def end_with_client() -> None:
     """End this process as soon as its client is gone, however that came about, and at the first Ctrl-C.
 
-    The end of stdin tells of it too, unless another process still holds the other end of that pipe.
+    The end of stdin shows it too, unless another process still holds the other end of that pipe.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where Ctrl-C is ignored, as with nohup
         # Python's own handler would wait for the thread that reads stdin.
@@ -57,9 +56,9 @@ def _end_on(signs: select.poll) -> None:
 
 
 def _client() -> int:
-    """The process that talks to us: our parent, or the one before it where our parents only pass on their own stdin.
+    """Return the process that talks to us: our parent, or the one before it where parents only pass on their stdin.
 
-    0 where stdin is no pipe: a terminal tells of its end by itself, and whoever writes into a file is not known.
+    0 where stdin is no pipe: a terminal signals its end by itself, and the writer of a file is unknown.
     """
     own, pid = _stdin(os.getpid()), os.getppid()
     if not own.startswith(("pipe:", "socket:")):
@@ -71,7 +70,7 @@ def _client() -> int:
 
 
 def _stdin(pid: int) -> str:
-    """What a process has as its stdin; empty when it cannot be seen."""
+    """Return what a process has as its stdin; empty when it cannot be seen."""
     try:
         return str(Path(f"/proc/{pid}/fd/{_STDIN}").readlink())
     except OSError:

@@ -111,7 +111,7 @@ async def ask_before_destroy(
 
 
 def _confirmed(project_name: str, sure: ElicitationResult[DestroyConfirmation], confirm: str) -> str:
-    """The name that confirms a destroy, as the person or, where nobody could be asked, the model gives it.
+    """Return the name that confirms a destroy: the person's or, where nobody could be asked, the model's.
 
     A client without a person at it may offer to ask and then cancel: that is no answer, a `decline` is one.
 
@@ -206,13 +206,13 @@ class Tools:
             raise ToolError(str(error)) from None
 
     async def _ask(self, write: Any, seconds: float, ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ANN401
-        """Write the wish, then wait for it."""
+        """Write the change, then wait for its result."""
 
         async def progress(waited: float, result: ProjectResult) -> None:
             await ctx.report_progress(waited, seconds, f"{result.reason}: {result.message}".rstrip(": "))
 
         try:
-            # In a thread: it may wait for a lock. Whoever is cancelled meanwhile, the file is written whole.
+            # In a thread: it may wait for a lock. Even if this call is cancelled, the file is written whole.
             written: SpecChange = await asyncio.to_thread(write)
             result = await client.wait(self._settings, written, seconds, progress, self._stopping)
         except UserError as error:
@@ -221,7 +221,7 @@ class Tools:
 
 
 def answer(result: ProjectResult, text: str) -> CallToolResult:
-    """An answer in both forms: half of the clients show their model the text, half the object, so each says it all.
+    """Build an answer in both forms: half of the clients show their model the text, half the object; each says it all.
 
     Args:
         result: how it stands.
@@ -239,12 +239,12 @@ def answer(result: ProjectResult, text: str) -> CallToolResult:
 
 
 def fields(result: ProjectResult) -> dict[str, Any]:
-    """The answer as an object, with its whole message and without what is empty."""
+    """Return the answer as an object, with its whole message and without empty fields."""
     return _plain(asdict(result) | {"message": "; ".join(results.sentences(result))})
 
 
 def listed(listing: Listing) -> CallToolResult:
-    """All projects in both forms."""
+    """Build the list of all projects in both forms."""
     lines = [
         f"{one.project}: desired {one.desired}, actual {one.actual} ({one.reason})"
         + (f", OpenCode {one.opencode_url} (PID {one.opencode_pid})" if one.opencode_pid else "")
@@ -258,7 +258,7 @@ def listed(listing: Listing) -> CallToolResult:
 
 
 def lines_of(listing: Listing) -> dict[str, Any]:
-    """All projects as an object, with what comes next."""
+    """Return all projects as an object, with what comes next."""
     message = "opencode_status tells more of one; opencode-session-create begins work in one that runs"
     if not listing.projects:
         message = "there are no projects yet; opencode_start makes one from its git url"
@@ -267,17 +267,17 @@ def lines_of(listing: Listing) -> dict[str, Any]:
 
 
 def _plain(data: dict[str, Any]) -> dict[str, Any]:
-    """As JSON has it, without what is empty."""
+    """Return the data in JSON types, without what is empty."""
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
     return {key: value for key, value in plain.items() if value is not None and value not in ("", [])}
 
 
 def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
-    """The MCP server of one home.
+    """Make the MCP server of one home.
 
     Args:
         settings: where specs are written, and statuses and the agents' secrets read.
-        stopping: set when the process is about to end: whoever waits gets an answer then.
+        stopping: set when the process is about to end: calls that wait are answered then.
     """
     # Without `subscriptions/listen`: a stream that never ends would hold up the end of the process, and no client at
     # hand listens to a status.

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
                 "name": "ConfigJsonError",
                 "data": {"path": "/repo/opencode.json", "message": "bad\n--- JSONC Input ---\n{k: HUSH}\nat line 3"},
             },
-            "cannot load the agent's configuration /repo/opencode.json, line 3 (ConfigJsonError): mend it",
+            "cannot load the agent's configuration /repo/opencode.json, line 3 (ConfigJsonError): fix it",
         ),
         (
             {
                 "name": "ConfigInvalidError",
                 "data": {"path": "/repo/opencode.json", "issues": [{"message": "got HUSH", "path": ["model", 0]}]},
             },
-            "cannot load the agent's configuration /repo/opencode.json, at model.0 (ConfigInvalidError): mend it",
+            "cannot load the agent's configuration /repo/opencode.json, at model.0 (ConfigInvalidError): fix it",
         ),
         ({"name": "ConfigFrontmatterError", "data": None}, "cannot load the agent's configuration (Config"),
     ],

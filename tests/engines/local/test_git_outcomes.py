@@ -1,4 +1,4 @@
-"""What a person is told to do when git refuses: each sentence says where and how it is mended."""
+"""What a message asks a person to do when git refuses: each sentence says where and how to fix it."""
 
 from __future__ import annotations
 

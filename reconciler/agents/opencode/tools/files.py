@@ -83,7 +83,7 @@ async def vcs_diff(agent: OpenCodeAgent) -> Annotated[CallToolResult, Diff]:
 
 
 async def diff(agent: OpenCodeAgent, raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:
-    """A diff as OpenCode gives it, cut to size, without what OpenCode itself wrote into the clone."""
+    """Return a diff of OpenCode, cut to size, without what OpenCode itself wrote into the clone."""
     own = await clone.written_by_opencode(agent.repo, [str(one.get("file")) for one in raw])
     shown = [one for one in raw if one.get("file") not in own]
     if own:
@@ -93,7 +93,7 @@ async def diff(agent: OpenCodeAgent, raw: Sequence[Mapping[str, Any]], note: str
 
 
 def diff_of(raw: Sequence[Mapping[str, Any]], note: str = "") -> CallToolResult:
-    """A diff as OpenCode gives it, cut to size."""
+    """Return a diff of OpenCode, cut to size."""
     files = [
         ChangedFile(
             file=plain(one.get("file"), _PATH),

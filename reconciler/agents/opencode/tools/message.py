@@ -76,12 +76,12 @@ async def session_message(  # noqa: PLR0913, PLR0917  the parameters of the tool
 
 
 def _extend(limit: asyncio.Timeout) -> None:
-    """An agent that has just answered is not silent: it may be late with the next answer too."""
+    """Extend the limit: an agent that has just answered is not silent, but may be late with the next answer too."""
     limit.reschedule(max(limit.when() or 0, asyncio.get_running_loop().time() + follow.LATE))
 
 
 def _joined(before: Snapshot, content: str, model: str) -> str | None:
-    """The id of the prompt to wait for instead of sending a new one.
+    """Return the id of the prompt to wait for instead of sending a new one; None to send it.
 
     Raises:
         ToolError: there is nothing to wait for.

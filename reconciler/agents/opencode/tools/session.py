@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def _like(pattern: str, demand: str) -> Callable[[str], str]:
-    """A check in our own words; not a `pattern` in the schema, which an empty default would not match."""
+    """Make a check with our own message; a `pattern` in the schema would not match an empty default."""
 
     def check(value: str) -> str:
         if re.fullmatch(pattern, value):
@@ -182,7 +182,7 @@ async def session_todo(agent: OpenCodeAgent, session_id: SessionId) -> Annotated
 
 
 def model_field(model: str) -> dict[str, dict[str, str]]:
-    """The model as a prompt names it; nothing for the configured one."""
+    """Return the model in the form of a prompt; nothing for the configured one."""
     provider, _, name = model.partition("/")
     return {"model": {"providerID": provider, "modelID": name}} if name else {}
 

@@ -78,7 +78,7 @@ _OPTIONS: Final = (
 
 
 def environment(ssh_command: str = "") -> dict[str, str]:
-    """The whole environment of git: no secret of the controller, no prompt, no helper transport."""
+    """Build the whole environment of git: no secret of the controller, no prompt, no helper transport."""
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _FIXED
     return env | {"GIT_SSH_COMMAND": ssh_command} if ssh_command else env
 

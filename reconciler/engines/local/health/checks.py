@@ -73,7 +73,7 @@ class ProbeTarget:
         return (Service.AGENT if self.driver else Service.BRIDGE).value
 
     def proved(self) -> ProbeTarget:
-        """The same with who listens now.
+        """Return the target with proof of the process that listens now.
 
         Raises:
             CallError: nobody listens, or somebody who is not proved to be ours.
@@ -99,7 +99,7 @@ class ProbeTarget:
         return self.call(self.driver.live_request) if self.driver else self.open_call()
 
     def initialize_call(self, *, secret: bool) -> Call:
-        """The first call of an MCP client."""
+        """Build the first call of an MCP client."""
         headers = {"accept": "application/json, text/event-stream"} | (bearer(self.secret) if secret else {})
         body = json.dumps(_INITIALIZE).encode()
         return Call(port=self.port, path="/mcp", method="POST", headers=headers, body=body, proof=self.proof)
@@ -145,7 +145,7 @@ class ProbeWire:
 
 
 async def prove(target: ProbeTarget, now: Now, quick: float = QUICK) -> Probe:
-    """One attempt at the whole proof: it refuses without the secret and answers a real call with it.
+    """Try the whole proof once: it refuses without the secret and answers a real call with it.
 
     Args:
         target: who.
@@ -166,7 +166,7 @@ async def prove(target: ProbeTarget, now: Now, quick: float = QUICK) -> Probe:
 
 
 async def live(target: ProbeTarget, before: Probe, now: Now, *, written: int = 0, started: float = 0.0) -> Probe:
-    """One liveness probe of a proved listener, counted on top of the last one; at most twice `LIVENESS` seconds.
+    """Probe a proved listener once, counted on top of the last probe; takes at most twice `LIVENESS` seconds.
 
     Args:
         target: who, with the proof.
@@ -248,7 +248,7 @@ def _is_json(answer: Answer) -> bool:
 
 
 def missed(before: Probe, now: Now, detail: str, *, answers: bool = False) -> Probe:
-    """One more probe that was missed: it got no answer, or a wrong one."""
+    """Count one more missed probe: it got no answer, or a wrong one."""
     misses = before.misses + 1
     health = Health.UNRESPONSIVE if misses >= MISSES else before.health
     return replace(before, health=health, at=now.boot, misses=misses, detail=detail, answers=answers)

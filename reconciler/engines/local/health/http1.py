@@ -110,7 +110,7 @@ async def _exchange(stream: socket.socket, call: Call) -> Answer:
 
 
 async def _connect(stream: socket.socket, there: tuple[str, int]) -> None:
-    """On this machine a connection is made when connect returns, but it says so only when it is asked again.
+    """Connect. On this machine that is done when connect returns, but the socket says so only when asked again.
 
     To wait for the event would cost a third of the request (measured). It takes longer only where many wait already.
     """

@@ -1,4 +1,4 @@
-"""Asking each service that is ready, again and again, whether it still is.
+"""Ask each service that is ready, again and again, whether it still is.
 
 As in a kubelet, probes have timers of their own, and only news makes anybody look at a project: to look at everything
 costs three times as much as to ask, and a service that hangs holds up nobody else. A service is asked only after the
@@ -44,10 +44,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class OnProbe(Protocol):
-    """Who wants to know."""
+    """Called with each probe."""
 
     def __call__(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
-        """A service was asked; news: it says something else than before."""
+        """Receive the probe of a service; `news`: it differs from the one before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class Prober:
         self._places = asyncio.Semaphore(MOST)
 
     def last(self, name: str, service: Service, run_id: str) -> Probe:
-        """What a run said last; an empty probe when it was never asked."""
+        """Return the last probe of a run; an empty one when it was never asked."""
         of, probe = self._last.get((name, service), ("", Probe()))
         return probe if of == run_id else Probe()
 
@@ -97,7 +97,7 @@ class Prober:
         self._last[name, service] = (run_id, probe)
 
     def keep(self, subject: ProbedRun) -> None:
-        """From now on this run is probed, once there is a first proof of it."""
+        """Probe this run from now on, once there is a first proof of it."""
         key = (subject.name, subject.service)
         if (known := self._subjects.get(key)) and known.facts.run_id != subject.facts.run_id:
             self.pause(*key)
@@ -106,7 +106,7 @@ class Prober:
             self._again(key)
 
     def forget(self, name: str, service: Service) -> None:
-        """It does not run, or not as it should: what it said is of no use."""
+        """Drop the last probe of a service that does not run, or not as it should."""
         key = (name, service)
         self._last.pop(key, None)
         self.pause(name, service)
@@ -145,7 +145,7 @@ class Prober:
 
     def _asked(self, key: tuple[str, Service], task: asyncio.Task[None]) -> None:
         if self._asking.get(key) is not task:
-            return  # it was told not to ask
+            return  # it was paused
         del self._asking[key]
         if error := task.exception():
             log.error("probe failed", project=key[0], service=key[1].value, exc_info=error)
@@ -164,10 +164,10 @@ class Prober:
         self._on_probe(*key, probe, news=_timeless(probe) != _timeless(before))
 
     async def _probe(self, subject: ProbedRun, before: Probe) -> Probe:
-        """One probe of a run that was proved before, counted on top of the last one."""
+        """Probe once a run that was proved before, counted on top of the last probe."""
         now, proof = processes.now(), self._proof(subject)
         if proof is None:
-            return checks.missed(before, now, "it does not listen")  # and whoever does is never asked
+            return checks.missed(before, now, "it does not listen")  # and a listener without proof is never asked
         target = replace(subject.target, proof=proof)
         if before.health is Health.READY or (before.health is Health.UNRESPONSIVE and before.proved):
             started = subject.facts.started_wall or 0.0
@@ -177,7 +177,7 @@ class Prober:
         return checks.missed(before, now, found.detail) if silent else found
 
     def _proof(self, subject: ProbedRun) -> Listener | None:
-        """That whoever answers is a process of this run."""
+        """Return proof that the listener on the port is a process of this run; None without it."""
         key, port = (subject.name, subject.service), subject.target.port
         known = self._listeners.get(key)
         if known is None or known.port != port or not known.still(self._sockets()):
@@ -193,12 +193,12 @@ class Prober:
 
 
 def _timeless(probe: Probe) -> Probe:
-    """What of it is news when it changes: that nothing was interrupted is none."""
+    """Drop what is no news when it changes: times, and that nothing was interrupted."""
     return replace(probe, at=0.0, at_wall=0.0, written=0, interrupted=probe.interrupted or ())
 
 
 def _written(journal: Path | None) -> int:
-    """When it was written last; 0 where there is none."""
+    """Return when it was written last; 0 where there is none."""
     try:
         return os.stat(journal).st_mtime_ns if journal else 0  # noqa: PTH116  at each probe
     except OSError:

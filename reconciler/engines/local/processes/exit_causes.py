@@ -23,7 +23,7 @@ _PHRASES: Final = (
 
 
 def of_log(path: str, begin: int) -> str:
-    """The cause that the last lines of a log name; empty where they name none.
+    """Return the cause that the last lines of a log name; empty where they name none.
 
     Args:
         path: the log.

@@ -1,4 +1,4 @@
 """A project's secrets: its `.env` and its deploy key.
 
-Values stay here and in the child that needs them; everything else is told keys, lines and paths.
+Values stay here and in the child that needs them; everything else gets keys, lines and paths.
 """

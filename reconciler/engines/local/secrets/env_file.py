@@ -92,7 +92,7 @@ file: a changed one takes the place of what was known, and one that is gone is f
 
 
 def _parsed(path: Path, *, any_mode: bool = False) -> _Parsed:
-    """What the file says now. Raises what `_read` raises, and then remembers nothing of it."""
+    """Return the parsed file. Raises what `_read` raises, and then keeps nothing of the file in memory."""
     try:
         text = _read(path, any_mode=any_mode)
     except (FileNotFoundError, UserError):
@@ -170,7 +170,7 @@ def write_env(sandbox: Sandbox, *, git_url: str, ssh_key: Path | None) -> None:
     temporary = sandbox.run / f".env.{secrets.token_hex(4)}"
     try:
         files.replace_file(temporary, text.encode())
-        # A link refuses to replace: whoever wrote a .env meanwhile wins.
+        # A link never replaces: a .env that somebody wrote meanwhile stays.
         os.link(temporary, sandbox.env_file)
     except FileExistsError:
         return
@@ -179,7 +179,7 @@ def write_env(sandbox: Sandbox, *, git_url: str, ssh_key: Path | None) -> None:
 
 
 def bad_secrets(path: Path) -> tuple[str, ...]:
-    """The secrets that are missing in a `.env`, or cannot be used. All of them where it cannot be read."""
+    """Return the secrets that are missing in a `.env` or cannot be used; all of them where it cannot be read."""
     try:
         parsed = _parsed(path, any_mode=True)
     except (FileNotFoundError, UserError):
@@ -202,14 +202,12 @@ def set_secrets(path: Path, values: Mapping[str, str]) -> None:
     expected = {key: value for key, value, _ in _bindings(text)}
     expected.update(values)
     if {key: value for key, value, _ in _bindings(new)} != expected:
-        raise UserError(
-            f"cannot change {path}: it has lines that are not KEY=value, or values beyond one line; mend it"
-        )
+        raise UserError(f"cannot change {path}: it has lines that are not KEY=value, or values beyond one line; fix it")
     files.replace_file(path, new.encode())
 
 
 def _patched(text: str, left: dict[str, str]) -> Iterator[str]:
-    """The text piece by piece with the values in `left` set; a key that was set twice is set once."""
+    """Yield the text piece by piece with the values in `left` set; a key that was set twice is set once."""
     done: set[str] = set()
     end = "\n"
     for binding in parse_stream(io.StringIO(text, newline="")):
@@ -230,7 +228,7 @@ def _patched(text: str, left: dict[str, str]) -> Iterator[str]:
 
 
 def quote(value: str) -> str:
-    """The value as python-dotenv reads it back to the letter.
+    """Quote a value so that python-dotenv reads exactly it.
 
     Raises:
         UserError: it has control characters, which no value here needs.
@@ -244,7 +242,7 @@ def quote(value: str) -> str:
 
 
 def _read(path: Path, *, any_mode: bool = False) -> str:
-    """The text of a `.env` that nobody else can read or swap.
+    """Read a `.env` that nobody else can read or swap.
 
     Raises:
         FileNotFoundError: there is none.
@@ -285,13 +283,13 @@ def _bindings(text: str) -> Iterator[tuple[str | None, str | None, int]]:
 
 
 def _judge(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Each key that cannot be used, and why."""
+    """Yield each key that cannot be used, and why."""
     password, token = (values.get(key, "") for key in SECRETS)
     for key, value, allowed in zip(SECRETS, (password, token), (_PASSWORD, _TOKEN), strict=True):
         if why := _judge_secret(value, allowed):
             yield key, why
     if token and token == password:
-        yield SECRETS[1], "is the same as the password: whoever has one must not have the other; change it"
+        yield SECRETS[1], "is the same as the password: who has one must not have the other; change it"
     for key, service in ((AGENT_PORT, "agent"), (BRIDGE_PORT, "bridge")):
         port, (low, high) = _port(values, key), PORTS[service]
         if values.get(key) and (port is None or not LOWEST_PORT <= port <= HIGHEST_PORT):

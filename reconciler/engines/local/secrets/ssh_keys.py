@@ -1,4 +1,4 @@
-"""SSH keys: making a deploy key, judging a key that was named, and how git is told to use it."""
+"""SSH keys: make a deploy key, check a key that a person named, and build the ssh command for git."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def generate_key(path: Path, *, comment: str) -> None:
 
 
 async def key_facts(path: Path, *, generated: bool) -> KeyFacts:
-    """What there is of a key.
+    """Observe a key and its public half.
 
     Args:
         path: the private key.
@@ -63,7 +63,7 @@ async def key_facts(path: Path, *, generated: bool) -> KeyFacts:
 
 
 def ssh_command(key: Path | None, known_hosts: Path) -> str:
-    """The value of GIT_SSH_COMMAND.
+    """Return the value of GIT_SSH_COMMAND.
 
     The user's own ssh configuration (host aliases, jumps) stays in force, and so do host keys that the administrator
     pinned or revoked for everybody; nothing is ever written there. Agents, multiplexed connections and the user's usual
@@ -93,7 +93,7 @@ def ssh_command(key: Path | None, known_hosts: Path) -> str:
 
 
 def _quoted(path: Path) -> str:
-    """A path as ssh itself reads it in an option: spaces, backslashes and percent signs mean something there."""
+    """Quote a path for an option of ssh, in which spaces, backslashes and percent signs have a meaning."""
     text = str(path).replace("%", "%%")
     if re.search(r"[\s\\\"#']", text):
         escaped = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -106,7 +106,7 @@ def _public(path: Path) -> Path:
 
 
 def _judge(path: Path) -> tuple[int, ...]:
-    """What identifies this state of a key file that can be used, as far as the file system tells.
+    """Check that a key file can be used and return what identifies its state, as far as the file system shows it.
 
     Raises:
         UserError: it cannot.
@@ -126,7 +126,7 @@ def _judge(path: Path) -> tuple[int, ...]:
 
 
 async def _public_text(path: Path) -> str:
-    """The public half, worked out from the private one, with the comment that its own file has.
+    """Derive the public half from the private one, with the comment of its own file.
 
     Raises:
         UserError: it is no private key, or has a passphrase.
