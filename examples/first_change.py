@@ -2,8 +2,8 @@
 
     python examples/first_change.py > examples/transcript.md
 
-Everything is temporary: the manager's home, two git repositories, and a model that costs nothing and does as it is
-told in double brackets. What is real: the controller, OpenCode, git, MCP. The words it prints are the tools' own.
+Everything is temporary: the manager's home, two git repositories, and a model that costs nothing and obeys directives
+in double brackets. What is real: the controller, OpenCode, git, MCP. The words it prints are the tools' own.
 """  # noqa: INP001  a script, not a package
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ LIMIT = 600
 INTRODUCTION = """\
 # A first change, through MCP only
 
-Real output of `python examples/first_change.py`. Two projects, one address: each tool that works inside a project is
-told which one by `project`. Paths, ids, ports and processes differ from run to run.
+Real output of `python examples/first_change.py`. Two projects, one address: each tool that works inside a project takes
+its name as `project`. Paths, ids, ports and processes differ from run to run.
 
 The model here is a fake, so that this costs nothing and needs no account: it does what stands in `[[...]]`. With a real
 one you leave the brackets out and say what you want in plain words. To give the agents one, set
@@ -56,7 +56,7 @@ Nothing else changes, but that a real model takes its time and may ask before it
 
 
 class Manager:
-    """A client that shows what it asks and what it is told."""
+    """A client that shows what it asks and what it gets."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -93,7 +93,7 @@ async def story(manager: Manager, origins: dict[str, str]) -> None:
         await manager.both("opencode_start", project_name=names, git_url=origins, wait_seconds=limits)
         sessions = await manager.both("opencode-session-create", project=names, title=dict.fromkeys(PROJECTS, "Slogan"))
         ids = {name: session["sessionId"] for name, session in zip(PROJECTS, sessions, strict=True)}
-        content = {name: wish(text) for name, text in PROJECTS.items()}
+        content = {name: prompt(text) for name, text in PROJECTS.items()}
         await manager.both(
             "opencode-session-message", project=names, sessionId=ids, content=content, waitSeconds=limits
         )
@@ -108,7 +108,7 @@ async def story(manager: Manager, origins: dict[str, str]) -> None:
         )
 
 
-def wish(text: str) -> str:
+def prompt(text: str) -> str:
     """A prompt; the part in brackets is for the fake model."""
     arguments = json.dumps({"filePath": "slogan.txt", "content": f"{text} made simple\n"})
     return f"Write a slogan. [[tool:write {arguments}]]"

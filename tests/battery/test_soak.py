@@ -1,6 +1,6 @@
 """A soak: many light projects under random faults of all kinds, with the invariants looked at every second.
 
-Belongs here: the one long mixture. Each fault by itself is tried by the rest of the battery.
+Each fault by itself is tried by the rest of the battery.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m tests.bench [--quick] [--json FILE] [-n 1,10,100] [--only ROW]
 
-Belongs here: arguments, the order of everything, a folder that is left empty. Does not belong here: any measurement.
+It parses the arguments, sets the order of everything, and leaves its folder empty.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What every contender can be asked to do, and the bare loop: what the machine itself takes.
 
-Belongs here: the interface, its bookkeeping of processes, the loop of posix_spawn that every ratio is against.
-Does not belong here: measuring (`rows`), or how a real supervisor is driven (`supervisors`, `ours`).
+The interface keeps the books of processes; every ratio is against the loop of posix_spawn.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m tests.bench.controller '{"liveness": SECONDS}'
 
-Belongs here: nothing else. With a very long liveness nothing is probed at all, as other supervisors do.
+With a very long liveness nothing is probed at all, as other supervisors do.
 """
 
 from __future__ import annotations

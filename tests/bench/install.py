@@ -2,8 +2,6 @@
 
 The others by name; ours from this tree, without the tools of its tests: they bring libraries that other libraries load
 when they are there, as structlog does rich.
-
-Belongs here: pip and npm, and where their programs are then. Does not belong here: running those programs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What the benchmark asks of the machine: the light service, when its copies started and ended, what processes cost.
-
-Belongs here: one service for everybody, exact times, CPU and memory of a process, ending whatever is left.
-Does not belong here: anything about a contender, or about a row.
-"""
+"""What the benchmark asks of the machine: the light service, when its copies started and ended, what processes cost."""
 
 from __future__ import annotations
 

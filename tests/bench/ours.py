@@ -1,11 +1,9 @@
 """OpenCode Manager as a contender: light services instead of OpenCode and of the bridge, everything else is real.
 
 A project has two services: the agent, and the bridge, which is started when the agent has proved itself ready. So N
-services are N/2 projects (for N = 1 one project, of which the agent counts), each service with its keeper. The agent
-is the light service by OPENCODE_BIN in the sandbox's `.env`; the bridge is it by MCP_TOOL_DIR, whose `node` is the
-first on PATH. Clones are made once before anything is measured: the others have none.
-
-Belongs here: driving the controller as its users do. Does not belong here: measuring (`rows`).
+services are N/2 projects (for N = 1 one project, of which the agent counts), each service with its keeper. The agent is
+the light service by OPENCODE_BIN in the sandbox's `.env`; the bridge is it by MCP_TOOL_DIR, whose `node` is the first
+on PATH. Clones are made once before anything is measured: the others have none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Showing the figures: an aligned table, and JSON.
-
-Belongs here: medians, ratios, whether a wanted figure is met. Does not belong here: measuring anything.
-"""
+"""Show the figures as an aligned table and as JSON: medians, ratios, whether a wanted figure is met."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Measuring what every contender can do.
+"""Measure what every contender can do.
 
-Belongs here: each measurement as one short function, and the life of a contender that they are made in: from nothing,
-through everything, to nothing. Does not belong here: how a contender does what it is asked, what only ours can do
-(`special`), or how figures are shown (`report`).
+Each measurement is one short function, within the life of a contender: from nothing, through everything, to nothing.
+What only ours can do is in `special`.
 
 Times are from the instant before the cause to the instant that the light service itself took when it started, or that
 the kernel said it had ended.

@@ -1,7 +1,4 @@
-"""Measuring what only ours can do: a resync of many projects, and the readiness of the real OpenCode.
-
-Belongs here: those two. Does not belong here: anything that others are compared in (`rows`).
-"""
+"""Measure what only ours can do: a resync of many projects, and the readiness of the real OpenCode."""
 
 from __future__ import annotations
 

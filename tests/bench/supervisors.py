@@ -1,7 +1,6 @@
 """supervisord, circus and pm2, each driven the way its own manual says.
 
-Belongs here: their configuration files and command lines. All knobs stay at their defaults but these: a foreground
-daemon, folders and sockets of this run. Does not belong here: measuring (`rows`).
+All knobs stay at their defaults but these: a foreground daemon, folders and sockets of this run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The rows of the table and what goes into them.
-
-Belongs here: which rows there are, what is wanted of each, how much is measured, the figures.
-Does not belong here: measuring (`rows`, `special`) and printing (`report`).
-"""
+"""The rows of the table and what goes into them: what is wanted of each, how much is measured, the figures."""
 
 from __future__ import annotations
 

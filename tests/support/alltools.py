@@ -1,7 +1,6 @@
 """Every tool of both endpoints, in memory: the one address's 27 and a bridge's 21, over a real MCP client.
 
-Belongs here: making the two servers without a process. Does not belong here: what stands behind them; nothing does: a
-call that gets past its arguments is refused, and that is how a test sees that it got there.
+Nothing stands behind them: a call that gets past its arguments is refused, which shows a test that it got there.
 """
 
 from __future__ import annotations

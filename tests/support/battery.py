@@ -1,7 +1,7 @@
 """What rows about killed processes share: who lives in a world, what must never be seen there, what must hold at rest.
 
-Belongs here: seeing and judging worlds of light projects, and a town of them in which everything happens at once.
-Does not belong here: any fault (the rows do that).
+It sees and judges worlds of light projects, and a town of them in which everything happens at once; the rows make the
+faults.
 """
 
 from __future__ import annotations

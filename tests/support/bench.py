@@ -1,7 +1,4 @@
-"""A bench for one service under a real keeper: starts misbehaving children, waits for what they tell, leaves nothing.
-
-Belongs here: what tests about processes share. Does not belong here: any expectation.
-"""
+"""A bench for one service under a real keeper: it starts misbehaving children, awaits their reports, leaves nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Whether an answer says the same in both its forms, the text and the object: half of the clients show only one.
-
-Belongs here: taking a text apart into sentences, and comparing. Does not belong here: making answers.
-"""
+"""Compare both forms of an answer, the text and the object, by sentence: half of the clients show only one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A real bridge process, and real MCP clients that talk to it, for tests.
 
-Belongs here: starting and ending `python -P -m reconciler.bridge`, and calling its tools.
-Does not belong here: OpenCode (`opencode`) and its model (`fakemodel`).
+It starts and ends `python -P -m reconciler.bridge` and calls its tools. OpenCode is in `opencode`, its model in
+`fakemodel`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Secrets that are planted in a small world, its life, and where they turned up.
+"""Secrets that are planted in a small world, the life that carries them through every state, and where they turned up.
 
-Belongs here: canaries, the life that carries them through every state, and searching. Does not belong here: which
-promise is broken by what was found (`tests/battery`), or helpers that know nothing of secrets (`faults`).
+The rows in `tests/battery` say which promise is broken by that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""A fake controller: it holds the controller's lock and publishes what a test tells it, and reconciles nothing.
+"""A fake controller: it holds the controller's lock and publishes what a test asks it to, and reconciles nothing.
 
-Belongs here: what the doors see of a controller. Does not belong here: any story in which something is really done;
-those run against the real one (`world`).
+For tests of frontends; a story in which something is really done runs against the real one (`world`).
 """
 
 from __future__ import annotations

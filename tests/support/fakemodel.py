@@ -1,6 +1,6 @@
 """A model that costs nothing: an OpenAI-compatible, streaming server that obeys directives in the prompt.
 
-Belongs here: the protocol as OpenCode speaks it, and the directives. Directives in the newest user message:
+It speaks the protocol as OpenCode does. Directives in the newest user message:
 
     [[tool:NAME {json}]]   call this tool; several are called one after another, then the answer is "All done."
     [[hold]]               say a few words, then stall until `release()` (or the client leaves)

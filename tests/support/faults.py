@@ -1,7 +1,6 @@
 """What the fault battery shares: recorded helper programs, permissions, hostile arguments.
 
-Belongs here: making and seeing faults. Does not belong here: which promise is broken by what was seen, or secrets
-(`canaries`).
+It makes and sees faults; the rows say which promise a fault breaks. Secrets are in `canaries`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Real MCP clients of a world's controller, and what is asked of it over plain HTTP.
 
-Belongs here: finding the endpoint and its token, connecting in either era of the protocol, hearing progress.
-Does not belong here: any opinion on what the tools answer.
+It finds the endpoint and its token, connects in either era of the protocol, and collects progress.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Failures of git beyond the machine: each function makes one, by real git against a real server.
 
-Belongs here: what is done. What is expected of it stands in `tests/regression/test_git_failures.py`.
+What is expected of them stands in `tests/regression/test_git_failures.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Failures of git on this machine: settings, programs, limits, repositories, filters and clones, each broken.
 
-Belongs here: what is done. What is expected of it stands in `tests/regression/test_git_failures.py`.
+What is expected of them stands in `tests/regression/test_git_failures.py`.
 """
 
 from __future__ import annotations

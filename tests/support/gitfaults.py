@@ -1,7 +1,7 @@
 """Git servers that fail as real ones do: an https one with its own CA, and an ssh one that says what a forge says.
 
-Belongs here: the two servers, and programs put before git's on PATH. Real git, ssh and TLS talk to them; only the words
-of a forge and the programs of `Programs` are made up.
+Real git, ssh and TLS talk to them; only the words of a forge and the programs of `Programs`, which stand before git's
+on PATH, are made up.
 """
 
 from __future__ import annotations

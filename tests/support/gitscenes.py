@@ -1,7 +1,6 @@
 """Where git fails: servers, repositories, settings and clones, each broken in the way that a test asks for.
 
-Belongs here: one `Scene` for each test, with what is dear to make shared by all of a module.
-Does not belong here: what is expected of a failure.
+Each test gets one `Scene`; all tests of a module share what is slow to make.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A fake agent that means harm: every text in every answer of its API steers terminals and hides words.
 
-Belongs here: the answers, in OpenCode's shapes. Does not belong here: OpenCode itself, which is real elsewhere.
+Its answers have OpenCode's shapes; elsewhere OpenCode is real.
 """
 
 from __future__ import annotations

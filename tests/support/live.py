@@ -1,7 +1,6 @@
 """A real OpenCode with a model of ours and a bridge before it, for the tests of one module.
 
-Belongs here: the fixtures (import them by name; each module that does gets servers of its own), and how to talk.
-Does not belong here: what is tested.
+Import the fixtures by name; each module that does gets servers of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What this process can still reach in its memory.
-
-Belongs here: searching it for a text. Does not belong here: freed memory, which no Python program can clear.
-"""
+"""What this process can still reach in its memory: search it for a text. No Python program can clear freed memory."""
 
 from __future__ import annotations
 

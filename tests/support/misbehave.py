@@ -3,7 +3,7 @@
     misbehave.py FIFO MODE [ARGUMENT]
 
 It and its offspring each write one line `ROLE PID` into the named pipe once they are as bad as they mean to be, so
-that a test waits for events and knows every process. Belongs here: ways to misbehave; `MODES` lists them.
+that a test waits for events and knows every process. `MODES` lists the ways to misbehave.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A tiny npm registry of our own, for tests without a network: it has the one package that OpenCode installs.
 
-Belongs here: that package, and a registry that takes connections and never answers. Does not belong here: npm.
+Another one takes connections and never answers.
 """
 
 from __future__ import annotations

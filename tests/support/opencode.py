@@ -1,7 +1,7 @@
 """A real `opencode serve` in a sandbox of its own, for tests.
 
-Belongs here: starting, probing, killing and ending it, and the git repository it works in.
-Does not belong here: the product's own way of doing that; these tests are about what talks to it.
+It is started, probed, killed and ended here, in a git repository of its own, not by the product: these tests are about
+what talks to it.
 """
 
 from __future__ import annotations

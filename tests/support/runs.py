@@ -1,7 +1,6 @@
-"""A run record without a keeper, for tests that start a service themselves: it vouches for whoever the test says.
+"""A run record without a keeper, for tests that start a service themselves: its leader is the process they name.
 
-Belongs here: writing such a record, a stand-in for the keeper's. Does not belong here: a run under a real keeper
-(`bench`).
+A run under a real keeper is in `bench`.
 """
 
 from __future__ import annotations

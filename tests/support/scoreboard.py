@@ -1,7 +1,5 @@
 """The scoreboard of the fault battery: a pytest plugin that counts tries and violations, and prints them as a table.
 
-Belongs here: counting and printing. Does not belong here: any fault (`tests/battery`).
-
 A test of the battery takes the fixture `score`, says `score.tried()` for each try and `score.violation(text)` for each
 broken promise; it fails in the end when there was one. Its row is the first line of its docstring.
 """

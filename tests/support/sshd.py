@@ -1,9 +1,9 @@
 """A real SSH server on 127.0.0.1 with git behind it: OpenSSH's where it is installed, else asyncssh.
 
-Belongs here: connections, keys and faults. What a user may run is `sshgate`.
+It handles connections, keys and faults; what a user may run is `sshgate`.
 
-The server lives in a thread with a loop of its own, so that any test can use it. It takes connections itself and
-hands each to the SSH implementation: so it can hang, and no port is ever guessed.
+The server lives in a thread with a loop of its own, so that any test can use it. It takes connections itself and hands
+each to the SSH implementation: so it can hang, and no port is ever guessed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Strangers on the ports of a project, and what they must never hear.
 
-Belongs here: every way to listen where a client of 127.0.0.1 arrives, and the judgement of what was heard.
-Does not belong here: the stranger itself (`stranger`, `faults.Stranger`), or what happens meanwhile.
+Every way to listen where a client of 127.0.0.1 arrives, and the judgement of what was heard. The listening process is
+`stranger` or `faults.Stranger`.
 """
 
 from __future__ import annotations

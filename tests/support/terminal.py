@@ -1,7 +1,4 @@
-"""A terminal for one command: a real pseudo-terminal of a given width.
-
-Belongs here: running a command on it and reading what a person would see. Does not belong here: what that should be.
-"""
+"""A terminal for one command: a real pseudo-terminal of a given width, and what a person would see on it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""An https server that has nothing for anybody, with a certificate of its own.
-
-Belongs here: the server and its certificate. Does not belong here: what git says about it.
-"""
+"""An https server that serves nothing, with a certificate of its own."""
 
 from __future__ import annotations
 

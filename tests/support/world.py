@@ -1,7 +1,7 @@
 """A whole small world for end-to-end tests: a home, a specs folder, a git repository, and real controllers.
 
-Belongs here: starting and killing controllers, writing specs, waiting for what was published, and leaving no process
-behind. Does not belong here: any knowledge of what the controller should do.
+It starts and kills controllers, writes specs, waits for what they publish, and leaves no process behind; it knows
+nothing of what a controller should do.
 """
 
 from __future__ import annotations
