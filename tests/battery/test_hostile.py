@@ -29,7 +29,7 @@ STILL: dict[str, tuple[str, dict[str, Any]]] = {
     "controller": ("opencode_list", {}),
     "bridge": ("opencode-server-health", {}),
 }
-"""How each door shows that it answers."""
+"""How each frontend shows that it answers."""
 RAW = (("opencode_status", "project_name"), ("opencode-file-content", "path"), ("opencode-session-create", "title"))
 OPTIONS = ("--upload-pack", "-oProxyCommand", "--config", "-x")
 
@@ -82,7 +82,7 @@ def _attacked(
 
 
 async def attack(life: Life, frontend: Client, score: Score) -> None:
-    """Every string parameter of every tool behind a door gets a hostile value; in the long form each value."""
+    """Every string parameter of every tool behind a frontend gets a hostile value; in the long form each value."""
     values = hostile(life.world.root)
     known: dict[str, Any] = {"project": "real", "project_name": "hostile", "git_url": "ssh://git@127.0.0.1:1/x.git"}
     known |= {"wait_seconds": 0, "waitSeconds": 0}
@@ -136,7 +136,7 @@ def judge(life: Life, score: Score, call: str, answer: CallToolResult) -> None:
     score.expect(not found, f"{call}: says {found}")
 
 
-@pytest.mark.parametrize("door", ["controller", "bridge"])
+@pytest.mark.parametrize("frontend", ["controller", "bridge"])
 async def test_hostile_arguments(attacked: Life, score: Score, frontend: str) -> None:
     """Hostile values in every string of every tool: refused in one sentence, nothing outside, no option smuggled."""
     life, outside = attacked, set(attacked.world.root.iterdir())

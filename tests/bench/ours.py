@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tests.bench.contender import Stage
 
 NEVER = 1e9
-"""Seconds between two health probes where there shall be none."""
+"""Seconds between two health probes where there must be none."""
 
 
 class Ours(Contender):
@@ -68,7 +68,7 @@ class Ours(Contender):
 
     def _write(self, name: str, state: str) -> None:
         variables = f"{{LIGHT_STARTS: {self.stage.starts.fifo}}}"
-        # Never a text that one of our tools has written, and vouched for, before: that would not have to settle.
+        # Never a text whose digest one of our tools has recorded before: that would not have to settle.
         self._texts += 1
         text = f"state: {state}\ngit: {{url: {self.world.origin}}}\nagent: {{env: {variables}}}\n# {self._texts}\n"
         self.world.write(name, text)

@@ -63,7 +63,7 @@ def converge(contender: Contender) -> float:
 
 
 def stop(contender: Contender, how: Callable[[], None]) -> float:
-    """From the wish to the end of the last service."""
+    """From the request to the end of the last service."""
     ends = machine.Ends(contender.light_pids())
     began = time.monotonic_ns()
     how()

@@ -1,4 +1,4 @@
-"""What the doors ask for, as specs; and waiting until the controller has dealt with it."""
+"""What frontends ask for, as specs; and waiting until the controller has acted on it."""
 
 from __future__ import annotations
 

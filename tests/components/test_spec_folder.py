@@ -158,7 +158,7 @@ def test_open_end_rests_longer(folder: Folder) -> None:
 
 
 def test_text_with_its_expected_digest_is_read_at_once(folder: Folder) -> None:
-    """What our own tools wrote is whole the moment it is there, and waited for; a voucher for another text is none."""
+    """What our own tools wrote is whole the moment it is there, and waited for; a digest of another text is none."""
     folder.record_digest("blog", GOOD.rstrip())
     folder.write("blog", GOOD.rstrip())
     folder.record_digest("shop", GOOD)
@@ -222,7 +222,7 @@ def test_comment_edit_is_accepted_with_the_same_meaning(folder: Folder) -> None:
 
 
 def test_vanished_after_a_while(folder: Folder) -> None:
-    """A removed file is reported when it stayed away; written anew it is accepted anew."""
+    """A removed file is reported when it stayed away; written again it is accepted again."""
     folder.write("blog", GOOD)
     folder.settle()
     (folder.path / "blog.yaml").unlink()

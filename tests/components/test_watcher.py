@@ -259,7 +259,7 @@ async def test_a_folder_watched_below_that_goes_is_hinted_at_and_blinds_nobody(t
 
 
 async def test_a_flood_below_leaves_it_awake(tmp_path: Path) -> None:
-    """More than the kernel keeps: all is watched anew, also what was made meanwhile."""
+    """More than the kernel keeps: all is watched again, also what was made meanwhile."""
     (tmp_path / "app").mkdir()
     path = tmp_path / "app" / ".env"
     async with hints(tmp_path, below=True, pause=2 * PATIENCE) as hint:

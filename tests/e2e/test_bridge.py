@@ -1,4 +1,4 @@
-"""The bridge's door and its life: no agent needed."""
+"""The bridge's endpoint and its life: no agent needed."""
 
 from __future__ import annotations
 

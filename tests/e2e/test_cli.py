@@ -178,7 +178,7 @@ def test_a_command_line_that_makes_no_sense_has_an_exit_code_of_its_own(ruled: W
 
 
 def test_an_interrupted_wait_says_nothing_more(ruled: World) -> None:
-    """Exit code 130, no traceback; the wish stays."""
+    """Exit code 130, no traceback; the change stays."""
     ruled.light("waited", mode="deaf", state="stopped")
     ruled.ready("waited")
     with spawned(ruled, "start", "waited") as program:

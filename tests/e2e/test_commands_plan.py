@@ -63,7 +63,7 @@ def test_a_dry_run_leaves_a_broken_ledger_where_it_is(world: World) -> None:
 
 
 def test_a_plan_is_of_the_specs_of_the_running_controller(world: World) -> None:
-    """As every other door; it is said when another folder was meant."""
+    """As every other frontend does; the output says when another folder was meant."""
     world.light("app")
     world.start()
     world.ready("app")

@@ -163,7 +163,7 @@ def test_in_a_specs_repository_the_tombstone_stays(world: World) -> None:
 
 
 def test_git_checkout_of_a_specs_repository_converges(world: World) -> None:
-    """Branches with other wishes: running here, stopped there, and back."""
+    """Branches with other specs: running here, stopped there, and back."""
     git(world.specs, "init", "-q", "-b", "main")
     world.light("one")
     world.light("two")

@@ -74,7 +74,7 @@ async def test_without_a_controller_one_is_started_that_outlives_the_client(worl
 
 
 async def test_a_running_controller_is_used(world: World) -> None:
-    """No second one; what is asked on one door is seen at the other."""
+    """No second one; a request through one frontend is seen through the other."""
     port = serving(world)
     world.light("app", state="stopped")
     world.ready("app")

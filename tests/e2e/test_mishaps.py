@@ -92,7 +92,7 @@ def test_a_deleted_sandbox_is_created_again_and_its_old_processes_end(world: Wor
     before = world.ready("app")
     old = [psutil.Process(before[service]["pid"]) for service in ("agent", "bridge")]
 
-    shutil.rmtree(world.home.sandbox("app").path, ignore_errors=True)  # the controller makes it anew meanwhile
+    shutil.rmtree(world.home.sandbox("app").path, ignore_errors=True)  # the controller makes it again meanwhile
     world.light("app")  # its stand-ins are named in .env
 
     after = world.wait("app", is_replaced(before))

@@ -1,4 +1,4 @@
-"""Which agent a call through the one address is for: found anew each time, and refused with a reason."""
+"""Which agent a call through the one address is for: found again each time, and refused with a reason."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_an_agent_is_found_with_all_that_must_stay_hidden(shelf: Shelf) ->
 
 
 async def test_a_client_is_kept_while_port_and_secrets_stay(shelf: Shelf) -> None:
-    """And made anew when one of them changes."""
+    """And made again when one of them changes."""
     agents: list[Client] = [await shelf.router.resolve("blue") for _ in range(2)]
     shelf.publish("blue", port=4107)
     agents += [await shelf.router.resolve("blue") for _ in range(2)]

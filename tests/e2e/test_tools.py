@@ -387,7 +387,7 @@ async def test_a_project_nobody_has_looked_at_yet_is_in_progress(
 
 
 async def test_an_index_of_a_newer_version_is_reported(settings: Settings, stopping: asyncio.Event, mode: str) -> None:
-    """Through the list and the resource, as through every other door."""
+    """Through the list and the resource, as through every other frontend."""
     settings.home.root.mkdir(parents=True)
     settings.home.state_file.write_text('{"schema": 99}')
     async with connected(settings, stopping, mode) as client:

@@ -60,7 +60,7 @@ def census(world: World) -> list[Member]:
     found = []
     for process in world.processes():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
-            marker = process.environ().get(MARKER, "")  # first: what becomes a service gets both anew
+            marker = process.environ().get(MARKER, "")  # first: what becomes a service gets both again
             found.append(_member(world, process, marker, process.cmdline()))
     return [member for member in found if member.lives]
 
@@ -202,7 +202,7 @@ class Wanted:
     over: frozenset[str] = frozenset()
     """Runs that must have been replaced."""
     outdated: frozenset[str] = frozenset()
-    """Digests of what runs were started with that must have been replaced: after a crash one may begin between the wish
+    """Digests of what runs were started with that must have been replaced: after a crash one may begin between the request
     and when that is read."""
     uid: str = ""
     """Of the project that is to be gone: its sandbox is in the trash."""

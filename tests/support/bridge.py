@@ -57,7 +57,7 @@ class Bridge:
 
     @property
     def run(self) -> Path:
-        """The run folder that vouches for its agent."""
+        """The run folder whose record identifies its agent."""
         return self.repo.absolute().parent / "run"
 
     @property

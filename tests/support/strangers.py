@@ -66,7 +66,7 @@ def own_bridge(world: World, name: str) -> None:
 
 @contextlib.contextmanager
 def an_agent(port: int, run_dir: Path) -> Iterator[Stranger]:
-    """A stand-in for an agent within: the same program as a stranger's, but a run record vouches for it."""
+    """A stand-in for an agent within: the same program as a stranger's, but a run record names it."""
     with Stranger(port, "likeus", run_dir / "heard", "127.0.0.1") as agent:
         record_leader(run_dir, agent.process.pid)
         yield agent

@@ -1,4 +1,4 @@
-"""Edits beside the specs: what a person did is told once, and what we did never."""
+"""Edits beside the specs: what a person changed is reported once, and our own changes never."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_a_first_crash_is_restarted_at_once() -> None:
 
 
 def test_a_crash_loop_waits_and_the_bridge_goes_on() -> None:
-    """The wait is told; nothing else is touched."""
+    """The wait is reported; nothing else is touched."""
     record = RestartRecord(count=3, streak=3, counted="run-1", not_before=NOW.boot + 4, boot_id=NOW.boot_id)
 
     plan = make_plan(view(facts=converged(agent=exited()), ledger=ledger(restarts={"agent": record})))

@@ -1,4 +1,4 @@
-"""What is told: computed from facts, plan and notes."""
+"""The published status: computed from facts, plan and notes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_waiting_for_a_key_is_stalled_and_shows_the_public_key() -> None:
 
 
 def test_a_broken_file_leaves_the_services_shown_as_they_are() -> None:
-    """The last accepted spec stays in force and the reason is told."""
+    """The last accepted spec stays in force and the reason is reported."""
     note = Note(reason=Reason.SPEC_INVALID, message="cannot accept app.yaml:3", stalled=True)
 
     status = compute(view(), spec_problem=note)

@@ -87,7 +87,7 @@ async def test_a_ref_that_is_not_there_says_so(origin: Origin, tmp_path: Path, r
     ],
 )
 async def test_nothing_is_taken_for_an_option_or_a_command(origin: Origin, tmp_path: Path, url: str, ref: str) -> None:
-    """Whatever was validated before: the last door checks too."""
+    """Whatever was validated before: the last step checks too."""
     origin.commit("a", "one")
     mark = tmp_path / "mark"
     url, ref = (text and text.replace("{mark}", str(mark)).replace("{origin}", str(origin.path)) for text in (url, ref))
