@@ -202,8 +202,8 @@ class Wanted:
     over: frozenset[str] = frozenset()
     """Runs that must have been replaced."""
     outdated: frozenset[str] = frozenset()
-    """Digests of what runs were started with that must have been replaced: after a crash one may begin between the request
-    and when that is read."""
+    """Digests of what runs were started with that must have been replaced: after a crash one may begin between the
+    request and when that is read."""
     uid: str = ""
     """Of the project that is to be gone: its sandbox is in the trash."""
     kept: Mapping[str, int] = field(default_factory=dict)
