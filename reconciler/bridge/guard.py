@@ -54,7 +54,7 @@ class Reach:
         return "reachable" if b" 401" in status else "asks for no password" if b" 200" in status else "unreachable"
 
     async def _status_line(self) -> bytes:
-        """Send a request by hand: an HTTP client would cost a bridge that nobody uses more than all the rest of it.
+        """Read the status line by hand: an HTTP client would cost an unused bridge more than all the rest of it.
 
         Without the password: anybody may ask us, and anybody may listen there while the agent is down.
         """
