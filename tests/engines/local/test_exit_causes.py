@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler import agents
+from reconciler.core import kinds
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import processes
 from reconciler.system import failpoint
@@ -171,6 +173,8 @@ async def test_a_kill_without_want_of_memory_is_a_kill(bench: Bench) -> None:
 )
 async def test_the_last_words_of_a_service_tell_the_cause(bench: Bench, words: str, cause: str) -> None:
     """By name; the words themselves stay in the log."""
+    agents.driver(kinds.DEFAULT)  # its words are among them only when it is in use
+
     ended = await end_of(bench, f"import sys; sys.exit('{words}')")
 
     assert ended.text == f"exit code 1 ({cause})"
