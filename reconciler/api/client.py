@@ -6,29 +6,22 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import watchfiles
 
-from reconciler.api import reader, results
+from reconciler.api import drafts, reader, results
 from reconciler.api.results import START_CONTROLLER, ProjectResult
-from reconciler.core import spec
-from reconciler.core.names import refused_name, valid_name
 from reconciler.core.reasons import Reason
-from reconciler.core.spec import SpecError
-from reconciler.settings import UserError
 from reconciler.specs import spec_folder, tombstones, writer
-from reconciler.specs.spec_folder import Accepted, Rejected
 from reconciler.state import published
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from reconciler.api.drafts import Draft
     from reconciler.settings import Settings
-    from reconciler.specs.patch import Scalar
-    from reconciler.specs.writer import WrittenSpec
     from reconciler.state.published import Index
 
     Progress = Callable[[float, ProjectResult], Awaitable[None]]
@@ -36,8 +29,6 @@ if TYPE_CHECKING:
 
 HEARTBEAT: Final = 5.0
 """Seconds between two reports of progress: clients give up on a call that is silent for 60."""
-LONGEST: Final = 4096
-"""Characters of a git url, and of a path as the kernel takes it."""
 _LOOK: Final = 1000
 """Milliseconds after which the index is read again, should its watch have missed something."""
 
@@ -55,112 +46,49 @@ class SpecChange:
     """A destroy: it is done when nothing is left."""
 
 
+def write(settings: Settings, draft: Draft) -> SpecChange:
+    """Write a change of a spec. Raises UserError."""
+    if draft.text is None:
+        written = writer.edit(draft.folder, settings.home, draft.name, draft.changes)
+    elif draft.replaces is None:
+        written = writer.create(draft.folder, settings.home, draft.name, draft.text)
+    else:
+        written = writer.rewrite(draft.folder, settings.home, draft.name, draft.replaces, draft.text)
+    return SpecChange(name=draft.name, version=written.token.text, folder=draft.folder, gone=draft.gone)
+
+
 def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: str | None = None) -> SpecChange:
-    """Ask for a project to run. A new one needs its git url; of a known one the url must be the same.
-
-    Asking again for what is desired already makes the controller observe now.
-
-    Args:
-        settings: where.
-        name: which.
-        git_url: its repository; None only of a known project.
-        ssh_key: path of a private key; None or empty: not given.
-
-    Raises:
-        UserError: the name, the url or the key cannot be used, or the project is another repository's.
-    """
-    folder = _folder(settings)
-    git_url = git_url.strip() if git_url is not None else None
-    if not valid_name(name):
-        raise UserError(refused_name(name))
-    ssh_key = ssh_key or None
-    url = _checked_url(git_url, ssh_key)
-    if not spec_folder.spec_path(folder, name).exists():
-        if git_url is None:
-            index = published.read(settings.home)
-            raise UserError(f"{reader.unknown(index, settings, name, 'start')}; to make it, give its git url")
-        written = writer.create(folder, settings.home, name, writer.new_text(url, ssh_key))
-        return _spec_change(name, folder, written)
-    found = _read(settings, folder, name, "start")
-    if git_url is not None and url != found.spec.git.url:
-        raise UserError(
-            f"cannot start {name} with this git url: its spec says {found.spec.git.url}; "
-            "use another name, or destroy it first"
-        )
-    changes: dict[tuple[str, ...], Scalar] = {}
-    if found.spec.state != "running":
-        changes["state",] = "running"
-    if ssh_key is not None and ssh_key != found.spec.git.ssh_key:
-        changes["git", "ssh_key"] = ssh_key
-    return _edit(settings, folder, name, changes)
-
-
-def _checked_url(git_url: str | None, ssh_key: str | None) -> str:
-    """Return the url as a spec has it. Reject what no spec may contain: a message must not name a missing file."""
-    for what, value in (("git url", git_url), ("path of a key", ssh_key)):
-        if value is not None and len(value) > LONGEST:
-            raise UserError(f"cannot use a {what} of {len(value)} characters: give one of at most {LONGEST}")
-    given = {"url": "." if git_url is None else git_url} | ({} if ssh_key is None else {"ssh_key": ssh_key})
-    try:
-        return spec.parse({"git": given}).git.url
-    except SpecError as error:
-        raise UserError("; ".join(f"{one.message} ({'.'.join(one.where)})" for one in error.problems)) from None
+    """Ask for a project to run, as `drafts.start` says. Raises UserError."""
+    return write(settings, drafts.start(settings, name, git_url, ssh_key))
 
 
 def stop(settings: Settings, name: str) -> SpecChange:
     """Ask for a project to stop; everything is kept. Raises UserError."""
-    folder = _folder(settings)
-    _read(settings, folder, name, "stop")
-    return _edit(settings, folder, name, {("state",): "stopped"})
+    return write(settings, drafts.stop(settings, name))
 
 
 def restart(settings: Settings, name: str) -> SpecChange:
     """Ask for one restart of both services of a project. Raises UserError."""
-    folder = _folder(settings)
-    found = _read(settings, folder, name, "restart")
-    changes: dict[tuple[str, ...], Scalar] = {("restarted_at",): datetime.now(UTC).isoformat(timespec="milliseconds")}
-    if found.spec.state != "running":
-        changes["state",] = "running"
-    return _edit(settings, folder, name, changes)
+    return write(settings, drafts.restart(settings, name))
 
 
 def destroy(settings: Settings, name: str, *, confirm: str, discard_unpushed: bool = False) -> SpecChange:
-    """Ask for a project to be destroyed.
-
-    Args:
-        settings: where.
-        name: which.
-        confirm: the name once more.
-        discard_unpushed: even if work would be lost.
-
-    Raises:
-        UserError: it was not confirmed, or there is no such project.
-    """
-    if not valid_name(name):
-        raise UserError(reader.unknown(published.read(settings.home), settings, name, "destroy"))
-    if confirm != name:
-        raise UserError(f"cannot destroy {name} without being sure: give its name once more in confirm")
-    folder = _folder(settings)
-    if not spec_folder.spec_path(folder, name).exists():
-        _bring_back(settings, folder, name)
-    found = _read(settings, folder, name, "destroy")
-    changes: dict[tuple[str, ...], Scalar] = {("state",): "absent"}
-    if discard_unpushed != found.spec.discard_unpushed:
-        changes["discard_unpushed",] = discard_unpushed
-    return replace(_edit(settings, folder, name, changes), gone=True)
+    """Ask for a project to be destroyed, as `drafts.destroy` says. Raises UserError."""
+    return write(settings, drafts.destroy(settings, name, confirm=confirm, discard_unpushed=discard_unpushed))
 
 
-def confirm_missing(settings: Settings, names: list[str]) -> list[str]:
+def confirm_missing(settings: Settings, names: list[str], *, dry_run: bool = False) -> list[str]:
     """Say that spec files are missing on purpose; the projects it was said for.
 
     Args:
         settings: where.
         names: which; all that are held back when empty.
+        dry_run: only return them.
     """
     projects = published.read(settings.home).projects
     held = [name for name, status in projects.items() if status["stalled"]["reason"] == Reason.SPEC_MISSING]
     chosen = [name for name in names or held if name in held]
-    for name in chosen:
+    for name in () if dry_run else chosen:
         tombstones.confirm_missing(settings.home, name)
     return chosen
 
@@ -264,34 +192,3 @@ def _unseen(change: SpecChange, warning: str, message: str, *, gone: bool) -> Pr
     return ProjectResult(
         project=change.name, status="in_progress", reason=Reason.WRITTEN, message=message, warning=warning
     )
-
-
-def _folder(settings: Settings) -> Path:
-    return reader.specs_folder(published.read(settings.home), settings)
-
-
-def _read(settings: Settings, folder: Path, name: str, verb: str) -> Accepted:
-    """Return the spec as it is now."""
-    if not valid_name(name) or not spec_folder.spec_path(folder, name).exists():
-        raise UserError(reader.unknown(published.read(settings.home), settings, name, verb))
-    found = spec_folder.read_now(folder, name)
-    if isinstance(found, Rejected):
-        gap = "\n" if "\n" in found.message else " "
-        raise UserError(f"cannot {verb} {name} before its spec is fixed:{gap}{found.message}")
-    return found
-
-
-def _bring_back(settings: Settings, folder: Path, name: str) -> None:
-    """Write a spec again for a project whose file is missing, so that it can say what becomes of the project."""
-    status: Mapping[str, object] = published.read(settings.home).projects.get(name, {})
-    if status.get("git_url"):
-        text = f"state: stopped\n{writer.new_text(str(status['git_url']))}"
-        writer.create(folder, settings.home, name, text)
-
-
-def _edit(settings: Settings, folder: Path, name: str, changes: Mapping[tuple[str, ...], Scalar]) -> SpecChange:
-    return _spec_change(name, folder, writer.edit(folder, settings.home, name, changes))
-
-
-def _spec_change(name: str, folder: Path, written: WrittenSpec) -> SpecChange:
-    return SpecChange(name=name, version=written.token.text, folder=folder)

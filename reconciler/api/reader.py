@@ -102,6 +102,13 @@ def specs_folder(index: Index, settings: Settings) -> Path:
     return Path(index.controller.specs) if index.running and index.controller else settings.specs
 
 
+def known(index: Index, settings: Settings) -> list[str]:
+    """Return the names of all projects: those that are published, and those that only have a spec file yet."""
+    folder = specs_folder(index, settings)
+    found = {path.stem for path in folder.glob(f"*{scan.SUFFIX}")} - index.projects.keys()
+    return sorted({*index.projects, *(each for each in found if has_spec(folder, each))})
+
+
 def has_spec(folder: Path, name: str) -> bool:
     """Tell whether there is a spec file of this name, and not one of another tool. An invalid name leads nowhere."""
     if not valid_name(name):
@@ -114,9 +121,7 @@ def has_spec(folder: Path, name: str) -> bool:
 
 def unknown(index: Index, settings: Settings, name: str, verb: str) -> str:
     """Return the message for a name that no project has."""
-    folder = specs_folder(index, settings)
-    found = {path.stem for path in folder.glob(f"*{scan.SUFFIX}")} - index.projects.keys()
-    names = sorted({*index.projects, *(each for each in found if has_spec(folder, each))})
+    names = known(index, settings)
     likely = nearest_name(name)
     near = [likely] if likely in names else get_close_matches(likely, names, n=3, cutoff=0.5)
     if not valid_name(name):

@@ -61,6 +61,10 @@ _RESERVED_ENV: Final = re.compile(
     r"OPENCODE_(SERVER_.*|CONFIG_CONTENT|DB|DISABLE_AUTOUPDATE)|MCP_TOOL_.*|OCM_.*|HOME|PATH|TMPDIR|XDG_.*|"
     r"GIT_SSH.*|LD_.*|DYLD_.*"
 )
+_LABEL_WORD: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY: Final = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL_WORD}")
+"""As Kubernetes has them, so that the same labels serve in a cluster."""
+_LABEL_VALUE: Final = re.compile(rf"(?:{_LABEL_WORD})?")
 _SECRET_ENV: Final = re.compile(
     r".*(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL|AUTH_CONTENT).*", re.IGNORECASE
 )
@@ -141,6 +145,18 @@ def _check_env(env: dict[str, str]) -> dict[str, str]:
         if "\x00" in value:
             raise ValueError(f"cannot set {name}: its value has a NUL character")
     return env
+
+
+def _check_labels(labels: dict[str, str]) -> dict[str, str]:
+    for key, value in labels.items():
+        if _LABEL_KEY.fullmatch(key) is None:
+            raise ValueError(
+                f"cannot use {key[:60]!r} as the key of a label: use 1 to 63 of a-z, A-Z, 0-9 and inner . _ -, "
+                "and before it, if you like, a domain and a slash"
+            )
+        if _LABEL_VALUE.fullmatch(value) is None:
+            raise ValueError(f"cannot use {value[:60]!r} as the label {key}: use at most 63 of a-z, A-Z, 0-9, . _ -")
+    return labels
 
 
 def _check_folder(path: str) -> str:
@@ -229,6 +245,14 @@ class Spec(_Model):
     """The desired state of one project."""
 
     state: Literal["running", "stopped", "absent"] = "running"
+    labels: Annotated[dict[str, str], AfterValidator(_check_labels)] = Field(
+        default_factory=dict,
+        json_schema_extra={
+            "propertyNames": {"pattern": f"^{_LABEL_KEY.pattern}$"},
+            "additionalProperties": {"type": "string", "pattern": f"^{_LABEL_VALUE.pattern}$"},
+        },
+    )
+    """For selecting projects with `-l`, and for grouping them."""
     git: Git
     agent: Agent = Field(default_factory=Agent)
     bridge: Bridge = Field(default_factory=Bridge)

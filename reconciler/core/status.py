@@ -15,6 +15,8 @@ from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from reconciler.core.observed import Ledger, ObservedProject, ObservedService
     from reconciler.core.plan import Plan
     from reconciler.core.spec import Spec
@@ -64,6 +66,7 @@ class ProjectStatus:
     actual: str
     kind: str = kinds.DEFAULT
     """Of the agent."""
+    labels: Mapping[str, str] = field(default_factory=dict)
     ready: Condition
     reconciling: Condition
     stalled: Condition
@@ -143,6 +146,7 @@ def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectS
         generation=ledger.generation if ledger else 0,
         observed_generation=sources.observed_generation,
         kind=spec.agent.kind if spec else kinds.DEFAULT,
+        labels=dict(spec.labels) if spec else {},
         agent=_service(sources, Service.AGENT),
         bridge=_service(sources, Service.BRIDGE),
         git_url=spec.git.url if spec else "",

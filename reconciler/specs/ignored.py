@@ -52,7 +52,7 @@ _BARE: Final = {"kustomization": "Kustomize", ".yamllint": "yamllint"}
 _KEYS: Final = re.compile(rb"^([A-Za-z_][\w.-]*)[ \t]*:", re.MULTILINE)
 SPEC_KEYS: Final = frozenset(
     {
-        *("state", "git", "agent", "bridge", "restart", "idle_timeout", "limits"),
+        *("state", "labels", "git", "agent", "bridge", "restart", "idle_timeout", "limits"),
         *("confinement", "confinement_allow", "restarted_at", "discard_unpushed"),
     }
 )

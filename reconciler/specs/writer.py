@@ -115,6 +115,35 @@ def edit(folder: Path, home: Home, name: str, changes: Mapping[patch.Path, patch
     raise UserError(f"cannot edit {path}: somebody else keeps changing it; try again")
 
 
+def rewrite(folder: Path, home: Home, name: str, old: bytes, text: str) -> WrittenSpec:
+    """Replace the whole text of a spec file, as a person has edited it.
+
+    Args:
+        folder: the specs folder.
+        home: of the manager.
+        name: of the project.
+        old: the text that was edited: another one in the file is kept.
+        text: the new one.
+
+    Raises:
+        SpecMissingError: there is no such file.
+        SpecFileError: the text is not a spec.
+        UserError: the file has changed, or cannot be written.
+    """
+    path = _checked_path(folder, name)
+    digest, new = yaml_reader.parse_text(text, path.name).digest(), text.encode()
+    with _sentences(path), locked(home):
+        target = path.resolve(strict=True) if path.is_symlink() else path
+        mode = stat.S_IMODE(target.stat().st_mode)
+        if target.read_bytes() == old:
+            with _vouched(home, name, new):
+                if _replace(target, old, new, mode=mode):
+                    announcements.announce(folder)
+                    return WrittenSpec(_version(target), digest, changed=True)
+                forget_voucher(home, name)
+    raise UserError(f"cannot write {path}: somebody else has changed it meanwhile; edit it again")
+
+
 def tracked_by_git(folder: Path, name: str) -> bool:
     """Tell whether git tracks this spec file. If git cannot tell, it counts as tracked: keeping it loses nothing."""
     pathspec = ("--", spec_path(Path(), name).name)

@@ -17,7 +17,6 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from reconciler.core.status import ServiceStatus
-from reconciler.frontends.cli import main
 from reconciler.frontends.mcp import client_config, server
 from reconciler.settings import UserError
 from reconciler.state import published
@@ -70,11 +69,6 @@ def shell(snippet: client_config.Snippet, variable: str) -> str:
     [line] = re.findall(r"export .*", "\n".join(snippet.hints))
     done = subprocess.run(["sh", "-c", f'{line}; printf %s "${variable}"'], capture_output=True, text=True, check=True)
     return done.stdout
-
-
-def test_the_command_line_knows_each_client() -> None:
-    """It has a list of its own, so that no other command loads what makes snippets."""
-    assert sorted(main.CLIENTS) == sorted(client_config.CLIENTS)
 
 
 @pytest.mark.parametrize("client", client_config.CLIENTS)

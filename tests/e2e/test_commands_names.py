@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.frontends.cli import main
-from reconciler.frontends.cli.commands import show
+from reconciler.frontends.cli.commands import list as listing
 from tests.support.world import read_env
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_a_full_disk_is_reported_with_what_to_do(
         raise OSError(errno.ENOSPC, "No space left on device", "/there/file")
 
     monkeypatch.setenv("OPENCODE_MANAGER_HOME", str(tmp_path))
-    monkeypatch.setattr(show, "list", full)
+    monkeypatch.setattr(listing, "run", full)
 
     assert main.main(["list"]) == 1
     assert capsys.readouterr().err == (

@@ -48,7 +48,6 @@ ROWS: Final = {
     ("engines/local/secrets/env_file.py", "/path/to/opencode"): "words of the `.env` that is made",
     ("engines/local/secrets/env_file.py", "/path/to/opencode-mcp-tool"): "the user's own bridge",
     ("engines/local/launch.py", "OpenCode"): "the user's own bridge is told whose it is",
-    ("frontends/cli/main.py", "opencode"): "an MCP client",
     ("frontends/cli/main.py", "OpenCode"): "what people read",
     ("frontends/cli/render.py", "OpenCode"): "what people read",
     ("frontends/mcp/tools.py", "OpenCode"): "what models read",

@@ -12,7 +12,7 @@ import pytest
 
 from reconciler import settings
 from reconciler.frontends.cli import main, unforeseen
-from reconciler.frontends.cli.commands import show
+from reconciler.frontends.cli.commands import list as listing
 from reconciler.state import ownership, published
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_an_error_that_nobody_foresaw_is_one_sentence_and_a_file(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("password=hunter2hunter2")
 
-    monkeypatch.setattr(show, "list", fail)
+    monkeypatch.setattr(listing, "run", fail)
 
     assert main.main(["list"]) == 1
 

@@ -52,6 +52,9 @@ def test_a_size_is_read_with_its_unit(text: str, size: int) -> None:
         ({"agent": {"env": {"A": "x\0y"}}}, "agent.env", "has a NUL character"),
         ({"agent": {"path": ["bin"]}}, "agent.path.0", "give a path that begins with / or ~/"),
         ({"confinement_allow": {"read": ["/a:/b"]}}, "confinement_allow.read.0", "without a colon"),
+        ({"labels": {"a b": "x"}}, "labels", "cannot use 'a b' as the key of a label"),
+        ({"labels": {"team": "-x"}}, "labels", "cannot use '-x' as the label team"),
+        ({"labels": {"team": 3}}, "labels.team", 'put it in quotes, like "text"'),
         ({"agent": {"port": 80}}, "agent.port", "from where OPENCODE_MANAGER_AGENT_PORTS moves that range"),
         ({"bridge": {"port": 6000}}, "bridge.port", "browsers and Node refuse it"),
         ({"agent": {"prot": 4100}}, "agent.prot", "did you mean 'port'?"),
@@ -104,6 +107,7 @@ def test_a_good_key_path_port_and_variable_are_kept_as_they_are() -> None:
         agent={"version": "1.18.33-beta.1", "port": 4150, "env": {"EDITOR": "vi"}, "path": ["~/bin"]},
         bridge={"port": 5150},
         limits={"cpus": 1.5, "tasks": 100},
+        labels={"team": "web", "example.org/tier": "", "v": "1.0_a"},
     )
 
     assert (written.git.ssh_key, written.agent.version, written.bridge.port) == ("~/.ssh/id", "1.18.33-beta.1", 5150)
@@ -132,6 +136,7 @@ def test_the_schema_names_its_dialect_and_every_key() -> None:
 
     assert schema["$schema"].endswith("2020-12/schema")
     assert set(schema["properties"]) == set(spec.Spec.model_fields)
+    assert set(schema["properties"]["labels"]) >= {"propertyNames", "additionalProperties"}
 
 
 def test_an_unknown_kind_of_agent_is_refused() -> None:

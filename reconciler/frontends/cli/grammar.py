@@ -9,10 +9,14 @@ import textwrap
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from reconciler.frontends.cli.catalogue import Command
 
 USAGE: Final = 64
 """Exit code of a usage error (EX_USAGE); 2 means pending."""
+COMMAND: Final = "command"
+"""Where the name of the command is parsed to."""
 _WIDEST: Final = 100
 
 
@@ -21,6 +25,22 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  argparse's own
         super().__init__(**options, allow_abbrev=False)
+        self._examples: list[str] = []
+        self._checks: list[Callable[[argparse.Namespace], str]] = []
+
+    def check(self, problem: Callable[[argparse.Namespace], str]) -> None:
+        """Call this with the options, when they are parsed: what it returns is an error, unless it is empty."""
+        self._checks.append(problem)
+
+    def explain(self, more: str = "", *examples: str) -> None:
+        """Say more about the command in its help.
+
+        Args:
+            more: sentences.
+            examples: command lines without the name of the program.
+        """
+        self.description = f"{self.description} {more}".strip() if more else self.description
+        self._examples += examples
 
     def error(self, message: str) -> NoReturn:
         """Print one sentence about the problem and exit."""
@@ -35,13 +55,22 @@ class Parser(argparse.ArgumentParser):
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self._refuse(unknown[0])
+        for problem in filter(None, (check(found) for check in self._checks)):
+            self.error(problem)
         return found, []
 
     def _refuse(self, argument: str) -> NoReturn:
         if not argument.startswith("-"):
             self.error(f"{argument!r} is an unexpected argument")
         option = argument.partition("=")[0]
-        self.error(f"there is no option {option!r}{_near(option, self._option_string_actions)}")
+        self.error(f"there is no option {option!r}{near(option, self._option_string_actions)}")
+
+    def format_help(self) -> str:
+        """Return the help of the command, and below it the examples."""
+        program = self.prog.partition(" ")[0]
+        shown = "".join(f"  {program} {example}\n" for example in self._examples)
+        title = "example" if len(self._examples) == 1 else "examples"
+        return super().format_help() + (f"\n{title}:\n{shown}" if shown else "")
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
         """Print, and report an error of that: argparse ignores it, as if the help had been seen."""
@@ -51,32 +80,30 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         names = [str(choice) for choice in action.choices]
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  it has no public name
-            self.error(f"{value!r} is not a command{_near(str(value), names)}")
-        shown = _near(str(value), names) or f": use {', '.join(names)}"
+        if action.dest == COMMAND:
+            self.error(f"{value!r} is not a command{near(str(value), names)}")
+        shown = near(str(value), names) or f": use {', '.join(names)}"
         raise argparse.ArgumentError(action, f"{value!r} is not one of its values{shown}")
 
 
-def _near(given: str, names: Iterable[str]) -> str:
-    near = importlib.import_module("difflib").get_close_matches(given, list(names), n=1, cutoff=0.6)
-    return f": did you mean {near[0]!r}?" if near else ""
+def near(given: str, names: Iterable[str]) -> str:
+    """Return a question that names what was probably meant; nothing where nothing is near."""
+    found = importlib.import_module("difflib").get_close_matches(given, list(names), n=1, cutoff=0.6)
+    return f": did you mean {found[0]!r}?" if found else ""
 
 
 class Top(Parser):
-    """Parse the whole command line; its help lists the commands in groups."""
+    """Parse up to the command: what follows it is left to the parser of that command. The help lists all commands.
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401  argparse's own
+    Args:
+        commands: the rows of the table.
+        options: argparse's own.
+    """
+
+    def __init__(self, commands: Sequence[Command], **options: Any) -> None:  # noqa: ANN401  argparse's own
         super().__init__(**options, add_help=False)
+        self._commands = commands
         self.add_argument("-h", "--help", action="help", help="show this")
-        self._groups: dict[str, list[tuple[str, str]]] = {}
-
-    def begin_group(self, title: str) -> None:
-        """Begin a new group of commands."""
-        self._groups[title] = []
-
-    def list_command(self, name: str, text: str) -> None:
-        """List a command with what it does."""
-        self._groups[list(self._groups)[-1]].append((name, text))
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -97,9 +124,13 @@ class Top(Parser):
 
     def format_help(self) -> str:
         """Return all commands in groups, and the options."""
-        options = [(", ".join(one.option_strings), one.metavar, one.help or "") for one in self._actions]
-        shown = [(f"{names} {metavar or ''}".strip(), text) for names, metavar, text in options if names]
-        groups = {**self._groups, "options": shown}
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for command in self._commands:
+            groups.setdefault(command.group, []).append((command.name, command.summary))
+        options = [one for one in self._actions if one.option_strings]
+        groups["options"] = [
+            (f"{', '.join(one.option_strings)} {one.metavar or ''}".strip(), one.help or "") for one in options
+        ]
         width = 2 + max(len(name) for group in groups.values() for name, _ in group)
         lines = [self.format_usage(), str(self.description), ""]
         for title, group in groups.items():

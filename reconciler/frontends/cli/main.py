@@ -1,4 +1,4 @@
-"""The command line: its grammar, and the last handler of errors.
+"""Run one command of the table, and handle the errors that nobody else did.
 
 Exit codes: 0 success; 1 error; 2 pending (changes planned, in progress, or waiting for the user; `run --once` too,
 unless every project is ready); 64 usage error; 130 interrupted.
@@ -6,34 +6,28 @@ unless every project is ready); 64 usage error; 130 interrupted.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import importlib
-import math
 import os
 import sys
-from argparse import SUPPRESS, ArgumentTypeError
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler import __version__, settings
+from reconciler.frontends.cli import catalogue, grammar
 from reconciler.frontends.cli.grammar import Parser, Top
 from reconciler.state import ownership
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
-    from reconciler.settings import Settings
+    from reconciler.frontends.cli.catalogue import Command
 
-    Add = Callable[..., argparse.ArgumentParser]
-
+PROGRAM: Final = "opencode-manager"
 INTERRUPTED: Final = 130
-CLIENTS: Final = (
-    *("claude-code", "opencode", "codex", "cursor", "gemini", "qwen", "vscode", "windsurf", "goose", "kilo"),
-    *("claude-desktop", "cline", "zed", "lm-studio"),
-)
-"""Repeated here, because `client_config` is not loaded for other commands."""
 CODES: Final = """\
 exit codes:
   0    success
@@ -51,10 +45,6 @@ _CURES: Final = {
     errno.EROFS: "use a place that can be written to",
 }
 """What to do about an error of the machine."""
-_STAYING: Final = frozenset({"run", "mcp"})
-"""Commands that may be the first process of a container."""
-_PORT: Final = frozenset({settings.PORT_VARIABLE})
-_RANGES: Final = frozenset({settings.AGENT_PORTS_VARIABLE, settings.BRIDGE_PORTS_VARIABLE})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,23 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    top = parser()
     try:
-        options = top.parse_args(arguments)
-        if options.module == "help":
-            top.parse_args([*options.topic, "--help"])
+        command, options = parse(arguments)
     except SystemExit as done:  # what argparse printed itself: help, the version, or what it does not understand
         return int(done.code or 0)
-    wanted = settings.load(specs=options.specs, needed=options.needed)
-    if options.writes:
+    wanted = settings.load(specs=options.specs, needed=command.needed)
+    if command.writes:
         ownership.refuse_foreign_home(wanted)
-    if options.stays:
-        code: int | None = importlib.import_module("reconciler.system.orphans").reap_for_child()
-        if code is not None:
-            return code
-    module = importlib.import_module(f"reconciler.frontends.cli.commands.{options.module}")
-    command: Callable[[Settings, argparse.Namespace], int] = getattr(module, options.function)
-    return command(wanted, options)
+    code: int = load(command).run(wanted, options)
+    return code
 
 
 def _guarded(function: Callable[[], int]) -> int:
@@ -155,172 +137,57 @@ def _silence() -> None:
         os.close(nowhere)
 
 
-def parser() -> Top:
-    """Return the parser of the whole command line."""
+def parse(arguments: Sequence[str] | None = None) -> tuple[Command, argparse.Namespace]:
+    """Return the command of a command line, and its options. Exits where there is a usage error, or help was asked for.
+
+    Args:
+        arguments: None means those of this process.
+    """
+    top = _top()
+    given = top.parse_args(arguments)
+    rest = list(given.rest)
+    if given.command == catalogue.HELP.name:
+        given = top.parse_args([*(rest or ["--help"])[:1], "--help"])
+        rest = ["--help"]
+    command = catalogue.BY_NAME[given.command]
+    if command.stays:
+        # Before anything big is loaded: the first process of a container stays, and does nothing else.
+        code: int | None = importlib.import_module("reconciler.system.orphans").reap_for_child()
+        if code is not None:
+            raise SystemExit(code)
+    return command, parser_of(command).parse_args(rest, argparse.Namespace(specs=given.specs))
+
+
+def _top() -> Top:
     top = Top(
-        prog="opencode-manager",
+        catalogue.COMMANDS,
+        prog=PROGRAM,
         description="Keep an OpenCode coding agent ready in each of your projects.",
         epilog=CODES,
     )
-    top.add_argument("--specs", type=Path, metavar="DIR", help="the specs folder (default: ./specs where there is one)")
+    add_specs(top, help="the specs folder (default: ./specs where there is one)")
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}", help="print the version")
-    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-
-    def add(
-        name: str, module: str, text: str, more: str = "", *, writes: bool = False, needed: frozenset[str] = frozenset()
-    ) -> argparse.ArgumentParser:
-        """Add a command: its name, module, summary (`more` in its own help only), and the settings it needs."""
-        description = f"{text[:1].upper()}{text[1:]}.{' ' if more else ''}{more}"
-        command = commands.add_parser(name, description=description)
-        if module != "help":
-            top.list_command(name, text)
-        command.set_defaults(
-            module=module, function=name.replace("-", "_"), writes=writes, needed=needed, stays=name in _STAYING
-        )
-        command.add_argument("--specs", type=Path, default=SUPPRESS, help=SUPPRESS)  # there too, for those who forgot
-        return command
-
-    top.begin_group("run")
-    _add_serving(add)
-    top.begin_group("change a project")
-    _add_control(add)
-    _add_secrets(add)
-    top.begin_group("show state")
-    _add_queries(add)
-    top.begin_group("check specs")
-    _add_offline(add)
-    add("help", "help", "show this, or how to use a command").add_argument("topic", nargs="*", metavar="COMMAND")
+    names = [*catalogue.BY_NAME, catalogue.HELP.name]
+    top.add_argument(grammar.COMMAND, metavar="COMMAND", choices=names)
+    top.add_argument("rest", nargs=argparse.REMAINDER)
     return top
 
 
-def _add_serving(add: Add) -> None:
-    everything = settings.ALL_VARIABLES
-    run = add(
-        "run", "serve", "run the controller, which reconciles projects with their specs", writes=True, needed=everything
-    )
-    run.add_argument("--standby", action="store_true", help="wait for a running controller to end, then take over")
-    run.add_argument(
-        "--once",
-        action="store_true",
-        help="exit when every project was reconciled once; exit code 0 if all are ready, else 2",
-    )
-    run.add_argument("--quiet", action="store_true", help="print nothing; the log is in opencode-controller/")
-    add(
-        "mcp",
-        "mcp",
-        "serve the MCP tools on stdin and stdout",
-        "For clients that start their servers; starts a controller if none is running.",
-        writes=True,
-        needed=everything,
-    )
-    snippet = add("mcp-config", "mcp", "print the configuration for an MCP client", writes=True, needed=_PORT)
-    snippet.add_argument("--client", choices=CLIENTS, required=True)
-    snippet.add_argument("--project", metavar="NAME", help="the bridge of one project instead of the controller")
+def add_specs(parser: Parser, **options: Any) -> None:  # noqa: ANN401  argparse's own
+    """Accept the option that names the specs folder."""
+    parser.add_argument("--specs", type=Path, metavar="DIR", **options)
 
 
-def _seconds(text: str) -> float:
-    """Parse how long to wait."""
-    with contextlib.suppress(ValueError):
-        if not math.isnan(value := float(text)):
-            return value
-    raise ArgumentTypeError(f"{text!r} is not a number of seconds")
-
-
-def _add_control(add: Add) -> None:
-    start = add("start", "control", "start a project", "Writes its spec and waits until it is running.", writes=True)
-    start.add_argument("name", metavar="NAME", help="the project")
-    start.add_argument("git_url", nargs="?", metavar="GIT_URL", help="needed the first time")
-    start.add_argument("--ssh-key", metavar="PATH", help="your own private key instead of a generated deploy key")
-    stop = add(
-        "stop",
-        "control",
-        "stop a project and keep everything",
-        "Waits until none of its processes is running.",
-        writes=True,
+def parser_of(command: Command) -> Parser:
+    """Return the parser of what follows a command."""
+    parser = Parser(
+        prog=f"{PROGRAM} {command.name}", description=f"{command.summary[:1].upper()}{command.summary[1:]}."
     )
-    restart = add(
-        "restart",
-        "control",
-        "restart the agent and the bridge of a project",
-        "Waits until both are ready again.",
-        writes=True,
-    )
-    destroy = add(
-        "destroy",
-        "control",
-        "stop a project and move its sandbox to the trash",
-        "Refuses if work would be lost.",
-        writes=True,
-    )
-    destroy.add_argument("--yes", action="store_true", help="do not ask")
-    destroy.add_argument("--discard-unpushed", action="store_true", help="destroy even if work would be lost")
-    for command in (stop, restart, destroy):
-        command.add_argument("name", metavar="NAME", help="the project")
-    for command in (start, stop, restart, destroy):
-        command.add_argument(
-            "--wait",
-            type=_seconds,
-            default=180.0,
-            metavar="SECONDS",
-            help="wait at most so long (default: %(default).0f)",
-        )
-    confirm = add(
-        "confirm-missing",
-        "control",
-        "confirm that spec files are missing on purpose",
-        "Their projects are then stopped.",
-        writes=True,
-    )
-    confirm.add_argument("names", nargs="*", metavar="NAME", help="default: every project that waits for it")
+    add_specs(parser, default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # there too, for those who forgot
+    load(command).arguments(parser)
+    return parser
 
 
-def _add_secrets(add: Add) -> None:
-    secrets = add(
-        "secrets",
-        "set_secrets",
-        "set the secrets of a project, outside any chat",
-        "They are never printed.",
-        writes=True,
-    )
-    secrets.add_argument("name", metavar="NAME", help="the project")
-    secrets.add_argument("--generate", action="store_true", help="generate random ones without asking")
-    secrets.add_argument("--rotate", action="store_true", help="also replace valid ones")
-
-
-def _add_queries(add: Add) -> None:
-    listing = add("list", "show", "list all projects, desired and actual side by side")
-    status = add("status", "show", "show all projects, or one in full")
-    status.add_argument("name", nargs="?", metavar="NAME", help="one project (default: all)")
-    status.add_argument("--watch", action="store_true", help="show it again whenever it changes")
-    for command in (listing, status):
-        command.add_argument(
-            "-o",
-            "--output",
-            choices=["table", "json", "yaml"],
-            default="table",
-            metavar="FORMAT",
-            help="table (the default), json or yaml",
-        )
-    logs = add("logs", "show", "show what a service printed")
-    logs.add_argument("name", metavar="NAME", help="the project")
-    service = logs.add_argument("service", nargs="?", choices=["agent", "bridge"], default="agent", metavar="SERVICE")
-    service.help = "agent (the default) or bridge"
-    logs.add_argument("-f", "--follow", action="store_true", help="follow: print what is appended")
-    logs.add_argument("-n", "--lines", type=int, default=100, metavar="N", help="default: %(default)s")
-
-
-def _add_offline(add: Add) -> None:
-    plan = add(
-        "plan",
-        "offline",
-        "show what the controller would do now",
-        "Exit code 0: nothing, 2: changes, 1: error.",
-        writes=True,  # it writes nothing, but reads secrets and runs git there: not in another user's home
-        needed=settings.ALL_VARIABLES,
-    )
-    plan.add_argument("names", nargs="*", metavar="NAME", help="default: all projects")
-    validate = add("validate", "offline", "check spec files, for the CI of a specs repository", needed=_RANGES)
-    validate.add_argument(
-        "paths", nargs="*", type=Path, metavar="PATH", help="files or folders of them; default: the specs folder"
-    )
-    add("schema", "offline", "print the JSON Schema of a spec file, for editors")
+def load(command: Command) -> ModuleType:
+    """Return the module of a command."""
+    return importlib.import_module(f"reconciler.frontends.cli.commands.{command.place}")

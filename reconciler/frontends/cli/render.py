@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.api.results import ADD_KEY, GOES_ON
+from reconciler.core.plain_text import visible
 from reconciler.frontends.cli.terminal import plain
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ LINES: Final = 3
 NAMES: Final = 3
 """Projects named before a sentence that is true of several."""
 _HEAD: Final = ("PROJECT", "DESIRED", "ACTUAL", "AGENT", "PID", "BRIDGE", "PID", "AGE", "REASON")
+_WIDE: Final = ("KIND", "GENERATION", "RESTARTS", "LABELS", "GIT")
 _PIDS: Final = (4, 6)
 _GAP: Final = 2
 _DOTS: Final = "..."
@@ -32,7 +34,13 @@ _NAME_ROOM: Final = 20
 
 
 def render_table(
-    projects: Sequence[Mapping[str, Any]], now: float | None = None, *, width: int | None = None, paint: Paint = plain
+    projects: Sequence[Mapping[str, Any]],
+    now: float | None = None,
+    *,
+    width: int | None = None,
+    paint: Paint = plain,
+    wide: bool = False,
+    headers: bool = True,
 ) -> str:
     """Render all projects, a line each, and below them what the user must do.
 
@@ -41,21 +49,52 @@ def render_table(
         now: seconds since the epoch.
         width: columns to fit into. Nothing is cut without it.
         paint: how to colour a part.
+        wide: with more columns.
+        headers: with a line of titles, and what the user must do.
     """
     if not projects:
-        return "There are no projects yet. Start one with: opencode-manager start NAME GIT_URL"
+        return "There are no projects yet. Start one with: opencode-manager start NAME GIT_URL" if headers else ""
     at = time.time() if now is None else now
     rows = [_HEAD, *(_row(project, at) for project in projects)]
-    if width is not None:
+    if wide:
+        extra = [_WIDE, *(_more(project) for project in projects)]
+        rows = [(*row, *more) for row, more in zip(rows, extra, strict=True)]
+    elif width is not None:
         rows = _fitted(rows, width)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    styles = [_styles(project, len(rows[0])) for project in projects]
+    lines = table(rows[0] if headers else None, rows[1:], paint=paint, styles=styles)
+    return "\n".join([*lines, *(_troubles(projects, width, paint) if headers else ())])
+
+
+def table(
+    head: Sequence[str] | None,
+    rows: Sequence[Sequence[str]],
+    *,
+    paint: Paint = plain,
+    styles: Sequence[Sequence[str]] = (),
+    right: frozenset[int] = frozenset(),
+) -> list[str]:
+    """Return aligned lines.
+
+    Args:
+        head: the titles; None: there are none.
+        rows: the cells.
+        paint: how to colour a cell.
+        styles: of each cell; empty is none.
+        right: columns of numbers, which are aligned at their ends.
+    """
+    everything = [*([head] if head else []), *rows]
+    widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
+    looks = [*([["bold"] * len(widths)] if head else []), *(styles or [[""] * len(widths)] * len(rows))]
     lines = []
-    for index, row in enumerate(rows):
-        styles = _styles(projects[index - 1], len(row)) if index else ["bold"] * len(row)
-        cells = [cell.ljust(size) for cell, size in zip(row, widths, strict=True)]
-        shown = [paint(cell, style) if style else cell for cell, style in zip(cells, styles, strict=True)]
+    for row, look in zip(everything, looks, strict=True):
+        cells = [
+            cell.rjust(size) if column in right else cell.ljust(size)
+            for column, (cell, size) in enumerate(zip(row, widths, strict=True))
+        ]
+        shown = [paint(cell, style) if style else cell for cell, style in zip(cells, look, strict=True)]
         lines.append((" " * _GAP).join(shown).rstrip())
-    return "\n".join([*lines, *_troubles(projects, width, paint)])
+    return lines
 
 
 def _row(project: Mapping[str, Any], now: float) -> tuple[str, ...]:
@@ -68,6 +107,17 @@ def _row(project: Mapping[str, Any], now: float) -> tuple[str, ...]:
         *(bridge["url"] or "-", str(bridge["pid"] or "-")),
         age(now - (agent["started"] or project["ready"]["since"])),  # of what runs, or of how it stands
         project["reason"],
+    )
+
+
+def _more(project: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a wide table."""
+    return (
+        project["kind"],
+        f"{project['observed_generation']}/{project['generation']}",
+        str(project["agent"]["restarts"] + project["bridge"]["restarts"]),
+        ",".join(f"{key}={value}" for key, value in project.get("labels", {}).items()) or "-",
+        f"{project['git_url']} {project['git_ref'] or ''}".strip() or "-",
     )
 
 
@@ -113,7 +163,7 @@ def middle_cut(name: str, room: int) -> str:
 def _styles(project: Mapping[str, Any], columns: int) -> list[str]:
     styles = [""] * columns
     styles[2] = {"running": "green", "partial": "yellow"}.get(project["actual"], "")
-    styles[-1] = _mood(project)
+    styles[min(columns, len(_HEAD)) - 1] = _mood(project)
     return styles
 
 
@@ -221,9 +271,21 @@ def render_status(
     return "\n".join([*_aligned(rows, width, paint), *below])
 
 
-def render_result(result: ProjectResult) -> str:
-    """Render the answer to a request, in the words of the user's own example."""
-    lines = [f"Status: {result.status}"]
+def render_diff(diff: str, paint: Paint = plain) -> str:
+    """Colour a unified diff. Lines that others wrote are made safe to show."""
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    lines = [visible(line) for line in diff.splitlines()]
+    return "\n".join(paint(line, style) if (style := colours.get(line[:1])) else line for line in lines)
+
+
+def render_result(result: ProjectResult, *, named: bool = False) -> str:
+    """Render the answer to a request, in the words of the user's own example.
+
+    Args:
+        result: the answer.
+        named: say whose it is, where it is one of several.
+    """
+    lines = [*([f"Project: {result.project}"] if named else []), f"Status: {result.status}"]
     if result.status == "success" and result.actual == "running":
         lines += ["", f"Project {result.project} is running.", ""]
         lines += _aligned(

@@ -1,4 +1,4 @@
-"""Serve MCP over stdin and stdout, and print client configuration."""
+"""Serve MCP over stdin and stdout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import watchfiles
 
-from reconciler.frontends.mcp import client_config, stdio
+from reconciler.frontends.mcp import stdio
 from reconciler.state import published
 from reconciler.system import files
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from pathlib import Path
 
+    from reconciler.frontends.cli.grammar import Parser
     from reconciler.settings import Settings
 
 _PATIENCE: Final = 10.0
@@ -28,22 +29,18 @@ _LOOK: Final = 50
 """Milliseconds between two checks whether it leads: taking a lock is no event."""
 
 
-def mcp(settings: Settings, _options: Namespace) -> int:
+def arguments(parser: Parser) -> None:
+    """Say what may follow."""
+    parser.explain("For clients that start their servers; starts a controller if none is running.", "mcp")
+
+
+def run(settings: Settings, _options: Namespace) -> int:
     """Serve MCP on stdin and stdout; start a controller if none runs."""
     stdio.end_with_client()
     if not published.read(settings.home).running:
         start_controller(settings)
         _until_led(settings)
     stdio.serve(settings)
-    return 0
-
-
-def mcp_config(settings: Settings, options: Namespace) -> int:
-    """Print the snippet for one client on stdout, so that it can be redirected to a file; the hints go to stderr."""
-    found = client_config.snippet(options.client, settings, options.project)
-    print(found.text)
-    for hint in found.hints:
-        print(hint, file=sys.stderr)
     return 0
 
 

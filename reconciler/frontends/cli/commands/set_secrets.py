@@ -16,10 +16,19 @@ from reconciler.state import published
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from reconciler.frontends.cli.grammar import Parser
     from reconciler.settings import Settings
 
 
-def secrets(settings: Settings, options: Namespace) -> int:
+def arguments(parser: Parser) -> None:
+    """Say what may follow."""
+    parser.explain("They are never printed.", "secrets blog-api", "secrets blog-api --generate")
+    parser.add_argument("name", metavar="NAME", help="the project")
+    parser.add_argument("--generate", action="store_true", help="generate random ones without asking")
+    parser.add_argument("--rotate", action="store_true", help="also replace valid ones")
+
+
+def run(settings: Settings, options: Namespace) -> int:
     """Ask for each secret that is missing or invalid, or generate it; valid ones stay unless all are to be replaced."""
     name = options.name
     if not valid_name(name):

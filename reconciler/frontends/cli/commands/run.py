@@ -15,7 +15,20 @@ from reconciler.specs import scan
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from reconciler.frontends.cli.grammar import Parser
     from reconciler.settings import Settings
+
+
+def arguments(parser: Parser) -> None:
+    """Say what may follow."""
+    parser.explain("Ctrl-C ends it; the agents keep running.", "run", "run --once")
+    parser.add_argument("--standby", action="store_true", help="wait for a running controller to end, then take over")
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="exit when every project was reconciled once; exit code 0 if all are ready, else 2",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing; the log is in opencode-controller/")
 
 
 def run(settings: Settings, options: Namespace) -> int:

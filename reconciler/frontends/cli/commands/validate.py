@@ -1,18 +1,12 @@
-"""Commands that need no controller: `plan`, `validate` and `schema`."""
+"""Check spec files."""
 
 from __future__ import annotations
 
-import importlib
-import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.api import reader
 from reconciler.core import names, spec
-from reconciler.core.plain_text import LONGEST, plain
-from reconciler.core.plan import Plan
 from reconciler.settings import UserError
 from reconciler.specs import spec_folder, yaml_reader
 from reconciler.state import published
@@ -21,38 +15,19 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Mapping
 
+    from reconciler.frontends.cli.grammar import Parser
     from reconciler.settings import Settings
 
 
-def plan(settings: Settings, options: Namespace) -> int:
-    """Print the planned actions with their causes, project by project."""
-    folder = reader.specs_folder(published.read(settings.home), settings)
-    if folder != settings.specs:
-        print(f"note: these are the specs of the running controller, in {folder}", file=sys.stderr)
-    plans = importlib.import_module("reconciler.app").plan_projects(replace(settings, specs=folder), options.names)
-    for name, planned in plans.items():
-        print(name)
-        for line in _lines(planned):
-            print(f"  {plain(line, LONGEST)}")
-    if any(isinstance(planned, str) for planned in plans.values()):
-        return 1
-    return (
-        2 if any(isinstance(planned, Plan) and (planned.actions or planned.hold) for planned in plans.values()) else 0
+def arguments(parser: Parser) -> None:
+    """Say what may follow."""
+    parser.explain("Exit code 1: one of them cannot be accepted.", "validate", "validate specs/blog-api.yaml")
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="files or folders of them (default: the specs folder)"
     )
 
 
-def _lines(planned: Plan | str) -> list[str]:
-    if isinstance(planned, str):
-        return planned.splitlines()  # each problem of a spec on a line of its own
-    width = max((len(action.text) for action in planned.actions), default=0)
-    lines = [f"{action.text:<{width}}  because {action.cause}" for action in planned.actions]
-    if planned.hold:
-        first, *more = planned.hold.message.splitlines() or [""]
-        lines += [f"then waits ({planned.hold.reason}): {first}", *more]
-    return lines or ["nothing to do"]
-
-
-def validate(settings: Settings, options: Namespace) -> int:
+def run(settings: Settings, options: Namespace) -> int:
     """Print each spec file, and each problem on a line of its own; return 1 where one cannot be accepted."""
     broken = 0
     for path in options.paths or [settings.specs]:
@@ -94,9 +69,3 @@ def _ports(settings: Settings, folder: Path) -> Mapping[str, tuple[int, int]]:
     if controller is None or folder.absolute() != Path(controller.specs):
         return settings.ports
     return {**settings.ports, **{service: (first, last) for service, (first, last) in controller.ports.items()}}
-
-
-def schema(_settings: Settings, _options: Namespace) -> int:
-    """Print the JSON Schema."""
-    print(json.dumps(spec.schema(), indent=2))
-    return 0

@@ -1,0 +1,52 @@
+"""Show something again whenever it changes, until Ctrl-C."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Final
+
+from reconciler.frontends.cli import terminal
+from reconciler.state import published
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from reconciler.settings import Settings
+
+DEBOUNCE: Final = 100
+"""Milliseconds in which changes are gathered."""
+POLL: Final = 1000
+"""Milliseconds after which the status is read again without a change event."""
+
+
+def changes(path: Path) -> Iterator[object]:
+    """Yield at each change and every `POLL`: a change before the watch stands would else be seen too late."""
+    watchfiles = importlib.import_module("watchfiles")  # 17 ms, which a command that does not watch need not wait for
+    found: Iterator[object] = watchfiles.watch(
+        path, recursive=False, debounce=DEBOUNCE, rust_timeout=POLL, yield_on_timeout=True
+    )
+    return found
+
+
+def repeat(settings: Settings, show: Callable[[], int], *, always: bool = False) -> int:
+    """Show now, and again whenever the published status changes.
+
+    Args:
+        settings: where.
+        show: prints, and returns the exit code.
+        always: also every `POLL`, for what changes without a new status.
+    """
+    shown = published.read(settings.home).written
+    code = show()
+    sys.stdout.flush()  # into a pipe, nothing would be seen for a long time
+    there = next(folder for folder in (settings.home.root, *settings.home.root.parents) if folder.is_dir())
+    for _ in changes(there):  # a home that is not there yet is polled every `POLL`
+        written = published.read(settings.home).written
+        if always or written != shown:
+            shown = written
+            sys.stdout.write("\033[H\033[2J" if terminal.is_terminal(sys.stdout) else "\n")
+            code = show()
+            sys.stdout.flush()
+    return code
