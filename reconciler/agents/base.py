@@ -185,6 +185,12 @@ class Driver(Access, Protocol):
     def prepare(self, place: Place) -> None:
         """Make the files it must find. Blocking."""
 
+    login: str
+    """The command by which a user logs in to a model provider."""
+
+    def logins(self, environment: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the model providers that the user with this environment is logged in to, by name."""
+
     # -- readiness and liveness
 
     live_request: Request

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from reconciler.core.findings import Finding
     from reconciler.core.observed import Service
     from reconciler.engines.base import Connection, Secrets
     from reconciler.settings import Settings
@@ -33,6 +34,11 @@ def log(settings: Settings, name: str, service: str) -> Path:
 def holds(settings: Settings, name: str) -> bool:
     """Return whether the engine holds anything of a project."""
     return name in registry.access(settings).names()
+
+
+def findings(settings: Settings) -> tuple[Finding, ...]:
+    """Return what `doctor` says about where projects run."""
+    return registry.access(settings).findings()
 
 
 def secrets(settings: Settings, name: str) -> Secrets:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.core.actions import Action, Outcome
+    from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger, Now, ObservedProject, ObservedService, Probe, Service
     from reconciler.core.plan import Recipe, View
     from reconciler.core.reasons import Reason
@@ -161,6 +162,9 @@ class EngineAccess(Protocol):
 
     def capabilities(self) -> frozenset[Capability]:
         """Return what it offers."""
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what `doctor` says about where projects run. Takes a second or two; changes nothing."""
 
 
 class Engine(EngineAccess, Protocol):

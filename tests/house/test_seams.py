@@ -15,6 +15,7 @@ DYNAMIC: Final = {
     "agents/__init__.py": {"*.access", "*.driver", "*.toolset"},
     "app.py": {"reconciler.frontends.mcp.server"},
     "bridge/serve.py": {"reconciler.bridge.server"},
+    "engines/local/access.py": {"reconciler.engines.local.doctor.report"},
     "engines/registry.py": {"*.engine", "*.access", "*.prepare"},
     "frontends/cli/commands/plan.py": {"reconciler.app"},
     "frontends/cli/commands/run.py": {"reconciler.app"},

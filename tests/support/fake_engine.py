@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
+    from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
     from reconciler.core.plan import Recipe, View
     from reconciler.core.spec import Spec
@@ -188,6 +189,9 @@ class FakeEngine:
 
     def usage(self, _name: str, _service: Service) -> Usage | None:
         return None
+
+    def findings(self) -> tuple[Finding, ...]:
+        return ()
 
     def capabilities(self) -> frozenset[Capability]:
         return frozenset({Capability.FIXED_PORTS})

@@ -19,6 +19,7 @@ from reconciler.engines.base import Connection, Secrets
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
     from reconciler.core.plan import View
     from reconciler.core.spec import Spec
@@ -129,6 +130,9 @@ class MemoryEngine:
 
     def describe(self, name: str) -> str:
         return f"namespace {name}"
+
+    def findings(self) -> tuple[Finding, ...]:
+        return ()
 
     def capabilities(self) -> frozenset[Capability]:
         return frozenset()

@@ -37,6 +37,7 @@ class OpenCodeDriver(OpenCodeAccess):
     )
     live_request = Request(path=OPENCODE.live_path)
     ready_request = Request(path=OPENCODE.ready_path)
+    login = "opencode auth login"
     shutdown_request: Request | None = Request(path=OPENCODE.dispose_path, method="POST")
 
     def arguments(self, place: Place) -> tuple[str, ...]:
@@ -57,15 +58,22 @@ class OpenCodeDriver(OpenCodeAccess):
 
     def is_prepared(self, place: Place) -> bool:
         """Tell whether it has the user's provider credentials, if there are any."""
-        return (place.xdg / OPENCODE.credentials).exists() or not _credentials(place).is_file()
+        return (place.xdg / OPENCODE.credentials).exists() or not _credentials(place.environment).is_file()
 
     def prepare(self, place: Place) -> None:
         """Link the user's provider credentials. Blocking."""
-        theirs, name = _credentials(place), place.xdg / OPENCODE.credentials
+        theirs, name = _credentials(place.environment), place.xdg / OPENCODE.credentials
         link = files.private_folder(name.parent) / name.name
         if theirs.is_file() and not link.exists():
             link.unlink(missing_ok=True)
             link.symlink_to(theirs)
+
+    def logins(self, environment: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the keys of its file of credentials."""
+        try:
+            return tuple(sorted(map(str, dict(json.loads(_credentials(environment).read_bytes())))))
+        except (OSError, ValueError, TypeError):
+            return ()
 
     def activity(self, ready: Answer | None) -> Mapping[str, Any] | None:
         """Return the sessions that are at work."""
@@ -148,9 +156,9 @@ def policy(operators: str | None) -> str:
     raise LaunchError(f"cannot use {OPENCODE.config_variable} of the controller: it is not a JSON object")
 
 
-def _credentials(place: Place) -> Path:
+def _credentials(environment: Mapping[str, str]) -> Path:
     """Return where the user's own OpenCode keeps what it logs in to model providers with."""
-    data = place.environment.get("XDG_DATA_HOME") or Path(place.environment.get("HOME", "/")) / ".local" / "share"
+    data = environment.get("XDG_DATA_HOME") or Path(environment.get("HOME", "/")) / ".local" / "share"
     return Path(data) / Path(OPENCODE.credentials).relative_to("data")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from reconciler.core.names import valid_name
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from reconciler.core.findings import Finding
     from reconciler.settings import Settings
 
 
@@ -23,6 +25,7 @@ class LocalAccess:
     """The sandboxes of one home."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._home = settings.home
 
     def names(self) -> frozenset[str]:
@@ -69,6 +72,14 @@ class LocalAccess:
     def capabilities(self) -> frozenset[Capability]:
         """Return that ports, logs and secrets are of this machine."""
         return frozenset({Capability.FIXED_PORTS, Capability.LOG_FILES, Capability.PRIVATE_FILES})
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what there is to say about this machine."""
+        # Loaded only here: it asks about everything, and a bridge or `status` about nothing of it.
+        found: tuple[Finding, ...] = importlib.import_module("reconciler.engines.local.doctor.report").findings(
+            self._settings
+        )
+        return found
 
 
 def create(settings: Settings) -> EngineAccess:

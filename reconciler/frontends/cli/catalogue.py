@@ -89,6 +89,7 @@ COMMANDS: Final = (
     Command(name="list", group=_SHOW, summary="list projects, desired and actual side by side"),
     Command(name="status", group=_SHOW, summary="show all projects, or some in full"),
     Command(name="logs", group=_SHOW, summary="show what a service printed"),
+    Command(name="doctor", group=_CHECK, summary="check everything that agents need, with the fix", needed=_RANGES),
     Command(
         name="plan",
         group=_CHECK,

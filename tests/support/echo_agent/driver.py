@@ -52,6 +52,11 @@ class EchoDriver(EchoAccess):
     def prepare(self, place: Place) -> None:
         (place.home / "prepared").touch()
 
+    login = "true"
+
+    def logins(self, environment: Mapping[str, str]) -> tuple[str, ...]:  # noqa: ARG002  it has no providers
+        return ()
+
     def activity(self, ready: Answer | None) -> Mapping[str, Any] | None:
         with contextlib.suppress(ValueError, KeyError, TypeError):
             if ready is not None and ready.status == HTTPStatus.OK:
