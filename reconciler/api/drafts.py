@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from reconciler.specs.spec_folder import Accepted, Rejected
 from reconciler.state import published
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from reconciler.settings import Settings
@@ -48,18 +49,28 @@ class Draft:
     @property
     def path(self) -> Path:
         """Return the spec file."""
-        return spec_folder.spec_path(self.folder, self.name)
+        return path_of(self.folder, self.name)
+
+
+def path_of(folder: Path, name: str) -> Path:
+    """Return the spec file of a project."""
+    return spec_folder.spec_path(folder, name)
 
 
 def diff(draft: Draft) -> str:
     """Return what a draft changes, as a unified diff; empty where it changes nothing.
 
     Raises:
-        UserError: the file cannot be changed in place.
+        UserError: the file cannot be changed in place, or would not be a spec.
     """
+    label = draft.path.name
     old = draft.path.read_bytes() if draft.path.exists() else b""
-    before = yaml_reader.decode(old, draft.path.name) if old else ""
-    after = patch.patch_text(before, draft.changes, label=draft.path.name) if draft.text is None else draft.text
+    if draft.text is None:
+        before = yaml_reader.decode(old, label)
+        after = patch.patch_text(before, draft.changes, label=label)
+    else:
+        before, after = old.decode("utf-8", "replace"), draft.text
+    yaml_reader.parse_text(after, label)
     return unified(before, after, str(draft.path) if old else "/dev/null", str(draft.path))
 
 
@@ -170,6 +181,44 @@ def set_values(settings: Settings, name: str, changes: Changes) -> Draft:
     folder = specs_folder(settings)
     read_spec(settings, folder, name, "set values of")
     return Draft(name=name, folder=folder, changes=changes)
+
+
+def assigned(settings: Settings, name: str, assignments: Sequence[str]) -> Draft:
+    """Return the change that sets `key.path=value` in a spec. The value is YAML; text needs no quotes.
+
+    Raises:
+        UserError: it is no assignment, or the spec would not be one afterwards.
+    """
+    changes: dict[tuple[str, ...], Scalar] = {}
+    for assignment in assignments:
+        key, equal, text = assignment.partition("=")
+        path = tuple(key.split("."))
+        if not equal or not all(path):
+            raise UserError(f"cannot set {assignment!r}: write it as key=value, like idle_timeout=2h")
+        changes[path] = yaml_reader.resolve(text)
+    draft = set_values(settings, name, changes)
+    try:
+        diff(draft)
+    except yaml_reader.SpecFileError:
+        # A label 3 or a version 1.10 is text, though YAML alone would read a number.
+        texts = {path: assignment.partition("=")[2] for path, assignment in zip(changes, assignments, strict=True)}
+        as_text = replace(draft, changes=texts)
+        with contextlib.suppress(yaml_reader.SpecFileError):
+            diff(as_text)
+            return as_text
+        raise
+    return draft
+
+
+def edited(settings: Settings, name: str, old: bytes, text: str) -> Draft:
+    """Return the change that replaces the whole text of a spec, as a person has edited it.
+
+    Raises:
+        UserError: it is not a spec.
+    """
+    draft = Draft(name=name, folder=specs_folder(settings), text=text, replaces=old)
+    diff(draft)
+    return draft
 
 
 def specs_folder(settings: Settings) -> Path:

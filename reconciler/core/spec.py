@@ -62,7 +62,7 @@ _RESERVED_ENV: Final = re.compile(
     r"GIT_SSH.*|LD_.*|DYLD_.*"
 )
 _LABEL_WORD: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
-_LABEL_KEY: Final = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL_WORD}")
+_LABEL_KEY: Final = re.compile(rf"(?=[A-Za-z]){_LABEL_WORD}")
 """As Kubernetes has them, so that the same labels serve in a cluster."""
 _LABEL_VALUE: Final = re.compile(rf"(?:{_LABEL_WORD})?")
 _SECRET_ENV: Final = re.compile(
@@ -151,8 +151,8 @@ def _check_labels(labels: dict[str, str]) -> dict[str, str]:
     for key, value in labels.items():
         if _LABEL_KEY.fullmatch(key) is None:
             raise ValueError(
-                f"cannot use {key[:60]!r} as the key of a label: use 1 to 63 of a-z, A-Z, 0-9 and inner . _ -, "
-                "and before it, if you like, a domain and a slash"
+                f"cannot use {key[:60]!r} as the key of a label: use a letter and then at most 62 of a-z, A-Z, 0-9 and "
+                "inner . _ -"
             )
         if _LABEL_VALUE.fullmatch(value) is None:
             raise ValueError(f"cannot use {value[:60]!r} as the label {key}: use at most 63 of a-z, A-Z, 0-9, . _ -")

@@ -107,7 +107,7 @@ def test_a_good_key_path_port_and_variable_are_kept_as_they_are() -> None:
         agent={"version": "1.18.33-beta.1", "port": 4150, "env": {"EDITOR": "vi"}, "path": ["~/bin"]},
         bridge={"port": 5150},
         limits={"cpus": 1.5, "tasks": 100},
-        labels={"team": "web", "example.org/tier": "", "v": "1.0_a"},
+        labels={"team": "web", "tier": "", "v": "1.0_a"},
     )
 
     assert (written.git.ssh_key, written.agent.version, written.bridge.port) == ("~/.ssh/id", "1.18.33-beta.1", 5150)

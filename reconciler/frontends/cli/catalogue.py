@@ -73,6 +73,8 @@ COMMANDS: Final = (
     Command(name="stop", group=_CHANGE, summary="stop projects and keep everything", writes=True),
     Command(name="restart", group=_CHANGE, summary="restart agent and bridge of projects", writes=True),
     Command(name="destroy", group=_CHANGE, summary="stop projects and move their sandboxes to the trash", writes=True),
+    Command(name="set", group=_CHANGE, summary="set values in specs", writes=True),
+    Command(name="edit", group=_CHANGE, summary="edit a spec in your editor", writes=True),
     Command(
         name="secrets",
         module="set_secrets",
@@ -88,6 +90,8 @@ COMMANDS: Final = (
     ),
     Command(name="list", group=_SHOW, summary="list projects, desired and actual side by side"),
     Command(name="status", group=_SHOW, summary="show all projects, or some in full"),
+    Command(name="wait", group=_SHOW, summary="wait until projects are ready, stopped, or in some condition"),
+    Command(name="get", group=_SHOW, summary="print specs"),
     Command(name="logs", group=_SHOW, summary="show what a service printed"),
     Command(name="doctor", group=_CHECK, summary="check everything that agents need, with the fix", needed=_RANGES),
     Command(
@@ -97,6 +101,7 @@ COMMANDS: Final = (
         writes=True,  # it writes nothing, but reads secrets and runs git there
         needed=_ALL,
     ),
+    Command(name="diff", group=_CHECK, summary="show how specs on disk differ from those in force"),
     Command(
         name="validate", group=_CHECK, summary="check spec files, for the CI of a specs repository", needed=_RANGES
     ),

@@ -5,25 +5,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from reconciler.frontends.cli.grammar import Parser
 
 FORMATS: Final = ("table", "wide", "json", "jsonl", "yaml", "name")
+_DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 NOTHING_CHOSEN: Final = "give the name of a project, --all or -l LABEL"
 WAIT: Final = 180.0
 """Seconds that a command waits by default."""
 
 
-def projects(parser: Parser, default: str = "") -> None:
+def projects(parser: Parser, default: str = "", *, more: str = "") -> None:
     """Accept names of projects, patterns of them, `--all`, and labels.
 
     Args:
         parser: of the command.
         default: what is chosen without any of these, for the help; empty: that is an error.
+        more: what other words may stand there, for the help.
     """
-    text = "projects, or patterns like 'blog-*'" + (f" (default: {default})" if default else "")
+    text = "projects, or patterns like 'blog-*'" + (f" (default: {default})" if default else more)
     parser.add_argument("names", nargs="*", metavar="NAME", help=text)
     choice(parser)
     if not default:
@@ -78,6 +81,14 @@ def wait(parser: Parser) -> None:
         metavar="SECONDS",
         help="wait at most so long (default: %(default).0f)",
     )
+
+
+def duration(text: str) -> float:
+    """Parse a time with or without units: `90`, `90s`, `1h30m`; in seconds."""
+    found = _DURATION.fullmatch(text)
+    if found is None or not any(found.groups()):
+        return seconds(text)
+    return sum(float(part or 0) * size for part, size in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
 
 
 def seconds(text: str) -> float:

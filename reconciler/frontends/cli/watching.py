@@ -30,6 +30,12 @@ def changes(path: Path) -> Iterator[object]:
     return found
 
 
+def ticks(path: Path) -> Iterator[object]:
+    """Yield at once, and then as `changes` does. A folder that is not there yet is polled."""
+    yield None
+    yield from changes(next(folder for folder in (path, *path.parents) if folder.is_dir()))
+
+
 def repeat(settings: Settings, show: Callable[[], int], *, always: bool = False) -> int:
     """Show now, and again whenever the published status changes.
 
@@ -41,8 +47,7 @@ def repeat(settings: Settings, show: Callable[[], int], *, always: bool = False)
     shown = published.read(settings.home).written
     code = show()
     sys.stdout.flush()  # into a pipe, nothing would be seen for a long time
-    there = next(folder for folder in (settings.home.root, *settings.home.root.parents) if folder.is_dir())
-    for _ in changes(there):  # a home that is not there yet is polled every `POLL`
+    for _ in ticks(settings.home.root):
         written = published.read(settings.home).written
         if always or written != shown:
             shown = written

@@ -1,0 +1,65 @@
+"""What `wait` waits for: a goal, judged by a published status. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.core.reasons import Reason
+from reconciler.settings import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Status = Mapping[str, Any]
+
+CONDITIONS: Final = ("Ready", "Reconciling", "Stalled")
+_TRUTHS: Final = {"": True, "true": True, "false": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What is waited for."""
+
+    text: str
+    """For people: `ready`."""
+    met: Callable[[Status], bool]
+    gone: bool = False
+    """Whether a project of which nothing is left meets it."""
+
+
+def parse(text: str) -> Goal:
+    """Return the goal of a name: `ready`, `stopped`, or `condition=NAME[=false]`, where a reason is a name too.
+
+    Raises:
+        UserError: there is no such goal.
+    """
+    name, _, condition = text.partition("=")
+    match name.lower():
+        case "ready":
+            return Goal(text="ready", met=_ready)
+        case "stopped":
+            return Goal(text="stopped", met=lambda status: status["actual"] in {"stopped", "absent"}, gone=True)
+        case "condition" if condition:
+            return _of_condition(condition)
+    raise UserError(f"cannot wait for {text!r}: use ready, stopped or condition=NAME, like condition=Stalled")
+
+
+def _ready(status: Status) -> bool:
+    return bool(status["ready"]["status"]) and status["desired"] == "running"
+
+
+def _of_condition(text: str) -> Goal:
+    name, _, truth = text.partition("=")
+    known = {each.lower(): each for each in CONDITIONS} | {reason.value.lower(): reason.value for reason in Reason}
+    found = known.get(name.lower())
+    if found is None or truth.lower() not in _TRUTHS:
+        raise UserError(
+            f"cannot wait for the condition {text!r}: use {', '.join(CONDITIONS)} or a reason that status shows"
+        )
+    wanted = _TRUTHS[truth.lower()]
+    shown = found if wanted else f"{found}=false"
+    if found in CONDITIONS:
+        key = found.lower()
+        return Goal(text=shown, met=lambda status: bool(status[key]["status"]) is wanted)
+    return Goal(text=shown, met=lambda status: (status["reason"] == found) is wanted)

@@ -1,0 +1,110 @@
+"""Wait until projects are as a script needs them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from reconciler.api import goals, reader
+from reconciler.api.results import START_CONTROLLER
+from reconciler.frontends.cli import flags, render, requests, selection, watching
+from reconciler.settings import UserError
+from reconciler.specs import spec_folder
+from reconciler.state import published
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from reconciler.api.goals import Goal
+    from reconciler.frontends.cli.grammar import Parser
+    from reconciler.settings import Settings
+    from reconciler.state.published import Index
+
+
+def arguments(parser: Parser) -> None:
+    """Say what may follow."""
+    parser.explain(
+        "Exit code 0: all of them are, 1: error, 2: not in time.",
+        "wait blog-api --timeout 5m",
+        "wait --all --for stopped",
+        "wait blog-api --for condition=WaitingForKey",
+    )
+    flags.projects(parser)
+    parser.add_argument(
+        "--for",
+        dest="goal",
+        default="ready",
+        metavar="GOAL",
+        help="ready (the default), stopped, condition=NAME or condition=NAME=false: Ready, Reconciling, Stalled, or a "
+        "reason that status shows",
+    )
+    parser.add_argument(
+        "--timeout", type=flags.duration, default=flags.WAIT, metavar="TIME", help="like 90s or 5m (default: 3m)"
+    )
+
+
+def run(settings: Settings, options: Namespace) -> int:
+    """Look at each change of the published status, and every `watching.POLL`."""
+    goal = goals.parse(options.goal)
+    names = selection.chosen(settings, options, "wait for")
+    began = time.monotonic()
+    steps = requests.Steps(sys.stderr)
+    left = _left(settings, names, goal)
+    for _ in watching.ticks(settings.home.root):
+        waited = time.monotonic() - began
+        if not left or waited >= options.timeout:
+            break
+        for name, status in left.items():
+            steps.show(name, _standing(status), waited)
+        left = _left(settings, list(left), goal)
+    steps.end()
+    for name in names:
+        _report(name, goal, left.get(name), time.monotonic() - began, met=name not in left)
+    return 2 if left else 0
+
+
+def _report(name: str, goal: Goal, status: Mapping[str, Any] | None, waited: float, *, met: bool) -> None:
+    if met:
+        print(f"{name}: {goal.text}")
+        return
+    print(f"{name}: not {goal.text} after {render.age(waited)}: {_standing(status)}", file=sys.stderr)
+
+
+def _standing(status: Mapping[str, Any] | None) -> str:
+    return f"{status['reason']}: {status['message']}".rstrip(": ") if status else "not seen yet"
+
+
+def _left(settings: Settings, names: Sequence[str], goal: Goal) -> dict[str, Mapping[str, Any] | None]:
+    """Return the projects that do not meet the goal yet, with their statuses.
+
+    Raises:
+        UserError: there is no such project, or no controller that would change anything.
+    """
+    index = published.read(settings.home)
+    left = {name: index.projects.get(name) for name in names if not _met(index, settings, name, goal)}
+    if left and not index.running:
+        raise UserError(f"cannot wait for {', '.join(left)}: no controller is running; {START_CONTROLLER}")
+    return left
+
+
+def _met(index: Index, settings: Settings, name: str, goal: Goal) -> bool:
+    folder, status = reader.specs_folder(index, settings), index.projects.get(name)
+    if status is None:
+        if reader.has_spec(folder, name):
+            return False
+        if goal.gone:
+            return True
+        raise UserError(reader.unknown(index, settings, name, "wait for"))
+    return goal.met(status) and _is_current(folder, name, status)
+
+
+def _is_current(folder: Path, name: str, status: Mapping[str, Any]) -> bool:
+    """Tell whether a status was computed from the spec file as it is now: one that was just changed is waited for."""
+    try:
+        version = spec_folder.token_of(spec_folder.spec_path(folder, name).stat()).text
+    except OSError:
+        return True
+    return version == str(status["spec_version"])

@@ -1,0 +1,72 @@
+"""Commands that wait for and act on several projects, with a real controller and light agents."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.world import World, a_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOT_YET = 2
+
+
+@pytest.fixture(name="team", scope="module")
+def _team(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range]) -> Iterator[World]:
+    """Two projects of one team, and one that never becomes ready."""
+    with a_world(tmp_path_factory.mktemp("team"), ports) as world:
+        world.light("web-a", labels="{team: web}")
+        world.light("web-b", labels="{team: web}", state="stopped")
+        world.light("deaf", mode="deaf")
+        world.start()
+        world.ready("web-a")
+        world.ready("web-b")
+        yield world
+
+
+def test_a_script_waits_for_what_it_needs(team: World) -> None:
+    """0 when it is there, 2 when it is not in time, 1 where it can never be; and each is one line."""
+    assert team.run("wait", "web-a") == "web-a: ready\n"
+    assert team.run("wait", "web-b", "--for", "stopped") == "web-b: stopped\n"
+    assert team.run("wait", "web-a", "--for", "condition=stalled=false") == "web-a: Stalled=false\n"
+    assert "deaf: not ready after " in team.run("wait", "deaf", "--timeout", "1s", code=NOT_YET)
+    assert "did you mean web-" in team.run("wait", "web-x", code=1)
+    assert "cannot wait for 'up'" in team.run("wait", "web-a", "--for", "up", code=1)
+
+
+def test_a_wait_is_for_the_spec_as_it_is_now(team: World) -> None:
+    """Not for what was published before it was written."""
+    team.run("set", "web-b", "state=running")
+    assert team.run("wait", "web-*").splitlines()[:2] == ["web-a: ready", "web-b: ready"]
+    assert team.status("web-b")["actual"] == "running"
+    team.run("set", "web-b", "state=stopped")
+    assert team.run("wait", "web-b", "--for", "stopped").splitlines()[0] == "web-b: stopped"
+
+
+def test_labels_and_patterns_choose_what_is_listed_and_changed(team: World) -> None:
+    """In each format."""
+    assert team.run("list", "-l", "team=web", "-o", "name", code=None).split() == ["web-a", "web-b"]
+    lines = team.run("list", "web-*", "-o", "jsonl", code=None).splitlines()
+    assert [json.loads(line)["labels"] for line in lines] == [{"team": "web"}] * 2
+    wide = team.run("list", "web-a", "-o", "wide")
+    assert "team=web" in wide
+    assert "LABELS" in wide.splitlines()[0]
+    assert team.run("list", "web-a", "--no-headers").startswith("web-a ")
+    assert "there are none" in team.run("list", "-l", "team=app", code=1)
+
+    printed = team.run("stop", "-l", "team=web")
+
+    assert printed.count("Status: success") == 2
+    assert [team.status(name)["actual"] for name in ("web-a", "web-b")] == ["stopped", "stopped"]
+    team.run("start", "web-a")
+
+
+def test_without_a_controller_nobody_waits(world: World) -> None:
+    """Whatever it was for, it would never come."""
+    world.light("app")
+
+    assert "cannot wait for app: no controller is running" in world.run("wait", "app", code=1)
