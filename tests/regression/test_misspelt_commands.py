@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.frontends.cli import main
+from reconciler.frontends.cli import main, parsing
 
 USAGE = 64
 
@@ -90,5 +90,5 @@ def test_help_fits_a_terminal_and_names_every_command(
 
 def test_the_specs_folder_can_be_named_before_and_after_the_command() -> None:
     """Nobody remembers which."""
-    assert main.parse(["--specs", "a", "list"])[1].specs == main.parse(["list", "--specs", "a"])[1].specs
-    assert main.parse(["list"])[1].specs is None
+    assert parsing.parse(["--specs", "a", "list"])[1].specs == parsing.parse(["list", "--specs", "a"])[1].specs
+    assert parsing.parse(["list"])[1].specs is None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.frontends.cli import catalogue, flags, main, output, selection
+from reconciler.frontends.cli import catalogue, flags, output, parsing, selection
 from reconciler.frontends.cli.grammar import USAGE, Parser
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ def names_of(actions: list[argparse.Action]) -> set[str]:
 @pytest.mark.parametrize("command", catalogue.COMMANDS, ids=lambda command: command.name)
 def test_each_command_explains_itself_with_an_example_that_is_understood(command: Command) -> None:
     """One at least, and every line of it is parsed."""
-    parser = main.parser_of(command)
+    parser = parsing.parser_of(command)
     shown = parser.format_help()
-    examples = re.findall(rf"^  {main.PROGRAM} ({command.name}\b.*)$", shown.partition("\nexample")[2], re.MULTILINE)
+    examples = re.findall(rf"^  {parsing.PROGRAM} ({command.name}\b.*)$", shown.partition("\nexample")[2], re.MULTILINE)
 
     assert examples
     for example in examples:
@@ -36,7 +36,7 @@ def test_each_command_explains_itself_with_an_example_that_is_understood(command
 @pytest.mark.parametrize("command", ["start", "stop", "restart", "destroy", "confirm-missing"])
 def test_every_change_can_be_tried_without_writing(command: str) -> None:
     """And is about names, patterns, labels, or all."""
-    options = names_of(main.parser_of(catalogue.BY_NAME[command])._actions)
+    options = names_of(parsing.parser_of(catalogue.BY_NAME[command])._actions)
 
     assert {"--dry-run", "--all", "-l", "--label"} <= options
 
@@ -45,7 +45,7 @@ def test_every_change_can_be_tried_without_writing(command: str) -> None:
 def test_what_changes_projects_needs_some(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is never taken as all."""
     with pytest.raises(SystemExit) as ended:
-        main.parse([command])
+        parsing.parse([command])
 
     assert ended.value.code == USAGE
     assert flags.NOTHING_CHOSEN in capsys.readouterr().err

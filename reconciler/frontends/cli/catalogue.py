@@ -105,6 +105,7 @@ COMMANDS: Final = (
     Command(
         name="validate", group=_CHECK, summary="check spec files, for the CI of a specs repository", needed=_RANGES
     ),
+    Command(name="completion", group=_CHECK, summary="print the completion script of a shell"),
     Command(name="schema", group=_CHECK, summary="print the JSON Schema of a spec file, for editors"),
 )
 """In the order in which the help lists them."""

@@ -6,36 +6,21 @@ unless every project is ready); 64 usage error; 130 interrupted.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import importlib
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from reconciler import __version__, settings
-from reconciler.frontends.cli import catalogue, grammar
-from reconciler.frontends.cli.grammar import Parser, Top
+from reconciler import settings
+from reconciler.frontends.cli import parsing
 from reconciler.state import ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import ModuleType
 
-    from reconciler.frontends.cli.catalogue import Command
-
-PROGRAM: Final = "opencode-manager"
 INTERRUPTED: Final = 130
-CODES: Final = """\
-exit codes:
-  0    success
-  1    error, explained in one sentence
-  2    pending: changes planned, in progress, or waiting for you
-  64   usage error
-  130  interrupted
-"""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _CURES: Final = {
     **dict.fromkeys(_FULL, "make room there"),
@@ -61,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        command, options = parse(arguments)
+        command, options = parsing.parse(arguments)
     except SystemExit as done:  # what argparse printed itself: help, the version, or what it does not understand
         return int(done.code or 0)
     wanted = settings.load(specs=options.specs, needed=command.needed)
     if command.writes:
         ownership.refuse_foreign_home(wanted)
-    code: int = load(command).run(wanted, options)
+    code: int = parsing.load(command).run(wanted, options)
     return code
 
 
@@ -135,59 +120,3 @@ def _silence() -> None:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-
-
-def parse(arguments: Sequence[str] | None = None) -> tuple[Command, argparse.Namespace]:
-    """Return the command of a command line, and its options. Exits where there is a usage error, or help was asked for.
-
-    Args:
-        arguments: None means those of this process.
-    """
-    top = _top()
-    given = top.parse_args(arguments)
-    rest = list(given.rest)
-    if given.command == catalogue.HELP.name:
-        given = top.parse_args([*(rest or ["--help"])[:1], "--help"])
-        rest = ["--help"]
-    command = catalogue.BY_NAME[given.command]
-    if command.stays:
-        # Before anything big is loaded: the first process of a container stays, and does nothing else.
-        code: int | None = importlib.import_module("reconciler.system.orphans").reap_for_child()
-        if code is not None:
-            raise SystemExit(code)
-    return command, parser_of(command).parse_args(rest, argparse.Namespace(specs=given.specs))
-
-
-def _top() -> Top:
-    top = Top(
-        catalogue.COMMANDS,
-        prog=PROGRAM,
-        description="Keep an OpenCode coding agent ready in each of your projects.",
-        epilog=CODES,
-    )
-    add_specs(top, help="the specs folder (default: ./specs where there is one)")
-    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}", help="print the version")
-    names = [*catalogue.BY_NAME, catalogue.HELP.name]
-    top.add_argument(grammar.COMMAND, metavar="COMMAND", choices=names)
-    top.add_argument("rest", nargs=argparse.REMAINDER)
-    return top
-
-
-def add_specs(parser: Parser, **options: Any) -> None:  # noqa: ANN401  argparse's own
-    """Accept the option that names the specs folder."""
-    parser.add_argument("--specs", type=Path, metavar="DIR", **options)
-
-
-def parser_of(command: Command) -> Parser:
-    """Return the parser of what follows a command."""
-    parser = Parser(
-        prog=f"{PROGRAM} {command.name}", description=f"{command.summary[:1].upper()}{command.summary[1:]}."
-    )
-    add_specs(parser, default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # there too, for those who forgot
-    load(command).arguments(parser)
-    return parser
-
-
-def load(command: Command) -> ModuleType:
-    """Return the module of a command."""
-    return importlib.import_module(f"reconciler.frontends.cli.commands.{command.place}")
