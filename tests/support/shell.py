@@ -28,6 +28,13 @@ _shtab_opencode_manager opencode-manager "${COMP_WORDS[COMP_CWORD]}" "${COMP_WOR
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 _ZSH_END: Final = "the-end-of-it"
+_ZSH: Final = """
+fpath=($1 $fpath); autoload -Uz compinit; compinit -u -D
+compadd() { local -a found; builtin compadd -O found "$@"; print -rl -- $found; builtin compadd "$@"; }
+_reported() { print; _main_complete; print -r -- $END; }
+zle -C reported list-choices _reported; bindkey '^I' reported; print -r -- $END
+"""
+"""What completion finds is printed as it is found: zsh itself lists nothing where more is typed already."""
 
 
 def completions(shell: str, script: Path, line: str, environment: Mapping[str, str]) -> set[str]:
@@ -56,20 +63,21 @@ def _zsh(script: Path, line: str, environment: Mapping[str, str]) -> set[str]:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         ["zsh", "-f", "-i"],
-        env={**environment, "TERM": "dumb", "PS1": "", "HOME": str(script.parent)},
+        env={**environment, "TERM": "dumb", "PS1": "", "HOME": str(script.parent), "END": _ZSH_END},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
     ) as program:
         os.close(theirs)
-        end = f"echo {_ZSH_END[:4]}''{_ZSH_END[4:]}"  # so that the echo of what is typed does not end the reading
         named = script.with_name("_opencode-manager")  # in a folder of $fpath it is found by that name
         if not named.exists():
             named.symlink_to(script)
-        os.write(ours, f"fpath=({script.parent} $fpath); autoload -Uz compinit; compinit -u -D; {end}\n".encode())
+        setup = script.with_name("setup.zsh")
+        setup.write_text(_ZSH)
+        os.write(ours, f"source {setup} {script.parent}\n".encode())
         _until(ours, _ZSH_END)
-        os.write(ours, f"{line}\t\x15{end}\n".encode())  # tab, and then another line instead of this one
+        os.write(ours, f"{line}\t".encode())
         seen = _until(ours, _ZSH_END)
         program.kill()
     os.close(ours)
