@@ -15,7 +15,9 @@ from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 
 if TYPE_CHECKING:
-    from reconciler.core.observed import Ledger, ObservedProject, ObservedService
+    from collections.abc import Sequence
+
+    from reconciler.core.observed import Ledger, ObservedProject, ObservedService, PendingRequest
     from reconciler.core.plan import Plan
     from reconciler.core.spec import Spec
 
@@ -188,7 +190,7 @@ def _conditions(sources: Sources, previous: ProjectStatus | None) -> tuple[Condi
     if trouble is None and hold is not None and hold.stalled:
         trouble = Note(reason=hold.reason, message=hold.message)
     if trouble is None and (asked := sources.facts.agent.probe.attention):
-        trouble = Note(reason=asked[0].reason, message=asked[0].message)
+        trouble = _waiting(asked)
     work = sources.note if sources.note and not sources.note.stalled else None
     if work is None and hold is not None and not hold.stalled:
         work = Note(reason=hold.reason, message=hold.message)
@@ -203,6 +205,13 @@ def _conditions(sources: Sources, previous: ProjectStatus | None) -> tuple[Condi
         _dated(reconciling, previous.reconciling if previous else None, sources.wall),
         _dated(stalled, previous.stalled if previous else None, sources.wall),
     )
+
+
+def _waiting(asked: Sequence[PendingRequest]) -> Note:
+    """Return the most urgent of what waits, and how many more of its sort there are."""
+    first = asked[0]
+    more = sum(one.reason is first.reason for one in asked) - 1
+    return Note(reason=first.reason, message=f"{first.message} (and {more} more)" if more else first.message)
 
 
 def _ready(sources: Sources, trouble: Note | None, work: Note | None) -> Condition:

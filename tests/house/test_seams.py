@@ -15,10 +15,12 @@ DYNAMIC: Final = {
     "agents/__init__.py": {"*.access", "*.driver", "*.toolset"},
     "app.py": {"reconciler.frontends.mcp.server"},
     "bridge/serve.py": {"reconciler.bridge.server"},
+    "system/changes.py": {"watchfiles"},
+    "engines/local/access.py": {"reconciler.engines.local.processes.usage"},
     "engines/registry.py": {"*.engine", "*.access", "*.prepare"},
     "frontends/cli/commands/offline.py": {"reconciler.app"},
     "frontends/cli/commands/serve.py": {"reconciler.app"},
-    "frontends/cli/commands/show.py": {"reconciler.specs.yaml_writer", "watchfiles"},
+    "frontends/cli/commands/show.py": {"reconciler.specs.yaml_writer"},
     "frontends/cli/grammar.py": {"difflib", "shutil"},
     "frontends/cli/main.py": {
         "reconciler.frontends.cli.commands.*",

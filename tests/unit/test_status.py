@@ -129,10 +129,14 @@ def test_an_agent_that_waits_for_a_person_is_well_and_says_so() -> None:
     """Ready, and stalled with the reason: not a silent "running"."""
     asked = running().probe
     request = PendingRequest(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: bash rm")
-    asked = replace(asked, attention=(request,))
+    other = PendingRequest(Reason.WAITING_FOR_ANSWER, "the agent asks: which?")
+    one = replace(asked, attention=(request, other))
+    two = replace(asked, attention=(request, request, other))
 
-    status = compute(view(facts=converged(agent=running(probe=asked))))
+    status = compute(view(facts=converged(agent=running(probe=one))))
+    more = compute(view(facts=converged(agent=running(probe=two))))
 
     assert status.ready.status
     assert (status.stalled.status, status.reason) == (True, "WaitingForPermission")
-    assert "bash rm" in status.message
+    assert status.message == "the agent asks leave for: bash rm"
+    assert more.message == "the agent asks leave for: bash rm (and 1 more)"

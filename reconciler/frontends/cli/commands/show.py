@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from reconciler.api import engine_access, reader
 from reconciler.core.names import valid_name
-from reconciler.frontends.cli import log_tail, render, terminal
+from reconciler.core.observed import Service
+from reconciler.frontends.cli import render, terminal
 from reconciler.settings import UserError
 from reconciler.state import published
+from reconciler.system.changes import changes
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from reconciler.settings import Settings
-
-WATCH_DEBOUNCE = 100
-"""Milliseconds in which changes are gathered."""
-LOOK_AGAIN = 1000
-"""Milliseconds after which the status is read again without a change event."""
 
 
 def list(settings: Settings, options: Namespace) -> int:  # noqa: A001  the name of the command
@@ -42,7 +36,7 @@ def status(settings: Settings, options: Namespace) -> int:
         return code
     sys.stdout.flush()  # into a pipe, nothing would be seen for a long time
     there = next(folder for folder in (settings.home.root, *settings.home.root.parents) if folder.is_dir())
-    for _ in _changes(there):  # a home that is not there yet is polled every `LOOK_AGAIN`
+    for _ in changes(there):  # a home that is not there yet is polled every `LOOK_AGAIN`
         written = published.read(settings.home).written
         if written != shown:
             shown = written
@@ -50,15 +44,6 @@ def status(settings: Settings, options: Namespace) -> int:
             code = _show(settings, options.name, options.output)
             sys.stdout.flush()
     return code
-
-
-def _changes(path: Path) -> Iterator[object]:
-    """Yield at each change and every `LOOK_AGAIN`: a change before the watch stands would else be seen too late."""
-    watchfiles = importlib.import_module("watchfiles")  # 17 ms, which a single `status` need not wait for
-    changes: Iterator[object] = watchfiles.watch(
-        path, recursive=False, debounce=WATCH_DEBOUNCE, rust_timeout=LOOK_AGAIN, yield_on_timeout=True
-    )
-    return changes
 
 
 def _show(settings: Settings, name: str | None, output: str) -> int:
@@ -97,24 +82,11 @@ def logs(settings: Settings, options: Namespace) -> int:
     if not valid_name(options.name):
         index = published.read(settings.home)
         raise UserError(reader.unknown(index, settings, options.name, "show the log of"))
-    path = engine_access.log(settings, options.name, options.service)
-    try:
-        log = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        raise UserError(f"cannot show the log of {options.name}: there is no {path}") from None
-    if path.is_dir():
-        os.close(log)
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    follower = log_tail.Follower(path, log)
-    with contextlib.closing(follower):
-        _print(log_tail.last_lines(path, log, follower.position, options.lines))
-        if options.follow:
-            for _ in _changes(path.parent):
-                _print(follower.news())
+    pieces = engine_access.logs(
+        settings, options.name, Service(options.service), lines=options.lines, follow=options.follow
+    )
+    with contextlib.closing(pieces):
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.flush()
     return 0
-
-
-def _print(pieces: Iterable[bytes]) -> None:
-    for piece in pieces:
-        sys.stdout.buffer.write(piece)
-    sys.stdout.flush()
