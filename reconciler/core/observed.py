@@ -196,6 +196,11 @@ class ObservedService:
         return None
 
     @property
+    def known_address(self) -> str | None:
+        """The same of one that does not run, where it is known that it will have it again."""
+        return self.address
+
+    @property
     def details(self) -> Mapping[str, int | None]:
         """What only some engines have, for people: the status shows `pid` and `port`."""
         return {}

@@ -246,12 +246,11 @@ def _headline(ready: Condition, reconciling: Condition, stalled: Condition) -> t
 def _service(sources: Sources, service: Service) -> ServiceStatus:
     facts, ledger = sources.facts.service(service), sources.ledger
     record = ledger.restart(service) if ledger else None
-    port = facts.details.get("port") if facts.alive else ledger.ports.get(service.value) if ledger else None
     return ServiceStatus(
         state=_state(facts),
         pid=facts.details.get("pid") if facts.alive else None,
-        port=port,
-        url=_url(service, facts.address, port),
+        port=facts.details.get("port"),
+        url=_url(service, facts.known_address),
         restarts=record.count if record else 0,
         last_exit=record.last_exit if record else "",
         started=facts.started_wall if facts.alive else None,
@@ -259,10 +258,8 @@ def _service(sources: Sources, service: Service) -> ServiceStatus:
     )
 
 
-def _url(service: Service, address: str | None, port: int | None) -> str | None:
-    """Return where a service is reached, or was and will be when it does not run: a kept port is of this machine."""
-    base = address or (f"http://127.0.0.1:{port}" if port else None)
-    return base and base + ("/mcp" if service is Service.BRIDGE else "")
+def _url(service: Service, address: str | None) -> str | None:
+    return address and address + ("/mcp" if service is Service.BRIDGE else "")
 
 
 def _state(facts: ObservedService) -> str:

@@ -121,7 +121,11 @@ class FakeEngine:
             taken = service in machine.strangers and not seen.alive and service.value in ledger.ports
             fixed = spec.agent.port if service is Service.AGENT else spec.bridge.port
             machine.services[service] = replace(
-                seen, wanted_digest=wanted, fixed_port=fixed, port_holder="pid 7 (nginx)" if taken else ""
+                seen,
+                wanted_digest=wanted,
+                fixed_port=fixed,
+                kept_port=ledger.ports.get(service.value),
+                port_holder="pid 7 (nginx)" if taken else "",
             )
         work_at_risk = ("1 file is not committed",) if machine.unpushed else ()
         facts = ObservedProject(
