@@ -246,7 +246,7 @@ class Ledger:
     spec: Mapping[str, Any] = field(default_factory=dict)
     """The last accepted spec."""
     ports: Mapping[str, int] = field(default_factory=dict)
-    """Picked once and kept, per service."""
+    """Of the local engine, which alone reads it: picked once and kept, per service."""
     ref: str | None = None
     """The ref of the spec that the clone was brought to."""
     restarts: Mapping[str, RestartRecord] = field(default_factory=dict)
