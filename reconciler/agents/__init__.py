@@ -30,7 +30,7 @@ def toolset(access: Access) -> Toolset:
 
 def driver(kind: str) -> Driver:
     """Return the driver of a registered kind, imported at the first call. Raises KeyError."""
-    package = DRIVERS[kind]
+    package = DRIVERS[kind].package
     if package not in _drivers:
         found: Driver = importlib.import_module(f"{package}.driver").DRIVER
         _drivers[package] = found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -19,6 +19,8 @@ class Request:
 
     path: str
     method: str = "GET"
+    body: bytes = field(default=b"", repr=False)
+    """JSON."""
 
 
 class Access(Protocol):

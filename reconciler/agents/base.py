@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from reconciler.agents.access import REFUSAL, Access, Request
@@ -29,10 +30,14 @@ __all__ = [
     "Answer",
     "CallError",
     "Client",
+    "Consent",
     "Driver",
     "LaunchError",
+    "NotWaitingError",
     "Package",
     "Place",
+    "Reply",
+    "ReplyError",
     "Request",
     "Stream",
     "Toolset",
@@ -44,8 +49,37 @@ class CallError(Exception):
     """There is no answer; the text is a clause that says why."""
 
 
+class NotWaitingError(Exception):
+    """What is to be answered does not wait, or not any more: it was answered, or its conversation ended."""
+
+
+class ReplyError(Exception):
+    """This cannot be the answer to that; the text is a sentence that begins with "cannot"."""
+
+
 class LaunchError(Exception):
     """An agent cannot be launched like this; the text is a sentence that begins with "cannot"."""
+
+
+class Consent(StrEnum):
+    """What a person says when an agent asks leave."""
+
+    ONCE = "once"
+    ALWAYS = "always"
+    """From now on too, for what `PendingRequest.always` says."""
+    DENY = "deny"
+    """Also of a question: it is not answered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What a person answers to a pending request: consent or not, or answers to its questions."""
+
+    consent: Consent | None = None
+    word: str = field(default="", repr=False)
+    """With DENY, where the agent takes one: what it should do instead."""
+    answers: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
+    """For each question, in order: the labels chosen, or own words."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +243,19 @@ class Driver(Access, Protocol):
     # -- needs
 
     async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[PendingRequest, ...]:
-        """Return what waits for a person in an agent at work; nothing where that cannot be seen."""
+        """Return what waits for a person in an agent at work; nothing where that cannot be seen.
+
+        Each is one value, the most urgent first. One with an id can be answered by it.
+        """
+
+    async def answer(self, wire: Wire, request_id: str, reply: Reply) -> None:
+        """Answer what waits for a person. The first answer counts.
+
+        Raises:
+            NotWaitingError: it does not wait any more.
+            ReplyError: the answer does not fit; nothing was sent.
+            CallError: no answer; whether the reply was taken is not known, but `needs` shows whether it still waits.
+        """
 
     async def interrupted(self, wire: Wire) -> tuple[str, ...]:
         """Return the recent conversations whose last answer broke off."""

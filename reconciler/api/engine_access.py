@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.engines import registry
+from reconciler.engines.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Generator, Mapping
 
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Service
-    from reconciler.engines.base import Connection, Secrets
+    from reconciler.engines.base import Secrets, Usage
     from reconciler.settings import Settings
+
+__all__ = ["Connection", "connect", "holds", "logs", "prepare", "secrets", "set_secrets", "usage"]
 
 
 def prepare() -> None:
@@ -26,9 +28,16 @@ def connect(settings: Settings, name: str, service: Service) -> Connection | Non
     return registry.access(settings).connect(name, service)
 
 
-def log(settings: Settings, name: str, service: str) -> Path:
-    """Return the file of a service's log, which need not exist."""
-    return registry.access(settings).log(name, service)
+def logs(
+    settings: Settings, name: str, service: Service, *, lines: int, follow: bool = False
+) -> Generator[bytes, None, None]:
+    """Yield the last lines of what a service printed, and with `follow` what is added; see `engines.base.Access`."""
+    return registry.access(settings).logs(name, service, lines=lines, follow=follow)
+
+
+def usage(settings: Settings, name: str, service: Service, *, pss: bool = False) -> Usage | None:
+    """Return what the whole tree of a service uses; None where it does not run or its engine cannot tell."""
+    return registry.access(settings).usage(name, service, pss=pss)
 
 
 def holds(settings: Settings, name: str) -> bool:

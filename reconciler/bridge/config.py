@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from reconciler import agents
 from reconciler.core import env_keys, kinds
+from reconciler.engines.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,14 +46,15 @@ class Config:
         return f"http://{self.agent_host}:{self.agent_port}"
 
     @property
-    def authorization(self) -> Mapping[str, str]:
-        """The headers that let us in at the agent."""
-        return self.access.authorization(self.password)
+    def way(self) -> Connection:
+        """How the agent is spoken to."""
+        hidden = tuple(filter(None, (self.token, self.password)))
+        return Connection(url=self.agent_url, secret=self.password, hidden=hidden, proof=self.run_dir, repo=self.repo)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be printed or returned."""
-        sent = [value.rpartition(" ")[2] for value in self.authorization.values()]
+        sent = [value.rpartition(" ")[2] for value in self.access.authorization(self.password).values()]
         return tuple(dict.fromkeys((self.token, self.password, *sent)))
 
 
@@ -73,7 +75,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         port=_port(_required(environment, env_keys.BRIDGE_PORT)),
         agent_host=host,
         agent_port=port,
-        access=agents.access_to(environment.get("OCM_AGENT") or kinds.DRIVERS[kinds.DEFAULT]),
+        access=agents.access_to(environment.get("OCM_AGENT") or kinds.DRIVERS[kinds.DEFAULT].package),
         token=token,
         password=_required(environment, env_keys.PASSWORD),
     )

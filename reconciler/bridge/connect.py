@@ -1,8 +1,11 @@
-"""The connection from a bridge to its agent."""
+"""The connection from a program that serves MCP to an agent."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx2
 
 from reconciler.agents.base import AgentConnection
 from reconciler.engines.local.proved_transport import ProvedTransport
@@ -10,17 +13,37 @@ from reconciler.engines.local.proved_transport import ProvedTransport
 if TYPE_CHECKING:
     import asyncio
 
-    from reconciler.bridge.config import Config
+    from reconciler.agents.base import Access
+    from reconciler.engines import connection as engines
 
 
-def connection(config: Config, stopping: asyncio.Event) -> AgentConnection:
-    """Describe the way to the agent. Each connection is proved to lead there before anything is sent."""
+def connection(project: str, access: Access, way: engines.Connection, stopping: asyncio.Event) -> AgentConnection:
+    """Describe the way to an agent for its toolset.
+
+    With a proof, each connection is proved to lead there before anything is sent.
+
+    Args:
+        project: its name.
+        access: how its kind is reached.
+        way: as an engine gives it, to an agent on whose clone tools can work.
+        stopping: set when the program ends.
+    """
+    if way.repo is None:
+        raise ValueError("cannot give tools an agent whose clone is not on this machine")
+    authorization = access.authorization(way.secret)
+    sent = [value.rpartition(" ")[2] for value in authorization.values()]
     return AgentConnection(
-        project=config.project,
-        repo=config.repo,
-        url=config.agent_url,
-        authorization=config.authorization,
-        transport=ProvedTransport(config.run_dir, "agent", config.agent_port),
+        project=project,
+        repo=way.repo,
+        url=way.url,
+        authorization=authorization,
+        transport=_transport(way),
         stopping=stopping,
-        secrets=tuple(filter(None, config.secrets)),
+        secrets=tuple(dict.fromkeys(filter(None, (*way.hidden, way.secret, *sent)))),
     )
+
+
+def _transport(way: engines.Connection) -> httpx2.AsyncBaseTransport:
+    if way.proof is None:
+        return httpx2.AsyncHTTPTransport()
+    return ProvedTransport(way.proof, "agent", urlsplit(way.url).port or 0)

@@ -45,7 +45,7 @@ def build(config: Config, toolset: Toolset, client: Client) -> MCPServer[Any]:
 async def running(config: Config, stopping: asyncio.Event) -> AsyncIterator[App]:
     """Serve the ASGI app, alive within."""
     toolset = await asyncio.to_thread(agents.toolset, config.access)
-    client = toolset.connect(connection(config, stopping))
+    client = toolset.connect(connection(config.project, config.access, config.way, stopping))
     try:
         # In a thread: making the tools' models takes a tenth of a second.
         async with serving(await asyncio.to_thread(build, config, toolset, client), config.port) as app:

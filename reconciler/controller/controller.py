@@ -17,7 +17,7 @@ from reconciler.controller.events import FolderScanned, Observing, SpecChanged
 from reconciler.controller.reconciler import Reconciler
 from reconciler.controller.workqueue import WorkQueue
 from reconciler.core.reasons import Reason
-from reconciler.engines.base import ProjectDisturbed, ProjectGone, ServiceProbed
+from reconciler.engines.base import FingerprintsMayDiffer, ProjectDisturbed, ProjectGone, ServiceProbed
 from reconciler.settings import UserError
 from reconciler.specs import spec_folder
 from reconciler.specs.tombstones import Tombstones
@@ -69,6 +69,7 @@ class Controller:
         events.subscribe(SpecChanged, self._spec_changed)
         events.subscribe(FolderScanned, lambda _scanned: self._notice_edits())
         events.subscribe(ProjectDisturbed, self._disturbed)
+        events.subscribe(FingerprintsMayDiffer, lambda _hint: self._hinted())
         events.subscribe(ServiceProbed, self._probed)
         events.subscribe(Observing, self._observing)
         events.subscribe(ProjectGone, lambda gone: self._reconciler.edits.forget(gone.name))
@@ -78,7 +79,7 @@ class Controller:
         work = (
             self._intake.run(),
             self._intake.watch(),
-            self._engine.watch(self._hinted),
+            self._engine.watch(),
             self._publisher.run(),
             self._save(),
             self._tidy(),

@@ -30,6 +30,7 @@ from reconciler.core.plan import RESYNC_BLOCKED, Plan, View, make_plan
 from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 from reconciler.core.status import Note, Sources
+from reconciler.engines.base import ActionProgressed
 from reconciler.state.ledger import sync_files
 from reconciler.system import failpoint
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from reconciler.controller.project import Project
     from reconciler.core.actions import Action, Outcome
-    from reconciler.core.observed import Ledger, ObservedService, Probe, RestartRecord
+    from reconciler.core.observed import Ledger, Probe, RestartRecord
     from reconciler.core.spec import Spec
     from reconciler.core.status import ProjectStatus
     from reconciler.engines.base import Engine, Events
@@ -85,6 +86,9 @@ class Reconciler:
         self._events = events
         self._settings = settings
         self._observing = PrioritySemaphore(MAX_OBSERVING)
+        self._acting: dict[str, Project] = {}
+        """Those on which an action is performed now."""
+        events.subscribe(ActionProgressed, self._progressed)
         self._syncing = False
         self.edits = FingerprintTracker(engine.fingerprint)
 
@@ -201,7 +205,11 @@ class Reconciler:
                 await asyncio.to_thread(self._tombstones.remove, project.name)
                 outcome: Outcome = Done()
             else:
-                outcome = await self._engine.perform(project.name, spec, action, partial(self._report, project))
+                self._acting[project.name] = project
+                try:
+                    outcome = await self._engine.perform(project.name, spec, action)
+                finally:
+                    del self._acting[project.name]
         if action.edits and isinstance(outcome, Done):
             self.edits.accept(project.name)
         if isinstance(action, StartService) and isinstance(outcome, Retry) and outcome.run_id:
@@ -210,16 +218,17 @@ class Reconciler:
         failpoint.point(f"after:{type(action).__name__}")
         return outcome
 
-    def _report(
-        self, project: Project, reason: Reason, message: str, seen: tuple[Service, ObservedService] | None = None
-    ) -> None:
+    def _progressed(self, event: ActionProgressed) -> None:
         """Publish what goes on while an action is performed."""
+        project = self._acting.get(event.name)
+        if project is None:
+            return  # of an action that was cancelled
         attempt = project.attempt
-        if seen is not None:
-            project.attempt = attempt = replace(attempt, facts=attempt.facts.with_service(*seen))
+        if event.seen is not None:
+            project.attempt = attempt = replace(attempt, facts=attempt.facts.with_service(*event.seen))
         # A slow retry of something that waits for a person does not make it look like progress.
         if attempt.note is None or not attempt.note.stalled:
-            project.attempt = replace(attempt, note=Note(reason=reason, message=message))
+            project.attempt = replace(attempt, note=Note(reason=event.reason, message=event.message))
             self.publish(project)
 
     def _count(self, project: Project, spec: Spec, service: Service, how: Callable[..., RestartRecord]) -> None:

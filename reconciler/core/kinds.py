@@ -6,11 +6,23 @@ The registry stands below the specs, which refuse an unknown kind; `agents.drive
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 DEFAULT: Final = "opencode"
-DRIVERS: Final = {"opencode": "reconciler.agents.opencode"}
-"""The package of each kind; see `agents`."""
+
+
+class Kind(NamedTuple):
+    """One kind of agent, as much of it as the spec needs."""
+
+    package: str
+    """See `agents`."""
+    reserved: str = ""
+    """Pattern of the variables that its driver sets, so that a spec may not."""
+
+
+DRIVERS: Final = {
+    "opencode": Kind("reconciler.agents.opencode", r"OPENCODE_(SERVER_.*|CONFIG_CONTENT|DB|DISABLE_AUTOUPDATE)"),
+}
 
 
 def check_kind(kind: str) -> str:

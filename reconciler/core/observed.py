@@ -6,7 +6,7 @@ people and are named `..._wall`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +51,69 @@ class Health(StrEnum):
     """It does not accept the password."""
 
 
+class RequestKind(StrEnum):
+    """What an agent waits for."""
+
+    PERMISSION = "permission"
+    """Leave to do something."""
+    QUESTION = "question"
+    """An answer to questions of its own."""
+    PROVIDER = "provider"
+    """A model provider that can be reached, or accepts the credentials: nothing that can be answered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOption:
+    """One of the answers that an agent offers."""
+
+    label: str
+    """What is given as the answer."""
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentQuestion:
+    """One question of an agent."""
+
+    text: str
+    header: str = ""
+    options: tuple[AnswerOption, ...] = ()
+    """Besides these, any text is an answer."""
+    multiple: bool = False
+    """Several of the options may be chosen."""
+
+
 @dataclass(frozen=True)
 class PendingRequest:
-    """Something within an agent that waits for a person, though the agent itself is well."""
+    """Something within an agent that waits for a person, though the agent itself is well.
+
+    Texts but `reason` and `message` are the agent's own, with control characters: a frontend makes them printable.
+    """
 
     reason: Reason
     message: str
+    """For people: a clause on one line, cut where it is long."""
+    _: KW_ONLY
+    kind: RequestKind = RequestKind.PROVIDER
+    id: str = ""
+    """Of the agent, to answer it by; empty: it cannot be answered through the agent."""
+    session: str = ""
+    tool: str = ""
+    """What is to be used, by the agent's own name: `bash`, `edit`."""
+    command: str = field(default="", repr=False)
+    """Exactly what would be run."""
+    patch: str = field(default="", repr=False)
+    """Exactly what would be changed, as a unified diff."""
+    cut: bool = False
+    """The command or the patch is longer than what is kept of it, so nobody should allow it unseen."""
+    patterns: tuple[str, ...] = ()
+    """What leave is asked for, as the agent matches it: paths or commands."""
+    always: tuple[str, ...] = ()
+    """What would be allowed from now on too by allowing it for ever."""
+    directories: tuple[str, ...] = ()
+    """Folders outside of the clone that it is about."""
+    questions: tuple[AgentQuestion, ...] = field(default=(), repr=False)
+    """To be answered in this order, all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +196,11 @@ class ObservedService:
         return None
 
     @property
+    def known_address(self) -> str | None:
+        """The same of one that does not run, where it is known that it will have it again."""
+        return self.address
+
+    @property
     def details(self) -> Mapping[str, int | None]:
         """What only some engines have, for people: the status shows `pid` and `port`."""
         return {}
@@ -184,7 +246,7 @@ class Ledger:
     spec: Mapping[str, Any] = field(default_factory=dict)
     """The last accepted spec."""
     ports: Mapping[str, int] = field(default_factory=dict)
-    """Picked once and kept, per service."""
+    """Of the local engine, which alone reads it: picked once and kept, per service."""
     ref: str | None = None
     """The ref of the spec that the clone was brought to."""
     restarts: Mapping[str, RestartRecord] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from reconciler.core.git_url import Transport, check_git_url, check_ref, transport
 from reconciler.core.kinds import DEFAULT as DEFAULT_KIND
@@ -57,14 +57,12 @@ _SIZE_UNITS: Final = {
     "GiB": 2**30,
 }
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RESERVED_ENV: Final = re.compile(
-    r"OPENCODE_(SERVER_.*|CONFIG_CONTENT|DB|DISABLE_AUTOUPDATE)|MCP_TOOL_.*|OCM_.*|HOME|PATH|TMPDIR|XDG_.*|"
-    r"GIT_SSH.*|LD_.*|DYLD_.*"
-)
 _LABEL_WORD: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY: Final = re.compile(rf"(?=[A-Za-z]){_LABEL_WORD}")
 """As Kubernetes has them, so that the same labels serve in a cluster."""
 _LABEL_VALUE: Final = re.compile(rf"(?:{_LABEL_WORD})?")
+_RESERVED_ENV: Final = re.compile(r"MCP_TOOL_.*|OCM_.*|HOME|PATH|TMPDIR|XDG_.*|GIT_SSH.*|LD_.*|DYLD_.*")
+"""What the manager sets, whatever the kind of the agent."""
 _SECRET_ENV: Final = re.compile(
     r".*(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL|AUTH_CONTENT).*", re.IGNORECASE
 )
@@ -132,11 +130,12 @@ def _check_version(version: str) -> str:
     return version
 
 
-def _check_env(env: dict[str, str]) -> dict[str, str]:
+def _check_env(env: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    kind = DRIVERS.get(info.data.get("kind", ""))  # none: that was refused before
     for name, value in env.items():
         if _ENV_NAME.fullmatch(name) is None:
             raise ValueError(f"cannot use {name[:60]!r} as the name of a variable")
-        if _RESERVED_ENV.fullmatch(name):
+        if _RESERVED_ENV.fullmatch(name) or (kind and re.fullmatch(kind.reserved, name)):
             raise ValueError(f"cannot set {name}: the manager sets it")
         if _SECRET_ENV.fullmatch(name):
             raise ValueError(

@@ -15,9 +15,9 @@ from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from reconciler.core.observed import Ledger, ObservedProject, ObservedService
+    from reconciler.core.observed import Ledger, ObservedProject, ObservedService, PendingRequest
     from reconciler.core.plan import Plan
     from reconciler.core.spec import Spec
 
@@ -192,7 +192,7 @@ def _conditions(sources: Sources, previous: ProjectStatus | None) -> tuple[Condi
     if trouble is None and hold is not None and hold.stalled:
         trouble = Note(reason=hold.reason, message=hold.message)
     if trouble is None and (asked := sources.facts.agent.probe.attention):
-        trouble = Note(reason=asked[0].reason, message=asked[0].message)
+        trouble = _waiting(asked)
     work = sources.note if sources.note and not sources.note.stalled else None
     if work is None and hold is not None and not hold.stalled:
         work = Note(reason=hold.reason, message=hold.message)
@@ -207,6 +207,13 @@ def _conditions(sources: Sources, previous: ProjectStatus | None) -> tuple[Condi
         _dated(reconciling, previous.reconciling if previous else None, sources.wall),
         _dated(stalled, previous.stalled if previous else None, sources.wall),
     )
+
+
+def _waiting(asked: Sequence[PendingRequest]) -> Note:
+    """Return the most urgent of what waits, and how many more of its sort there are."""
+    first = asked[0]
+    more = sum(one.reason is first.reason for one in asked) - 1
+    return Note(reason=first.reason, message=f"{first.message} (and {more} more)" if more else first.message)
 
 
 def _ready(sources: Sources, trouble: Note | None, work: Note | None) -> Condition:
@@ -241,12 +248,11 @@ def _headline(ready: Condition, reconciling: Condition, stalled: Condition) -> t
 def _service(sources: Sources, service: Service) -> ServiceStatus:
     facts, ledger = sources.facts.service(service), sources.ledger
     record = ledger.restart(service) if ledger else None
-    port = facts.details.get("port") if facts.alive else ledger.ports.get(service.value) if ledger else None
     return ServiceStatus(
         state=_state(facts),
         pid=facts.details.get("pid") if facts.alive else None,
-        port=port,
-        url=_url(service, facts.address, port),
+        port=facts.details.get("port"),
+        url=_url(service, facts.known_address),
         restarts=record.count if record else 0,
         last_exit=record.last_exit if record else "",
         started=facts.started_wall if facts.alive else None,
@@ -254,10 +260,8 @@ def _service(sources: Sources, service: Service) -> ServiceStatus:
     )
 
 
-def _url(service: Service, address: str | None, port: int | None) -> str | None:
-    """Return where a service is reached, or was and will be when it does not run: a kept port is of this machine."""
-    base = address or (f"http://127.0.0.1:{port}" if port else None)
-    return base and base + ("/mcp" if service is Service.BRIDGE else "")
+def _url(service: Service, address: str | None) -> str | None:
+    return address and address + ("/mcp" if service is Service.BRIDGE else "")
 
 
 def _state(facts: ObservedService) -> str:

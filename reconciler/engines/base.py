@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Mapping
 
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.findings import Finding
@@ -16,19 +15,7 @@ if TYPE_CHECKING:
     from reconciler.core.plan import Recipe, View
     from reconciler.core.reasons import Reason
     from reconciler.core.spec import Spec
-
-
-class Report(Protocol):
-    """Called while an action goes on."""
-
-    def __call__(self, reason: Reason, message: str, seen: tuple[Service, ObservedService] | None = None) -> None:
-        """Say what goes on.
-
-        Args:
-            reason: of the condition meanwhile.
-            message: a clause.
-            seen: what has just become of a service.
-        """
+    from reconciler.engines.connection import Connection
 
 
 class Event:
@@ -51,6 +38,24 @@ class ServiceProbed(Event):
     name: str
     service: Service
     probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class ActionProgressed(Event):
+    """What goes on while an action on a project is performed."""
+
+    name: str
+    reason: Reason
+    """Of the condition meanwhile."""
+    message: str
+    """A clause."""
+    seen: tuple[Service, ObservedService] | None = None
+    """What has just become of a service."""
+
+
+@dataclass(frozen=True, slots=True)
+class FingerprintsMayDiffer(Event):
+    """A person may have edited something beside the specs. It may be late or missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,12 @@ class Events:
         """Publish that something of this project is not as it was."""
         self.publish(ProjectDisturbed(name))
 
+    def progressed(
+        self, name: str, reason: Reason, message: str, seen: tuple[Service, ObservedService] | None = None
+    ) -> None:
+        """Publish what goes on while an action is performed."""
+        self.publish(ActionProgressed(name, reason, message, seen))
+
     def probed(self, name: str, service: Service, probe: Probe) -> None:
         """Publish that a service was asked and is as it was."""
         self.publish(ServiceProbed(name, service, probe))
@@ -95,24 +106,10 @@ class Capability(StrEnum):
 
     FIXED_PORTS = "fixed-ports"
     """A spec may name the ports of its services."""
-    LOG_FILES = "log-files"
-    """Logs are files of this machine."""
     PRIVATE_FILES = "private-files"
     """Secrets are kept in a file that a person may edit."""
     USAGE = "usage"
-    """It knows what a service uses of the machine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Connection:
-    """How a service is spoken to."""
-
-    url: str
-    """Without a path."""
-    secret: str = field(repr=False)
-    """The agent's password, or the bridge's token; empty where it cannot be read."""
-    proof: Path | None = None
-    """The folder by which a client proves that the listener is this service; None: the network does that."""
+    """It knows what a service uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +131,17 @@ class Usage:
     """What a service uses."""
 
     memory: int
-    """Bytes."""
+    """Bytes resident; what its processes share counts for each of them."""
     cpu: float
-    """Seconds of processor time since its start."""
+    """Seconds of processor time since its start, that of ended processes included."""
+    tasks: int
+    """Processes and threads."""
+    pss: int | None = None
+    """Bytes, each shared page counted in parts; None: not asked for, or not known."""
 
 
 class EngineAccess(Protocol):
-    """What frontends may ask of an engine, without a controller. Each call takes at most a few milliseconds."""
+    """What frontends may ask of an engine, without a controller. Each call but `logs` takes a few milliseconds."""
 
     def names(self) -> frozenset[str]:
         """Return the projects of which it still holds anything."""
@@ -148,8 +149,22 @@ class EngineAccess(Protocol):
     def connect(self, name: str, service: Service) -> Connection | None:
         """Return how a service is spoken to, or None where it does not run or its listener is not proved to be it."""
 
-    def log(self, name: str, service: str) -> Path:
-        """Return the file of a service's log, which need not exist."""
+    def logs(self, name: str, service: Service, *, lines: int, follow: bool = False) -> Generator[bytes, None, None]:
+        """Yield the last lines of what a service printed, in pieces of any size, earlier runs included. Blocking.
+
+        Args:
+            name: the project.
+            service: which.
+            lines: how many.
+            follow: whether to go on with what is added, until the iterator is closed.
+
+        Raises:
+            UserError: there is no log.
+            OSError: it cannot be read.
+        """
+
+    def usage(self, name: str, service: Service, *, pss: bool = False) -> Usage | None:
+        """Return what the whole tree of a service uses; None where it does not run or this engine cannot tell."""
 
     def secrets(self, name: str) -> Secrets:
         """Return which secrets there are and which cannot be used."""
@@ -179,17 +194,14 @@ class Engine(EngineAccess, Protocol):
     def recipe(self, view: View) -> Recipe:
         """Return its own steps to run a project. Pure."""
 
-    async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
-        """Do one planned action."""
-
-    def usage(self, name: str, service: Service) -> Usage | None:
-        """Return what a service uses; None where it does not run or this engine cannot tell."""
+    async def perform(self, name: str, spec: Spec, action: Action) -> Outcome:
+        """Do one planned action; publish how it progresses."""
 
     def fingerprint(self, name: str) -> object:
         """Return a value that changes when a person edited something of the project beside its spec. Cheap."""
 
-    async def watch(self, hint: Callable[[], None]) -> None:
-        """Call `hint` whenever a fingerprint may have changed, until cancelled. It may be late or missing."""
+    async def watch(self) -> None:
+        """Publish whenever a fingerprint may have changed, until cancelled."""
 
     def tidy(self) -> None:
         """Prune what may go. Blocking: called in a thread."""

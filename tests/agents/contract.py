@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from reconciler import agents
-from reconciler.agents.base import REFUSAL, Answer, Place
+from reconciler.agents.base import REFUSAL, Answer, CallError, NotWaitingError, Place, Reply, ReplyError
 from reconciler.core import env_keys, kinds
 from reconciler.core import spec as specs
-from reconciler.core.observed import Health, Service
+from reconciler.core.observed import Health, RequestKind, Service
 from reconciler.engines.local.facts import process
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.launch import launch
@@ -29,17 +29,45 @@ if TYPE_CHECKING:
 
     from mcp import Client
 
-    from reconciler.agents.base import Driver
+    from reconciler.agents.base import Driver, Request, Stream
+    from reconciler.core.observed import PendingRequest
 
 SECRET, TOKEN = "the-agents-secret-0123456789", "the-bridges-token-0123456789"
 TOOL_NAME = re.compile(r"opencode-[a-z]+(-[a-z]+)*")
 """The names of tools are the user's contract, whatever the kind."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How an agent of a kind is made to wait for a person, and what to answer it."""
+
+    content: str
+    """Said in a session."""
+    kind: RequestKind
+    reply: Reply
+    wrong: Reply
+    """What does not fit."""
+
+
+class OddWire:
+    """An agent, in words only, that answers everything with the same."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    async def ask(self, _request: Request, _limit: float | None = None) -> Answer:
+        return self.answer
+
+    def stream(self, _request: Request, _limit: float) -> AbstractAsyncContextManager[Stream]:
+        raise CallError("it has none")
+
+
 class DriverContract:
     """What an engine, a bridge and a frontend rely on."""
 
     kind: str
+    asking: tuple[Asking, ...]
+    """Of each sort of request that the kind has, one."""
 
     @pytest.fixture(name="driver")
     def _driver(self) -> Driver:
@@ -93,6 +121,12 @@ class DriverContract:
 
         assert not engines & set(driver.environment(place))
 
+    def test_a_spec_may_set_none_of_its_variables(self, driver: Driver, place: Place) -> None:
+        """The registry names them, since a spec is read before any driver is loaded."""
+        for name in driver.environment(place):
+            with pytest.raises(specs.SpecError, match=f"^cannot set {name}: the manager sets it$"):
+                specs.parse({"git": {"url": "/srv/x"}, "agent": {"kind": self.kind, "env": {name: "x"}}})
+
     def test_its_credentials_are_headers_that_hold_the_secret(self, driver: Driver) -> None:
         """Other secrets make other headers; names are in small letters, as the engine looks for them."""
         headers = driver.authorization(SECRET)
@@ -119,9 +153,22 @@ class DriverContract:
         assert driver.broken_config(Answer(status, body)) == ""
         assert driver.activity(None) is None
 
+    @pytest.mark.parametrize("body", [b"", b"[]", b"[1]", b"[{}]", b"no JSON", b'{"a": []}', b"[" * 100_000])
+    @pytest.mark.parametrize("status", [200, 400, 401, 500])
+    async def test_no_odd_list_upsets_it(self, driver: Driver, status: int, body: bytes) -> None:
+        """Whatever can be read of it is; an answer to a request that nobody listed goes nowhere."""
+        wire = OddWire(Answer(status, body))
+
+        for need in await driver.needs(wire, {"one": {}}):
+            assert need.message
+        assert await driver.interrupted(wire) == ()
+        assert not await driver.refused(wire, 0.0)
+        with pytest.raises((CallError, NotWaitingError, ReplyError)):
+            await driver.answer(wire, "one", Reply(answers=((),) * 9))
+
     def test_a_bridge_reaches_it_as_the_engine_does(self, driver: Driver) -> None:
         """By what it loads alone."""
-        access = agents.access_to(kinds.DRIVERS[self.kind])
+        access = agents.access_to(kinds.DRIVERS[self.kind].package)
 
         assert (access.kind, access.package, access.open_request) == (driver.kind, driver.package, driver.open_request)
         assert access.authorization(SECRET) == driver.authorization(SECRET)
@@ -156,6 +203,8 @@ class DriverContract:
                 assert (await call(client, "server-health"))["healthy"]
                 made = await call(client, "session-create", title="t")
                 assert await _activity(target, driver) == {}
+                for asking in self.asking:
+                    await _asks_and_is_answered(client, target, driver, asking)
                 async with self.at_work(client, made["sessionId"]):
                     assert await _activity(target, driver)
                 assert driver.shutdown_request is None or await _shuts_down(target, driver)
@@ -190,6 +239,28 @@ async def _activity(target: checks.ProbeTarget, driver: Driver) -> dict[str, Any
     found = driver.activity(await checks.ProbeWire(target, 60.0).ask(driver.ready_request))
     assert found is not None
     return dict(found)
+
+
+async def _asks_and_is_answered(client: Client, target: checks.ProbeTarget, driver: Driver, asking: Asking) -> None:
+    """Once: who answers second is told so, and what does not fit is refused before it does harm."""
+    made = await call(client, "session-create", title="t")
+    await call(client, "session-message", sessionId=made["sessionId"], content=asking.content)
+    (need,) = await _needs(target, driver)
+    wire = checks.ProbeWire(target, 60.0)
+
+    assert (need.kind, need.session) == (asking.kind, made["sessionId"])
+    assert bool(need.questions) == (asking.kind is RequestKind.QUESTION)
+    with pytest.raises(ReplyError, match=r"^cannot answer"):
+        await driver.answer(wire, need.id, asking.wrong)
+    assert await _needs(target, driver) == (need,)
+    await driver.answer(wire, need.id, asking.reply)
+    with pytest.raises(NotWaitingError):
+        await driver.answer(wire, need.id, asking.reply)
+    assert await _needs(target, driver) == ()
+
+
+async def _needs(target: checks.ProbeTarget, driver: Driver) -> tuple[PendingRequest, ...]:
+    return await driver.needs(checks.ProbeWire(target, 60.0), await _activity(target, driver))
 
 
 async def _shuts_down(target: checks.ProbeTarget, driver: Driver) -> bool:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from reconciler.agents.base import AgentConnection
+from reconciler.agents.base import AgentConnection, Consent, Reply
 from reconciler.core import kinds
 from reconciler.core import spec as specs
-from reconciler.core.observed import Service
+from reconciler.core.observed import RequestKind, Service
 from reconciler.core.reasons import Reason
 from reconciler.frontends.mcp import toolset
 from reconciler.mcpkit.failure import ToolFailureError
-from tests.agents.contract import DriverContract
+from tests.agents.contract import Asking, DriverContract
 from tests.support import echo_agent
 from tests.support.bridge import call
 from tests.support.echo_agent import toolset as echo_tools
@@ -34,11 +34,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="registered", autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(kinds.DRIVERS, "echo", echo_agent.__name__)
+    monkeypatch.setitem(kinds.DRIVERS, "echo", kinds.Kind(echo_agent.__name__, "ECHO_.*"))
 
 
 class TestEcho(DriverContract):
     kind = "echo"
+    asking = (
+        Asking(
+            content="tea or coffee?",
+            kind=RequestKind.QUESTION,
+            reply=Reply(answers=(("tea",),)),
+            wrong=Reply(consent=Consent.ONCE),
+        ),
+    )
 
     @pytest.fixture(name="running")
     def _running(self, tmp_path: Path, ports: tuple[range, range]) -> AbstractAsyncContextManager[LocalProject]:

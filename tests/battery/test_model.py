@@ -61,10 +61,11 @@ class World(RuleBasedStateMachine):
         self.clock = 1000.0
         self.fields: dict[str, Any] = {}
         self.ledgers = Ledgers(home)
-        self.engine = FakeEngine(self.ledgers, lambda: self.clock)
+        self.events = Events()
+        self.engine = FakeEngine(self.ledgers, lambda: self.clock, self.events)
         self.tombstones = FakeTombstones()
         configured = Settings(home=home, specs=home.root, development=True)
-        self.reconciler = Reconciler(self.engine, self.ledgers, self.tombstones, Events(), configured)
+        self.reconciler = Reconciler(self.engine, self.ledgers, self.tombstones, self.events, configured)
         self.project = Project(name=NAME)
         self.counts: dict[str, RestartRecord] = {}
         self.accept()

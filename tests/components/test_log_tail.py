@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.engines.local import log_tail
 from reconciler.engines.local.keeper import log_cap
-from reconciler.frontends.cli import log_tail
 from reconciler.frontends.cli.commands import mcp
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from reconciler import settings as settings_module
+from reconciler.engines.base import Events
 from reconciler.engines.local import services
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ async def test_a_start_that_hangs_does_not_hold_up_the_others(tmp_path: Path, mo
     """Its place is given on after a while, and only once."""
     environment = {"OPENCODE_MANAGER_HOME": str(tmp_path), "OPENCODE_MANAGER_AGENT_STARTS": "2"}
     settings = settings_module.load(environment=environment)
-    starts = services.Serving(settings, cast("Any", None), cast("Any", None), lambda _name, _service: None)
+    starts = services.Serving(settings, Events(), cast("Any", None), cast("Any", None), lambda _name, _service: None)
     monkeypatch.setattr(services, "SLOT_TIME", 0.05)
     async with asyncio.timeout(30), contextlib.AsyncExitStack() as stack:
         for _ in range(6):

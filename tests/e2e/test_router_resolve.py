@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from reconciler.agents.opencode.api import AgentError
 from reconciler.frontends.mcp.router import Router
 from reconciler.state import published
 from reconciler.system.files import LockFile
-from tests.support.opencode import free_port
+from tests.support.runs import record_leader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,8 +33,22 @@ class Shelf:
         home.controller.mkdir(parents=True)
         self.lock = LockFile(home.controller / "lock")
         self.projects: dict[str, dict[str, Any]] = {}
+        self.listeners: dict[str, socket.socket] = {}
         environment = {settings.HOME_VARIABLE: str(home.root), settings.SPECS_VARIABLE: str(home.root / "specs")}
         self.router = Router(settings.load(environment=environment), asyncio.Event())
+
+    def listen(self, name: str) -> int:
+        """Have an agent, this process, listen for a project from now on."""
+        self.listeners[name] = socket.create_server(("127.0.0.1", 0))
+        port: int = self.listeners[name].getsockname()[1]
+        record_leader(self.home.sandbox(name).run, port=port)
+        return port
+
+    def close(self) -> None:
+        """End."""
+        self.lock.close()
+        for listener in self.listeners.values():
+            listener.close()
 
     def publish(self, name: str, port: int = 4100, **changes: Any) -> None:
         """Publish a project that runs, or not so."""
@@ -59,6 +74,7 @@ class Shelf:
         path = self.home.sandbox(name).env_file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        path.chmod(0o600)
         return path
 
     async def refused(self, name: str) -> str:
@@ -73,12 +89,13 @@ async def _shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
     """With one project that runs."""
     shelf = Shelf(settings.Home(tmp_path / "home"))
     shelf.publish("blue")
+    shelf.listen("blue")
     shelf.secrets("blue", "OPENCODE_SERVER_PASSWORD='pa$$word-of-blue'\nMCP_TOOL_BEARER_TOKEN=token-of-blue\n")
     try:
         async with shelf.router.open(None):
             yield shelf
     finally:
-        shelf.lock.close()
+        shelf.close()
 
 
 async def test_an_agent_is_found_with_all_that_must_stay_hidden(shelf: Shelf) -> None:
@@ -94,7 +111,8 @@ async def test_an_agent_is_found_with_all_that_must_stay_hidden(shelf: Shelf) ->
 async def test_a_client_is_kept_while_port_and_secrets_stay(shelf: Shelf) -> None:
     """And made again when one of them changes."""
     agents: list[Client] = [await shelf.router.resolve("blue") for _ in range(2)]
-    shelf.publish("blue", port=4107)
+    shelf.listeners["blue"].close()
+    shelf.listen("blue")
     agents += [await shelf.router.resolve("blue") for _ in range(2)]
     shelf.secrets("blue", "OPENCODE_SERVER_PASSWORD=another-password\n")
     agents.append(await shelf.router.resolve("blue"))
@@ -107,9 +125,9 @@ async def test_a_client_is_kept_while_port_and_secrets_stay(shelf: Shelf) -> Non
 
 async def test_a_call_that_waits_on_an_outdated_client_gets_an_error_about_the_agent(shelf: Shelf) -> None:
     """Not that somebody closed its client."""
-    shelf.publish("blue", port=free_port())
     agent = await shelf.router.resolve("blue")
-    shelf.publish("blue", port=4107)
+    shelf.listeners["blue"].close()
+    shelf.listen("blue")
     await shelf.router.resolve("blue")
 
     assert isinstance(agent, OpenCodeAgent)
@@ -120,6 +138,7 @@ async def test_a_call_that_waits_on_an_outdated_client_gets_an_error_about_the_a
 async def test_a_project_that_is_gone_is_forgotten(shelf: Shelf) -> None:
     """With its secrets."""
     shelf.publish("red")
+    shelf.listen("red")
     shelf.secrets("red", "OPENCODE_SERVER_PASSWORD=password-of-red\n")
     await shelf.router.resolve("red")
     del shelf.projects["red"]
@@ -172,6 +191,20 @@ async def test_a_spec_nobody_has_looked_at_yet_is_no_unknown_project(shelf: Shel
     assert "the controller has not looked at its spec yet" in await shelf.refused("green")
     assert "did you mean green?" in await shelf.refused("gren")
     assert "cannot use '../blue' as a project name: " in await shelf.refused("../blue")
+
+
+async def test_a_port_that_another_holds_gets_no_password(shelf: Shelf) -> None:
+    """The index says that the agent runs; the listener is not its process."""
+    shelf.listeners["blue"].close()
+    assert "cannot reach blue: its agent does not listen now" in await shelf.refused("blue")
+    port = shelf.listen("blue")
+    another = await asyncio.create_subprocess_exec("sleep", "1000")
+    record_leader(shelf.home.sandbox("blue").run, another.pid, port=port)
+    refused = await shelf.refused("blue")
+    another.kill()
+    await another.wait()
+
+    assert "cannot reach blue: its agent does not listen now" in refused
 
 
 @pytest.mark.parametrize("kind", ["missing", "link", "pipe", "binary", "empty"])

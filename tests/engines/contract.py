@@ -14,7 +14,8 @@ from reconciler.core import spec as specs
 from reconciler.core.actions import Done, RequeueAfter, StartService
 from reconciler.core.observed import Ledger, ObservedProject, Phase, Service
 from reconciler.core.plan import Plan, View, make_plan
-from reconciler.engines.base import Capability, Events, ProjectDisturbed
+from reconciler.engines.base import Capability, Events, FingerprintsMayDiffer, ProjectDisturbed
+from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +71,7 @@ class Case(ABC):
         return View(spec=spec, facts=facts, ledger=ledger, now=self.engine.now(), recipe=self.engine.recipe)
 
     async def perform(self, spec: Spec, action: Action) -> Outcome:
-        return await self.engine.perform(NAME, spec, action, lambda *_: None)
+        return await self.engine.perform(NAME, spec, action)
 
     async def drive(self, *, times: int = 1, **fields: Any) -> ObservedProject:
         """Plan and act until nothing is left to do, as a controller does, each action but a start so many times."""
@@ -227,7 +228,8 @@ class EngineContract:
         """By another fingerprint, and by a hint, which may be late."""
         await case.drive()
         before, hint = case.engine.fingerprint(NAME), asyncio.Event()
-        watching = asyncio.create_task(case.engine.watch(hint.set))
+        case.heard.subscribe(FingerprintsMayDiffer, lambda _: hint.set())
+        watching = asyncio.create_task(case.engine.watch())
         async with asyncio.timeout(PATIENCE):
             for number in itertools.count():
                 case.set_secrets(f"changed-{number}")
@@ -244,8 +246,42 @@ class EngineContract:
 
         assert all(isinstance(each, Capability) for each in offered)
         assert (case.engine.usage(NAME, Service.AGENT) is not None) == (Capability.USAGE in offered)
-        assert case.engine.log(NAME, Service.AGENT).is_file() == (Capability.LOG_FILES in offered)
         assert case.engine.describe(NAME)
+
+    async def test_usage_is_that_of_what_runs(self, case: Case) -> None:
+        """Where it can be told at all; PSS, which costs more, only when it is asked for."""
+        await case.drive()
+        for service in Service:
+            if (used := case.engine.usage(NAME, service)) is None:
+                assert Capability.USAGE not in case.engine.capabilities()
+                continue
+            assert used.memory > 0
+            assert used.tasks > 0
+            assert used.cpu >= 0
+            assert used.pss is None
+            more = case.engine.usage(NAME, service, pss=True)
+            assert more
+            assert more.cpu >= used.cpu
+            assert more.pss
+            assert more.pss <= more.memory
+        await case.drive(state="stopped")
+
+        assert [case.engine.usage(NAME, each) for each in Service] == [None, None]
+
+    async def test_logs_are_read_from_their_end(self, case: Case) -> None:
+        """As bytes in pieces, also of what has ended; following one can be given up at any time."""
+        with pytest.raises(UserError, match=rf"^cannot show the log of {NAME}: "):
+            next(case.engine.logs(NAME, Service.AGENT, lines=1))
+        await case.drive()
+        await case.drive(state="stopped")
+
+        for service in Service:
+            last = b"".join(case.engine.logs(NAME, service, lines=1))
+            assert last.count(b"\n") <= 1
+            assert b"".join(case.engine.logs(NAME, service, lines=100)).endswith(last)
+            following = case.engine.logs(NAME, service, lines=1, follow=True)
+            assert not last or next(following) == last
+            following.close()
 
     @pytest.mark.parametrize("promise", [name for name in dir() if name.startswith("test_")])
     def test_no_promise_is_weakened(self, promise: str) -> None:

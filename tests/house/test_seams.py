@@ -15,7 +15,7 @@ DYNAMIC: Final = {
     "agents/__init__.py": {"*.access", "*.driver", "*.toolset"},
     "app.py": {"reconciler.frontends.mcp.server"},
     "bridge/serve.py": {"reconciler.bridge.server"},
-    "engines/local/access.py": {"reconciler.engines.local.doctor.report"},
+    "engines/local/access.py": {"reconciler.engines.local.doctor.report", "reconciler.engines.local.processes.usage"},
     "engines/registry.py": {"*.engine", "*.access", "*.prepare"},
     "frontends/cli/commands/plan.py": {"reconciler.app"},
     "frontends/cli/commands/run.py": {"reconciler.app"},
@@ -25,9 +25,9 @@ DYNAMIC: Final = {
     "frontends/cli/output.py": {"reconciler.specs.yaml_writer"},
     "frontends/cli/selection.py": {"reconciler.specs.spec_folder"},
     "frontends/cli/unforeseen.py": {"reconciler.system.log"},
-    "frontends/cli/watching.py": {"watchfiles"},
     "frontends/mcp/server.py": {"reconciler.frontends.mcp.tools", "reconciler.mcpkit.endpoint"},
     "frontends/mcp/stdio.py": {"reconciler.frontends.mcp.tools"},
+    "system/changes.py": {"watchfiles"},
 }
 """Modules that are loaded when they are needed, since a command would else wait for them at its start; `*` is what is
 known only then. Import contracts do not see these edges, so a new one needs a line here, and a reason there."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.core import spec as specs
 from reconciler.core.actions import Done
 from reconciler.core.observed import Health, Phase, Probe
+from reconciler.engines.base import Events
 from reconciler.engines.local.act import Actor
 from reconciler.engines.local.actions import WriteSecrets
 from reconciler.engines.local.facts import LocalService
@@ -53,9 +54,9 @@ async def test_secrets_are_written_beside_the_loop(tmp_path: Path, monkeypatch: 
     spec = specs.parse({"git": {"url": "/srv/x"}})
     files.private_folder(settings.home.sandbox("app").run)
     monkeypatch.setattr(os, "fsync", seen.on(os.fsync))
-    actor = Actor(settings, Ledgers(settings.home), others, others, others)
+    actor = Actor(settings, Ledgers(settings.home), Events(), others, others, others)
 
-    assert await actor.perform("app", spec, WriteSecrets(cause="there are none"), lambda *_: None) == Done()
+    assert await actor.perform("app", spec, WriteSecrets(cause="there are none")) == Done()
     assert seen.beside_the_loop
 
 

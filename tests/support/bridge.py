@@ -42,7 +42,7 @@ START_LIMIT: Final = 60.0
 
 def connect(config: Config) -> OpenCode:
     """The client that a bridge with this configuration would have."""
-    return toolset.connect(connection(config, asyncio.Event())).opencode
+    return toolset.connect(connection(config.project, config.access, config.way, asyncio.Event())).opencode
 
 
 @dataclass

@@ -8,7 +8,6 @@ methods. The same promises are kept on real processes by the battery.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from reconciler.core import actions, port_rules
@@ -24,7 +23,8 @@ from reconciler.core.observed import (
 )
 from reconciler.core.reasons import Reason
 from reconciler.core.spec import State, Transport, transport
-from reconciler.engines.base import Capability, Connection, Events, Secrets, Usage
+from reconciler.engines.base import Capability, Events, FingerprintsMayDiffer, Secrets, Usage
+from reconciler.engines.connection import Connection
 from reconciler.engines.local import actions as local
 from reconciler.engines.local.facts import (
     EnvFacts,
@@ -36,16 +36,16 @@ from reconciler.engines.local.facts import (
     with_details,
 )
 from reconciler.engines.local.recipe import recipe
+from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
     from reconciler.core.plan import Recipe, View
     from reconciler.core.spec import Spec
-    from reconciler.engines.base import Report
     from reconciler.state.ledger import Ledgers
 
 FIRST_BOOT: Final = "boot-0"
@@ -122,7 +122,11 @@ class FakeEngine:
             taken = service in machine.strangers and not seen.alive and service.value in ledger.ports
             fixed = spec.agent.port if service is Service.AGENT else spec.bridge.port
             machine.services[service] = replace(
-                seen, wanted_digest=wanted, fixed_port=fixed, port_holder="pid 7 (nginx)" if taken else ""
+                seen,
+                wanted_digest=wanted,
+                fixed_port=fixed,
+                kept_port=ledger.ports.get(service.value),
+                port_holder="pid 7 (nginx)" if taken else "",
             )
         work_at_risk = ("1 file is not committed",) if machine.unpushed else ()
         facts = ObservedProject(
@@ -148,9 +152,9 @@ class FakeEngine:
     def recipe(self, view: View) -> Recipe:
         return recipe(view, development=self.development, ports=self.ports)
 
-    async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
+    async def perform(self, name: str, spec: Spec, action: Action) -> Outcome:
         self.done.append(Performed(name, action, self._clock()))
-        report(action.reason, action.text)
+        self._events.progressed(name, action.reason, action.text)
         if gate := self.gates.get(type(action)):
             await gate.wait()
         if failures := self.outcomes.get(type(action)):
@@ -163,8 +167,8 @@ class FakeEngine:
     def fingerprint(self, name: str) -> object:
         return self.of(name).edits
 
-    async def watch(self, hint: Callable[[], None]) -> None:
-        hint()
+    async def watch(self) -> None:
+        self._events.publish(FingerprintsMayDiffer())
 
     def describe(self, name: str) -> str:
         return f"/{name}"
@@ -176,8 +180,13 @@ class FakeEngine:
         address = self.service(name, service).address
         return Connection(url=address, secret=f"secret-of-{name}") if address else None
 
-    def log(self, name: str, service: str) -> Path:
-        return Path(f"/{name}/{service}.log")
+    def logs(self, name: str, service: Service, *, lines: int, follow: bool = False) -> Generator[bytes, None, None]:
+        printed = [b"started\n"] * (self.service(name, service).phase is not Phase.NEVER)
+        if not printed:
+            raise UserError(f"cannot show the log of {name}: it never ran")
+        yield from printed[-lines:]
+        while follow:
+            yield b""
 
     def secrets(self, name: str) -> Secrets:
         keys = ("PASSWORD",)
@@ -187,7 +196,7 @@ class FakeEngine:
         self.of(name).secrets = True
         self.edit(name)
 
-    def usage(self, _name: str, _service: Service) -> Usage | None:
+    def usage(self, _name: str, _service: Service, *, pss: bool = False) -> Usage | None:  # noqa: ARG002
         return None
 
     def findings(self) -> tuple[Finding, ...]:

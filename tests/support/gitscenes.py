@@ -204,4 +204,6 @@ class Scene:
         settings = make_settings(self.folder)
         nobody: Any = SimpleNamespace(key_path=lambda *_: Path("the-key"))
         spec = specs.parse({"git": {"url": url}})
-        return Actor(settings, Ledgers(settings.home), nobody, nobody, nobody)._git_outcome("app", spec, problem)
+        return Actor(settings, Ledgers(settings.home), nobody, nobody, nobody, nobody)._git_outcome(
+            "app", spec, problem
+        )

@@ -72,7 +72,7 @@ class LocalProject:
         return await self.engine.observe(NAME, self.spec, ledger)
 
     async def perform(self, action: actions.Action) -> None:
-        outcome = await self.engine.perform(NAME, self.spec, action, lambda *_: None)
+        outcome = await self.engine.perform(NAME, self.spec, action)
         assert isinstance(outcome, Done), outcome
 
     async def start(self, service: Service) -> None:

@@ -7,23 +7,24 @@ it will do with any engine.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from reconciler.core.actions import Action, AwaitReady, Blocked, Done, MoveToTrash, Outcome, StartService, StopService
 from reconciler.core.observed import Exit, Health, Now, ObservedProject, ObservedService, Phase, Probe, Service
 from reconciler.core.plan import Recipe
 from reconciler.core.reasons import Reason
-from reconciler.engines.base import Connection, Secrets
+from reconciler.engines.base import FingerprintsMayDiffer, Secrets
+from reconciler.engines.connection import Connection
+from reconciler.settings import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Generator, Mapping
 
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
     from reconciler.core.plan import View
     from reconciler.core.spec import Spec
-    from reconciler.engines.base import Capability, Events, Report, Usage
+    from reconciler.engines.base import Capability, Events, Usage
 
 KEYS: Final = ("password",)
 
@@ -82,8 +83,8 @@ class MemoryEngine:
     def recipe(self, view: View) -> Recipe:
         return Recipe() if view.facts.sandbox else Recipe(before=(Claim(cause="there is no volume yet"),))
 
-    async def perform(self, name: str, _spec: Spec, action: Action, report: Report) -> Outcome:
-        report(action.reason, action.text)
+    async def perform(self, name: str, _spec: Spec, action: Action) -> Outcome:
+        self._events.progressed(name, action.reason, action.text)
         match action:
             case Claim():
                 self.cluster.volumes.add(name)
@@ -119,8 +120,13 @@ class MemoryEngine:
         address = self.cluster.pods.get((name, service), Pod()).address
         return Connection(url=address, secret=self.cluster.secrets.get(name, {}).get(KEYS[0], "s")) if address else None
 
-    def log(self, name: str, service: str) -> Path:
-        return Path(f"/{name}/{service}.log")
+    def logs(self, name: str, service: Service, *, lines: int, follow: bool = False) -> Generator[bytes, None, None]:
+        pod = self.cluster.pods.get((name, service))
+        if pod is None:
+            raise UserError(f"cannot show the log of {name}: it never ran")
+        yield f"{pod.instance} runs\n".encode() * min(1, lines)
+        while follow:
+            yield b""
 
     def secrets(self, name: str) -> Secrets:
         return Secrets(keys=KEYS, bad=() if name in self.cluster.secrets else KEYS)
@@ -137,14 +143,14 @@ class MemoryEngine:
     def capabilities(self) -> frozenset[Capability]:
         return frozenset()
 
-    def usage(self, _name: str, _service: Service) -> Usage | None:
+    def usage(self, _name: str, _service: Service, *, pss: bool = False) -> Usage | None:  # noqa: ARG002
         return None
 
     def fingerprint(self, name: str) -> object:
         return self.cluster.secrets.get(name)
 
-    async def watch(self, hint: Callable[[], None]) -> None:
-        hint()
+    async def watch(self) -> None:
+        self._events.publish(FingerprintsMayDiffer())
 
     def tidy(self) -> None:
         """Nothing is kept that could be pruned."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def record_leader(run_dir: Path, pid: int | None = None, service: str = "agent") -> Path:
-    """Record a process, ourselves unless named, as the leader of a service's run; the run folder.
+def record_leader(run_dir: Path, pid: int | None = None, service: str = "agent", port: int = 0) -> Path:
+    """Record a process, ourselves unless named, as the leader of a service's run; return the run folder.
 
     Before Linux 6.9 a process is also known by the run's marker: the variable PATH, which every process here has.
     """
@@ -27,6 +27,7 @@ def record_leader(run_dir: Path, pid: int | None = None, service: str = "agent")
         "marker": f"PATH={os.environ['PATH']}",
         "leader": who,
         "keeper": who,
+        "port": port,
         "started": time.monotonic(),
         "started_wall": time.time(),
     }

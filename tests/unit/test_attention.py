@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from reconciler.agents.opencode import attention
+from reconciler.core.observed import RequestKind
 
 PERMISSION = {"id": "per_1", "sessionID": "ses_1", "permission": "bash", "patterns": ["rm -rf build"]}
 QUESTION = {"id": "que_1", "sessionID": "ses_1", "questions": [{"question": "Which\ncolour?", "options": []}]}
@@ -21,11 +24,35 @@ def test_nothing_waits() -> None:
 
 def test_a_permission_is_reported_with_what_it_is_for_and_how_to_answer() -> None:
     """One line, however it was written."""
-    (need,) = attention.of([PERMISSION, PERMISSION], [], {})
+    need, _ = attention.of([PERMISSION, PERMISSION], [], {})
 
     assert need.reason == "WaitingForPermission"
-    assert "bash rm -rf build (and 1 more)" in need.message
+    assert "bash rm -rf build;" in need.message
     assert "opencode-permission-reply" in need.message
+
+
+def test_what_is_too_long_to_be_shown_whole_says_so() -> None:
+    """Nobody is to allow what they did not see."""
+    short, long = attention.of([PERMISSION, PERMISSION | {"metadata": {"command": "x" * 10**6}}], [], {})
+
+    assert (short.cut, long.cut, len(long.command)) == (False, True, 20_000)
+    assert "xxx" not in repr(long)
+
+
+@pytest.mark.parametrize("odd", [None, 1, "text", [], [1], [[]], {}, {"a": 1}])
+def test_fields_of_another_type_are_left_empty(odd: object) -> None:
+    """Whatever another version of OpenCode writes there."""
+    permission, question, provider = attention.of(
+        [{"id": odd, "sessionID": odd, "permission": odd, "patterns": odd, "metadata": odd, "always": odd}],
+        [{"id": odd, "sessionID": odd, "questions": [{"question": odd, "header": odd, "options": odd}]}],
+        {"ses_1": {"type": "retry", "attempt": 3, "message": odd}, "ses_2": {"type": "retry", "attempt": odd}},
+    )
+
+    assert [permission.kind, question.kind, provider.kind] == [*RequestKind]
+    assert not permission.command + permission.patch + "".join(permission.directories)
+    assert permission.session == question.session == (odd if isinstance(odd, str) else "")
+    assert not attention.broke_off([{"info": odd}])
+    assert list(attention.refusal([{"info": odd}], 0.0)) == []
 
 
 def test_a_question_is_reported_in_one_line() -> None:

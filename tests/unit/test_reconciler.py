@@ -38,13 +38,13 @@ class Desk:
         self.clock = 1000.0
         home = Home(root)
         self.ledgers = Ledgers(home)
-        self.engine = FakeEngine(self.ledgers, lambda: self.clock)
+        self.events = Events()
+        self.engine = FakeEngine(self.ledgers, lambda: self.clock, self.events)
         self.tombstones = FakeTombstones()
         self.news: list[str] = []
         settings = Settings(home=home, specs=root, development=True)
-        events = Events()
-        events.subscribe(StatusChanged, lambda event: self.news.append(event.status.reason))
-        self.reconciler = Reconciler(self.engine, self.ledgers, self.tombstones, events, settings)
+        self.events.subscribe(StatusChanged, lambda event: self.news.append(event.status.reason))
+        self.reconciler = Reconciler(self.engine, self.ledgers, self.tombstones, self.events, settings)
         self.project = Project(name=NAME)
         self.accept(**fields)
 
@@ -187,6 +187,18 @@ def test_progress_does_not_hide_what_a_person_has_to_do(desk: Desk) -> None:
 
     assert desk.news == []
     assert desk.status.reason == "WaitingForKey"
+
+
+def test_progress_of_a_step_that_is_over_changes_nothing(desk: Desk) -> None:
+    """A thread of a cancelled step may still report it; of another project's it is not ours."""
+    desk.run()
+    during = list(desk.news)
+    before = desk.status
+    for name in (NAME, "another"):
+        desk.events.progressed(name, Reason.CLONING, "cloning 42%")
+
+    assert Reason.START_SERVICE in during
+    assert (desk.news, desk.status) == (during, before)
 
 
 def test_what_the_manager_changes_itself_is_no_edit(desk: Desk) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 
 from reconciler.core import status
-from reconciler.core.observed import Health, PendingRequest, Service
+from reconciler.core.observed import Health, ObservedService, PendingRequest, Phase, Service
 from reconciler.core.plan import Plan, View, make_plan
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Note, ProjectStatus, Sources
+from reconciler.engines.local.facts import LocalService
 from tests.unit.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
 
 
@@ -129,10 +130,25 @@ def test_an_agent_that_waits_for_a_person_is_well_and_says_so() -> None:
     """Ready, and stalled with the reason: not a silent "running"."""
     asked = running().probe
     request = PendingRequest(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: bash rm")
-    asked = replace(asked, attention=(request,))
+    other = PendingRequest(Reason.WAITING_FOR_ANSWER, "the agent asks: which?")
+    one = replace(asked, attention=(request, other))
+    two = replace(asked, attention=(request, request, other))
 
-    status = compute(view(facts=converged(agent=running(probe=asked))))
+    status = compute(view(facts=converged(agent=running(probe=one))))
+    more = compute(view(facts=converged(agent=running(probe=two))))
 
     assert status.ready.status
     assert (status.stalled.status, status.reason) == (True, "WaitingForPermission")
-    assert "bash rm" in status.message
+    assert status.message == "the agent asks leave for: bash rm"
+    assert more.message == "the agent asks leave for: bash rm (and 1 more)"
+
+
+def test_a_service_that_does_not_run_shows_where_it_will_be() -> None:
+    """Its engine knows that; before a port was picked, and on an engine that has none, there is nothing to show."""
+    stopped = LocalService(phase=Phase.EXITED, port=4150, kept_port=4101)
+    shown = compute(view(facts=converged(agent=stopped, bridge=LocalService())))
+    elsewhere = compute(view(facts=converged(agent=ObservedService(), bridge=ObservedService(phase=Phase.RUNNING))))
+
+    assert (shown.agent.port, shown.agent.url) == (4101, "http://127.0.0.1:4101")
+    assert (shown.bridge.port, shown.bridge.url) == (None, None)
+    assert [(each.port, each.url) for each in (elsewhere.agent, elsewhere.bridge)] == [(None, None)] * 2

@@ -148,12 +148,11 @@ class OpenCode:
         if not response.is_success:
             raise _refusal(response.status_code, body)
         try:
-            answer = json.loads(body) if body else None
+            return shapes.read(method, path, body)
+        except shapes.OddShapeError as odd:
+            raise OddAnswer(f"{method} {path}", str(odd)) from None
         except ValueError:
             raise Refused(response.status_code, "", "its answer is not JSON") from None
-        if odd := shapes.problem(method, path, answer):
-            raise OddAnswer(f"{method} {path}", odd)
-        return answer
 
 
 async def _read(response: httpx2.Response) -> bytes:
@@ -191,12 +190,10 @@ def _unreachable(error: httpx2.TransportError) -> Unreachable:
 def _refusal(status: int, body: bytes) -> Refused:
     """Read OpenCode's `{"name", "data": {"message"}}` and its newer `{"_tag", "message"}`."""
     try:
-        said = json.loads(body)
+        said = shapes.record(shapes.decode(body))
     except ValueError:
         said = {}
-    said = said if isinstance(said, dict) else {}
-    data = said.get("data")
-    data = data if isinstance(data, dict) else {}
+    data = shapes.record(said.get("data"))
     name = str(said.get("name") or said.get("_tag") or "")
     message = data.get("message") or said.get("message") or ""
     if name.startswith("Config"):
@@ -209,12 +206,10 @@ def _broken(data: Mapping[str, Any]) -> str:
     where = str(data.get("path") or "")
     if line := re.search(r"^\w+ at line (\d+), column \d+$", str(data.get("message") or ""), re.MULTILINE):
         where += f", line {line[1]}"
-    issues = data.get("issues")
-    return "; ".join([where, *(_issue(one) for one in (issues if isinstance(issues, list) else ())[:5])])
+    return "; ".join([where, *(_issue(one) for one in shapes.records(data.get("issues"))[:5])])
 
 
-def _issue(raw: object) -> str:
-    issue = raw if isinstance(raw, dict) else {}
+def _issue(issue: Mapping[str, Any]) -> str:
     path = issue.get("path")
     why, _, _ = str(issue.get("message") or "").partition(", got ")  # what it got is a value of the file
     return f"{'.'.join(map(str, path if isinstance(path, list) else ()))}: {why[:200]}"

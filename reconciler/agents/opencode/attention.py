@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.core.observed import PendingRequest
+from reconciler.agents.opencode.shapes import number, record, records, text, texts
+from reconciler.core.observed import AgentQuestion, AnswerOption, PendingRequest, RequestKind
 from reconciler.core.plain_text import plain
 from reconciler.core.reasons import Reason
 
@@ -17,30 +18,82 @@ REFUSALS: Final = {401, 403}
 """What a model provider answers to who may not use it: OpenCode does not ask again (measured)."""
 _SHOWN: Final = 120
 """Characters of what the agent wants to do."""
+_KEPT: Final = 20_000
+"""Characters of a command or a patch: a page of code has 3,000."""
+_MOST: Final = 100
+"""Patterns, questions and options of one request."""
 
 
 def of(
     permissions: Sequence[Mapping[str, Any]], questions: Sequence[Mapping[str, Any]], sessions: Mapping[str, Any]
 ) -> Iterator[PendingRequest]:
     """Yield everything that waits, the most urgent first."""
-    if permissions:
-        first = permissions[0]
-        words = " ".join([str(first.get("permission", "")), *map(str, first.get("patterns", ()))])
-        what = plain(words, _SHOWN)
-        message = f"the agent asks leave for: {what}{_more(permissions)}; answer with opencode-permission-reply"
-        yield PendingRequest(Reason.WAITING_FOR_PERMISSION, message)
-    if questions:
-        asked = questions[0].get("questions") or [{}]
-        what = plain(asked[0].get("question", ""), _SHOWN)
-        message = f"the agent asks: {what}{_more(questions)}; answer with opencode-question-reply"
-        yield PendingRequest(Reason.WAITING_FOR_ANSWER, message)
-    retrying = [status for status in sessions.values() if status.get("type") == "retry"]
-    stuck = [status for status in retrying if int(status.get("attempt", 0)) >= RETRIES]
-    if stuck:
-        why = plain(stuck[0].get("message", ""), _SHOWN)
-        message = f"the model provider cannot be reached after {int(stuck[0]['attempt'])} attempts: {why}"
-        message += "; check the network and the provider's credentials"
-        yield PendingRequest(Reason.PROVIDER_UNREACHABLE, message)
+    yield from map(_permission, permissions)
+    yield from map(_question, questions)
+    for session, status in sessions.items():
+        attempt = number(record(status).get("attempt"))
+        if record(status).get("type") == "retry" and attempt >= RETRIES:
+            why = plain(status.get("message", ""), _SHOWN)
+            message = f"the model provider cannot be reached after {attempt:.0f} attempts: {why}"
+            message += "; check the network and the provider's credentials"
+            yield PendingRequest(Reason.PROVIDER_UNREACHABLE, message, session=session)
+
+
+def unlisted() -> PendingRequest:
+    """Return the permission that OpenCode 1.18 asks for and cannot list: to fetch a page without `timeout` (measured).
+
+    Until it is answered, its list of permissions is an error.
+    """
+    message = "the agent asks leave for something that OpenCode cannot list, such as to fetch a page"
+    message += "; allow webfetch in its configuration, or end that session with opencode-session-abort"
+    return PendingRequest(Reason.WAITING_FOR_PERMISSION, message, kind=RequestKind.PERMISSION)
+
+
+def _permission(raw: Mapping[str, Any]) -> PendingRequest:
+    metadata = record(raw.get("metadata"))
+    tool, command, patch = text(raw.get("permission")), text(metadata.get("command")), text(metadata.get("diff"))
+    patterns, always = texts(raw.get("patterns")), texts(raw.get("always"))
+    parent = text(metadata.get("parentDir"))
+    what = plain(" ".join([tool, *patterns]), _SHOWN)
+    return PendingRequest(
+        Reason.WAITING_FOR_PERMISSION,
+        f"the agent asks leave for: {what}; answer with opencode-permission-reply",
+        kind=RequestKind.PERMISSION,
+        id=text(raw.get("id")),
+        session=text(raw.get("sessionID")),
+        tool=tool,
+        command=command[:_KEPT],
+        patch=patch[:_KEPT],
+        cut=max(len(command), len(patch)) > _KEPT or max(len(patterns), len(always)) > _MOST,
+        patterns=patterns[:_MOST],
+        always=always[:_MOST],
+        directories=(texts(metadata.get("directories")) or ((parent,) if parent else ()))[:_MOST],
+    )
+
+
+def _question(raw: Mapping[str, Any]) -> PendingRequest:
+    questions = tuple(
+        AgentQuestion(
+            text=text(one.get("question"))[:_KEPT],
+            header=text(one.get("header"))[:_KEPT],
+            options=tuple(
+                AnswerOption(label=text(option.get("label")), description=text(option.get("description"))[:_KEPT])
+                for option in records(one.get("options"))[:_MOST]
+            ),
+            multiple=one.get("multiple") is True,
+        )
+        for one in records(raw.get("questions"))
+    )
+    what = plain(questions[0].text if questions else "", _SHOWN)
+    return PendingRequest(
+        Reason.WAITING_FOR_ANSWER,
+        f"the agent asks: {what}; answer with opencode-question-reply",
+        kind=RequestKind.QUESTION,
+        id=text(raw.get("id")),
+        session=text(raw.get("sessionID")),
+        tool="question",
+        questions=questions,
+    )
 
 
 def at_rest(sessions: Sequence[Mapping[str, Any]], busy: Mapping[str, Any]) -> list[str]:
@@ -51,10 +104,10 @@ def at_rest(sessions: Sequence[Mapping[str, Any]], busy: Mapping[str, Any]) -> l
 
 def broke_off(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether the newest message is a prompt or an unfinished answer: its server died (measured)."""
-    if not messages:
-        return False
-    info = messages[-1]["info"]
-    return info["role"] == "user" or not (info["time"].get("completed") or info.get("error"))
+    info = record(messages[-1].get("info")) if messages else {}
+    if info.get("role") == "assistant":
+        return not (record(info.get("time")).get("completed") or info.get("error"))
+    return info.get("role") == "user"
 
 
 def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[PendingRequest]:
@@ -62,16 +115,12 @@ def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[Pen
 
     The provider's own words are not passed on: they may name the key.
     """
-    info = messages[-1]["info"] if messages else {}
-    error = info.get("error") or {}
-    data = error.get("data") or {}
-    keyless = error.get("name") == "ProviderAuthError"
-    if (keyless or data.get("statusCode") in REFUSALS) and info["time"]["created"] >= since * 1000:
+    info = record(messages[-1].get("info")) if messages else {}
+    error = record(info.get("error"))
+    data = record(error.get("data"))
+    keyless, status = error.get("name") == "ProviderAuthError", number(data.get("statusCode"))
+    if (keyless or status in REFUSALS) and number(record(info.get("time")).get("created")) >= since * 1000:
         who = plain(data.get("providerID") or info.get("providerID", ""), _SHOWN)
-        how = "was given no key" if keyless else f"refused the agent with status {int(data['statusCode'])}"
+        how = "was given no key" if keyless else f"refused the agent with status {status:.0f}"
         message = f"the model provider {who} {how}; fix its credentials, then: opencode-manager restart"
-        yield PendingRequest(Reason.PROVIDER_REFUSED, message)
-
-
-def _more(items: Sequence[object]) -> str:
-    return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
+        yield PendingRequest(Reason.PROVIDER_REFUSED, message, session=text(info.get("sessionID")))

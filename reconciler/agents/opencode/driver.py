@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.agents.base import LaunchError, Request
-from reconciler.agents.opencode import needs, own_writes, plugins
+from reconciler.agents.opencode import needs, own_writes, plugins, shapes
 from reconciler.agents.opencode.access import OpenCodeAccess
 from reconciler.agents.opencode.kind import OPENCODE
 from reconciler.core.plain_text import plain
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from reconciler.agents.base import Answer, Driver, Package, Place, Wire
+    from reconciler.agents.base import Answer, Driver, Package, Place, Reply, Wire
     from reconciler.core.observed import PendingRequest
 
 
@@ -77,23 +77,24 @@ class OpenCodeDriver(OpenCodeAccess):
 
     def activity(self, ready: Answer | None) -> Mapping[str, Any] | None:
         """Return the sessions that are at work."""
-        try:
-            sessions = ready.json() if ready is not None and ready.status == HTTPStatus.OK else None
-        except ValueError:
+        if ready is None or ready.status != HTTPStatus.OK:
             return None
-        return sessions if isinstance(sessions, dict) else None
+        with contextlib.suppress(ValueError):
+            return shapes.record(shapes.read("GET", OPENCODE.ready_path, ready.body))
+        return None
 
     def broken_config(self, answer: Answer) -> str:
         """Say which file, line and key. Its message may hold the whole file, keys of model providers included."""
-        try:
-            body = answer.json() if answer.status == HTTPStatus.BAD_REQUEST else {}
-            name, data = str(body.get("name", "")), body.get("data") or {}
-            message, path = str(data.get("message", "")), str(data.get("path") or "")
-            keys = [".".join(map(str, issue["path"])) for issue in data.get("issues") or () if issue.get("path")]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return ""
+        body: Mapping[str, Any] = {}
+        if answer.status == HTTPStatus.BAD_REQUEST:
+            with contextlib.suppress(ValueError):
+                body = shapes.record(shapes.decode(answer.body))
+        name, data = shapes.text(body.get("name")), shapes.record(body.get("data"))
         if not name.startswith("Config"):
             return ""
+        message, path = shapes.text(data.get("message")), shapes.text(data.get("path"))
+        issues = [issue.get("path") for issue in shapes.records(data.get("issues"))]
+        keys = [".".join(map(str, where)) for where in issues if isinstance(where, list) and where]
         line = re.search(r"\bline (\d+)", message)
         where = f" {plain(path)}" if path else ""
         where += f", line {line[1]}" if line else ""
@@ -103,6 +104,10 @@ class OpenCodeDriver(OpenCodeAccess):
     async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[PendingRequest, ...]:
         """Return permissions, questions and unreachable providers."""
         return await needs.waiting(wire, activity)
+
+    async def answer(self, wire: Wire, request_id: str, reply: Reply) -> None:
+        """Answer a permission or a question."""
+        await needs.answer(wire, request_id, reply)
 
     async def interrupted(self, wire: Wire) -> tuple[str, ...]:
         """Return sessions."""

@@ -1,42 +1,48 @@
-"""Ask an OpenCode what waits for a person, what was interrupted, and whether a provider refused it."""
+"""Ask an OpenCode what waits for a person, what was interrupted, and whether a provider refused it; answer it."""
 
 from __future__ import annotations
 
+import json
+import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.agents.base import CallError, Request
-from reconciler.agents.opencode import attention
+from reconciler.agents.base import CallError, Consent, NotWaitingError, ReplyError, Request
+from reconciler.agents.opencode import attention, shapes
 from reconciler.agents.opencode.kind import OPENCODE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reconciler.agents.base import Wire
+    from reconciler.agents.base import Reply, Wire
     from reconciler.core.observed import PendingRequest
 
 RECENT: Final = 5
 """Sessions that are asked whether a restart interrupted them: the last ones that were used."""
-_ODD: Final = (CallError, ValueError, TypeError, KeyError, AttributeError)
-"""How a call, or reading its answer, goes wrong."""
+_UNSEEN: Final = (CallError, ValueError)
+"""No answer, or one of another shape."""
+_ID: Final = re.compile(r"(per|que)_[A-Za-z0-9]{1,64}")
+_DECIDED: Final = {Consent.ONCE: "once", Consent.ALWAYS: "always", Consent.DENY: "reject"}
 
 
 async def waiting(wire: Wire, sessions: Mapping[str, Any]) -> tuple[PendingRequest, ...]:
     """Return what waits for a person; nothing where that cannot be seen."""
     try:
-        paths = (OPENCODE.permission_path, OPENCODE.question_path)
-        permissions, questions = [(await wire.ask(Request(path=path))).json() for path in paths]
-        return tuple(attention.of(permissions, questions, sessions))
-    except _ODD:
+        listed = await wire.ask(Request(path=OPENCODE.permission_path))
+        unlisted = listed.status == HTTPStatus.BAD_REQUEST
+        permissions = () if unlisted else shapes.read("GET", OPENCODE.permission_path, listed.body)
+        found = attention.of(permissions, await _get(wire, OPENCODE.question_path), sessions)
+        return (*((attention.unlisted(),) if unlisted else ()), *found)
+    except _UNSEEN:
         return ()
 
 
 async def interrupted(wire: Wire) -> tuple[str, ...]:
     """Return the recent sessions whose last answer broke off, and that do not work at it now."""
     try:
-        busy = await wire.ask(Request(path=OPENCODE.ready_path))
-        newest = await _newest(wire, RECENT, busy.json())
+        newest = await _newest(wire, RECENT, await _get(wire, OPENCODE.ready_path))
         return tuple(name for name, messages in newest.items() if attention.broke_off(messages))
-    except _ODD:
+    except _UNSEEN:
         return ()
 
 
@@ -45,13 +51,65 @@ async def refused(wire: Wire, started: float) -> tuple[PendingRequest, ...] | No
     try:
         newest = await _newest(wire, 1, {})
         return tuple(one for messages in newest.values() for one in attention.refusal(messages, started))
-    except _ODD:
+    except _UNSEEN:
         return None
+
+
+async def answer(wire: Wire, request_id: str, reply: Reply) -> None:
+    """Answer a permission or a question. Raises as `Driver.answer`."""
+    match = _ID.fullmatch(request_id)
+    if match is None:
+        raise ReplyError("cannot answer this: its id is none of a permission or a question")
+    if match[1] == "per":
+        path, body = f"{OPENCODE.permission_path}/{request_id}/reply", _permission_reply(reply)
+    elif reply.consent is Consent.DENY:
+        path, body = f"{OPENCODE.question_path}/{request_id}/reject", {}
+    else:
+        path, body = f"{OPENCODE.question_path}/{request_id}/reply", await _question_reply(wire, request_id, reply)
+    posted = await wire.ask(Request(path=path, method="POST", body=json.dumps(body).encode()))
+    if posted.status == HTTPStatus.NOT_FOUND:
+        raise NotWaitingError
+    if posted.status != HTTPStatus.OK:
+        raise CallError(f"it answers {posted.status}")
+
+
+def _permission_reply(reply: Reply) -> dict[str, str]:
+    if reply.consent is None:
+        raise ReplyError("cannot answer a permission with a text: say once, always or deny")
+    body = {"reply": _DECIDED[reply.consent]}
+    return body | {"message": reply.word} if reply.word else body
+
+
+async def _question_reply(wire: Wire, request_id: str, reply: Reply) -> dict[str, Any]:
+    """Return the answers: OpenCode takes any number of them, and loses what was not asked (measured)."""
+    asked = [one for one in await _seen(wire, OPENCODE.question_path) if one.get("id") == request_id]
+    if not asked:
+        raise NotWaitingError
+    wanted = len(shapes.records(asked[0].get("questions")))
+    if reply.consent is not None:
+        raise ReplyError(f"cannot answer a question with {reply.consent}: give its options or a text, or deny")
+    if len(reply.answers) != wanted:
+        raise ReplyError(f"cannot answer: it asks {wanted} questions; give an answer to each, in their order")
+    return {"answers": [list(one) for one in reply.answers]}
 
 
 async def _newest(wire: Wire, count: int, busy: Mapping[str, Any]) -> dict[str, Any]:
     """Return the newest message of each of the last used sessions that nothing works at."""
-    listed = await wire.ask(Request(path=f"{OPENCODE.sessions_path}?limit={count}"))
-    names = attention.at_rest(listed.json(), busy)
-    calls = [Request(path=f"{OPENCODE.sessions_path}/{name}/message?limit=1") for name in names]
-    return {name: (await wire.ask(call)).json() for name, call in zip(names, calls, strict=True)}
+    names = attention.at_rest(await _get(wire, OPENCODE.sessions_path, f"?limit={count}"), busy)
+    return {name: await _get(wire, f"{OPENCODE.sessions_path}/{name}/message", "?limit=1") for name in names}
+
+
+async def _get(wire: Wire, path: str, query: str = "") -> Any:  # noqa: ANN401  of the shape of this call's answers
+    """Raises CallError, or ValueError for another shape."""
+    listed = await wire.ask(Request(path=path + query))
+    if listed.status != HTTPStatus.OK:
+        raise CallError(f"it answers {listed.status}")
+    return shapes.read("GET", path, listed.body)
+
+
+async def _seen(wire: Wire, path: str) -> Any:  # noqa: ANN401  as above
+    """Raises CallError, also for another shape."""
+    try:
+        return await _get(wire, path)
+    except ValueError as error:
+        raise CallError(str(error)) from None

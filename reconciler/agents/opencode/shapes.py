@@ -1,12 +1,17 @@
-"""What the answers of OpenCode's API must look like before anybody takes them apart.
+"""What the answers of OpenCode's API look like, before anybody takes them apart: for the driver and the bridge alike.
 
-Only the outermost levels: a field that is missing within has a default where it is read.
+`read` decodes a whole answer and refuses one of another shape. Within, a field that is missing or of another type is
+empty where it is read: by `record`, `records`, `text`, `texts` and `number`.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LISTS_OF_TEXT: Final = re.compile(r"/find/file")
 _LISTS: Final = re.compile(r"/session|/permission|/question|/vcs/(diff|status)|/session/[^/]+/(message|diff|todo)")
@@ -14,7 +19,62 @@ _BY_SESSION: Final = re.compile(r"/session/status")
 _RECORDS: Final = re.compile(r"/global/health|/config(/providers)?|/session/[^/]+(/message/[^/]+)?")
 
 
-def problem(method: str, path: str, answer: object) -> str:
+class OddShapeError(ValueError):
+    """An answer has another shape; the text is a clause that says which."""
+
+
+def decode(body: bytes | bytearray) -> Any:  # noqa: ANN401  whatever JSON may hold
+    """Decode an answer; an empty one is None. Raises ValueError: it is not JSON."""
+    try:
+        return json.loads(body) if body else None
+    except RecursionError:
+        raise OddShapeError("it is nested too deep") from None
+
+
+def read(method: str, path: str, body: bytes | bytearray) -> Any:  # noqa: ANN401  whatever JSON may hold
+    """Decode the answer to a call that succeeded.
+
+    Args:
+        method: of the call.
+        path: of the call, without a query.
+        body: of the answer.
+
+    Raises:
+        OddShapeError: it has another shape than this call's answers.
+        ValueError: it is not JSON.
+    """
+    answer = decode(body)
+    if odd := _problem(method, path, answer):
+        raise OddShapeError(odd)
+    return answer
+
+
+def record(value: object) -> Mapping[str, Any]:
+    """Return a record, empty where there is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def records(value: object) -> tuple[Mapping[str, Any], ...]:
+    """Return the records of a list."""
+    return tuple(one for one in value if isinstance(one, dict)) if isinstance(value, list) else ()
+
+
+def text(value: object) -> str:
+    """Return a text, empty where there is none."""
+    return value if isinstance(value, str) else ""
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """Return the texts of a list."""
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def number(value: object) -> float:
+    """Return a number, 0 where there is none."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+
+
+def _problem(method: str, path: str, answer: object) -> str:
     """Return what is wrong with the shape of an answer, as a clause; empty if nothing is."""
     if method == "POST":
         return "" if path != "/session" or _names_itself(answer) else "it is no session"

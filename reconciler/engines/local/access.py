@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 from reconciler.core.names import valid_name
 from reconciler.core.observed import Service
-from reconciler.engines.base import Capability, Connection, EngineAccess, Secrets
+from reconciler.engines.base import Capability, EngineAccess, Secrets
+from reconciler.engines.connection import Connection
+from reconciler.engines.local import log_tail
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import listener
 from reconciler.engines.local.secrets import env_file
+from reconciler.settings import UserError
 from reconciler.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Generator, Mapping
 
     from reconciler.core.findings import Finding
+    from reconciler.engines.base import Usage
     from reconciler.settings import Settings
 
 
@@ -46,11 +49,23 @@ class LocalAccess:
             return None
         env = env_file.read_env(sandbox.env_file)
         secret = env.server_password if service is Service.AGENT else env.bearer_token
-        return Connection(url=f"http://127.0.0.1:{port}", secret=secret, proof=sandbox.run)
+        hidden = tuple(filter(None, (env.server_password, env.bearer_token)))
+        url = f"http://127.0.0.1:{port}"
+        return Connection(url=url, secret=secret, hidden=hidden, proof=sandbox.run, repo=sandbox.repo)
 
-    def log(self, name: str, service: str) -> Path:
-        """Return the file that a service prints to."""
-        return self._home.log_file(name, service)
+    def logs(self, name: str, service: Service, *, lines: int, follow: bool = False) -> Generator[bytes, None, None]:
+        """Yield from the file that a service prints to, and from those that it was rotated into."""
+        path = self._home.log_file(name, service.value)
+        try:
+            yield from log_tail.read(path, lines, follow=follow)
+        except FileNotFoundError:
+            raise UserError(f"cannot show the log of {name}: there is no {path}") from None
+
+    def usage(self, name: str, service: Service, *, pss: bool = False) -> Usage | None:
+        """Measure its processes."""
+        measure = importlib.import_module("reconciler.engines.local.processes.usage")  # loads psutil
+        found: Usage | None = measure.usage(self._home.sandbox(name).run, service.value, pss=pss)
+        return found
 
     def secrets(self, name: str) -> Secrets:
         """Return what the `.env` has, without any value."""
@@ -70,8 +85,8 @@ class LocalAccess:
         return str(self._home.sandbox(name).path)
 
     def capabilities(self) -> frozenset[Capability]:
-        """Return that ports, logs and secrets are of this machine."""
-        return frozenset({Capability.FIXED_PORTS, Capability.LOG_FILES, Capability.PRIVATE_FILES})
+        """Return that ports and secrets are of this machine, and usage can be measured."""
+        return frozenset({Capability.FIXED_PORTS, Capability.PRIVATE_FILES, Capability.USAGE})
 
     def findings(self) -> tuple[Finding, ...]:
         """Return what there is to say about this machine."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler import agents
 from reconciler.core import actions, git_url
@@ -26,9 +26,11 @@ from reconciler.system import files
 from reconciler.system.aio import run_in_thread_shielded
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.spec import Spec
-    from reconciler.engines.base import Report
+    from reconciler.engines.base import Events
     from reconciler.engines.local.launch import LaunchContext
     from reconciler.engines.local.observe import Observer
     from reconciler.engines.local.services import Serving
@@ -68,21 +70,46 @@ class Actor:
     """Acts on projects."""
 
     def __init__(
-        self, settings: Settings, ledgers: Ledgers, observer: Observer, toolchains: Toolchains, serving: Serving
+        self,
+        settings: Settings,
+        ledgers: Ledgers,
+        events: Events,
+        observer: Observer,
+        toolchains: Toolchains,
+        serving: Serving,
     ) -> None:
         self._settings = settings
         self._home = settings.home
         self._ledgers = ledgers
+        self._events = events
         self._observer = observer
         self._toolchains = toolchains
         self._serving = serving
         self._cloning = asyncio.Semaphore(settings.clones)
         self._reserving = asyncio.Lock()
+        self._files: Final[Mapping[type[Action], Callable[[str, Spec], Outcome]]] = {
+            local_actions.PrepareSandbox: self._prepare,
+            local_actions.WriteSecrets: self._write_secrets,
+            actions.MoveToTrash: self._move_to_trash,
+        }
+        """Blocking: done in a thread."""
+        self._steps: Final[Mapping[type[Action], Callable[[str, Spec, Any], Awaitable[Outcome]]]] = {
+            local_actions.GenerateKey: self._generate_key,
+            local_actions.CloneRepo: self._clone,
+            local_actions.CheckoutRef: self._checkout,
+            local_actions.ProvideToolchain: self._provide,
+            local_actions.ReservePort: self._reserve,
+        }
 
-    async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
+    async def perform(self, name: str, spec: Spec, action: Action) -> Outcome:
         """Do it, whatever it is."""
+        kind = type(action)
         try:
-            return await self._dispatch(name, spec, action, report)
+            if kind in self._files:
+                return await run_in_thread_shielded(self._files[kind], name, spec)
+            if kind in self._steps:
+                return await self._steps[kind](name, spec, action)
+            return await self._serving.steps[kind](self._project(name, spec), action)
         except GitProblem as problem:
             return self._git_outcome(name, spec, problem)
         except UserError as error:
@@ -92,34 +119,13 @@ class Actor:
             message = f"cannot {action.text} for {name}: {error.strerror or error}{where}"
             return Retry(reason=action.failed, message=message)
 
-    async def _dispatch(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
-        match action:
-            case local_actions.PrepareSandbox():
-                return await run_in_thread_shielded(self._prepare, name)
-            case local_actions.WriteSecrets():
-                return await run_in_thread_shielded(self._write_secrets, name, spec)
-            case local_actions.GenerateKey():
-                return await self._generate_key(name)
-            case local_actions.CloneRepo():
-                return await self._clone(name, spec, report)
-            case local_actions.CheckoutRef(ref=ref):
-                return await self._checkout(name, spec, ref)
-            case local_actions.ProvideToolchain(version=version):
-                return await self._provide(spec, version, report)
-            case local_actions.ReservePort(service=service, fixed=fixed):
-                return await self._reserve(name, service, fixed)
-            case actions.MoveToTrash():
-                return await run_in_thread_shielded(self._move_to_trash, name)
-            case _:
-                return await self._serving.perform(self._project(name, spec), action, report)
-
     def _project(self, name: str, spec: Spec) -> LaunchContext:
         ledger = self._ledgers.get(name)
         if ledger is None:
             raise AssertionError(f"{name} was planned without a ledger")
         return self._observer.project(name, spec, ledger)
 
-    def _prepare(self, name: str) -> Outcome:
+    def _prepare(self, name: str, _spec: Spec) -> Outcome:
         sandbox = self._home.sandbox(name)
         for folder in (self._home.logs, self._home.keys, sandbox.path, sandbox.run, sandbox.home, sandbox.tmp):
             files.private_folder(folder)
@@ -136,14 +142,14 @@ class Actor:
         env_file.write_env(self._home.sandbox(name), git_url=spec.git.url, ssh_key=key)
         return Done()
 
-    async def _generate_key(self, name: str) -> Outcome:
+    async def _generate_key(self, name: str, _spec: Spec, _action: Action) -> Outcome:
         await ssh_keys.generate_key(self._home.deploy_key(name), comment=f"opencode-manager {name}")
         return Done()
 
-    async def _clone(self, name: str, spec: Spec, report: Report) -> Outcome:
+    async def _clone(self, name: str, spec: Spec, _action: Action) -> Outcome:
         project = self._project(name, spec)
         url = repo.source_of(spec.git.url, self._settings.specs)
-        report(Reason.CLONING, f"cloning {url}")
+        self._events.progressed(name, Reason.CLONING, f"cloning {url}")
         async with self._cloning:
             await repo.clone(
                 url,
@@ -151,16 +157,16 @@ class Actor:
                 project.sandbox.repo,
                 ssh_command=project.ssh_command,
                 recorded_url=spec.git.url,
-                on_progress=lambda line: report(Reason.CLONING, line),
+                on_progress=lambda line: self._events.progressed(name, Reason.CLONING, line),
             )
         self._ledgers.update(name, ref=spec.git.ref)
         return Done()
 
-    async def _checkout(self, name: str, spec: Spec, ref: str | None) -> Outcome:
+    async def _checkout(self, name: str, spec: Spec, action: local_actions.CheckoutRef) -> Outcome:
         project = self._project(name, spec)
         source = repo.source_of(spec.git.url, self._settings.specs)
-        await repo.checkout(project.sandbox.repo, ref, ssh_command=project.ssh_command, source=source)
-        self._ledgers.update(name, ref=ref)
+        await repo.checkout(project.sandbox.repo, action.ref, ssh_command=project.ssh_command, source=source)
+        self._ledgers.update(name, ref=action.ref)
         return Done()
 
     def _git_outcome(self, name: str, spec: Spec, problem: GitProblem) -> Outcome:
@@ -181,13 +187,15 @@ class Actor:
         key = self._observer.key_path(name, spec, env_file.read_env(self._home.sandbox(name).env_file))
         return f"add the public key {key}.pub to the repository, with write access{repo.key_page(spec.git.url)}"
 
-    async def _provide(self, spec: Spec, version: str, report: Report) -> Outcome:
-        package = agents.driver(spec.agent.kind).program
-        report(Reason.PROVIDING_AGENT, f"providing {package.name} {version} with npm ({package.download}, once)")
+    async def _provide(self, name: str, spec: Spec, action: local_actions.ProvideToolchain) -> Outcome:
+        package, version = agents.driver(spec.agent.kind).program, action.version
+        message = f"providing {package.name} {version} with npm ({package.download}, once)"
+        self._events.progressed(name, Reason.PROVIDING_AGENT, message)
         await self._toolchains.provide(package, version)
         return Done()
 
-    async def _reserve(self, name: str, service: Service, fixed: int | None) -> Outcome:
+    async def _reserve(self, name: str, _spec: Spec, action: local_actions.ReservePort) -> Outcome:
+        service, fixed = action.service, action.fixed
         low, high = self._settings.agent_ports if service is Service.AGENT else self._settings.bridge_ports
         async with self._reserving:
             taken = self._ledgers.taken_ports(but=name, ranges=self._settings.ports)
@@ -206,7 +214,7 @@ class Actor:
             self._ledgers.update(name, ports=kept | {service.value: port})
         return Done()
 
-    def _move_to_trash(self, name: str) -> Outcome:
+    def _move_to_trash(self, name: str, _spec: Spec) -> Outcome:
         ledger = self._ledgers.get(name)
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         place = files.private_folder(self._home.trash / f"{name}-{stamp}-{ledger.uid[:8] if ledger else 'unknown'}")

@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from reconciler.core.observed import Service
-from reconciler.engines.base import ProjectGone
+from reconciler.engines.base import FingerprintsMayDiffer, ProjectGone
 from reconciler.engines.local import facts as local
 from reconciler.engines.local import recipe, trash
 from reconciler.engines.local.access import LocalAccess
@@ -21,13 +21,11 @@ from reconciler.engines.local.toolchain import Toolchains
 from reconciler.system import watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.observed import Ledger, Now, ObservedProject, Probe
     from reconciler.core.plan import Recipe, View
     from reconciler.core.spec import Spec
-    from reconciler.engines.base import Engine, Events, Report, Usage
+    from reconciler.engines.base import Engine, Events
     from reconciler.settings import Settings
     from reconciler.state.ledger import Ledgers
 
@@ -45,8 +43,8 @@ class LocalEngine(LocalAccess):
         toolchains = Toolchains(settings)
         self._prober = Prober(settings.liveness, self._probed)
         self._observer = Observer(settings, toolchains, None if dry else self._prober)
-        self._serving = Serving(settings, self._prober, toolchains, self._watch)
-        self._actor = Actor(settings, ledgers, self._observer, toolchains, self._serving)
+        self._serving = Serving(settings, events, self._prober, toolchains, self._watch)
+        self._actor = Actor(settings, ledgers, events, self._observer, toolchains, self._serving)
         self._exits = ExitWatch(self._exited)
         self._edited: dict[str, tuple[str, ...]] = {}
         """Paths that a fingerprint is of: to build them took longer than to stat them."""
@@ -72,9 +70,9 @@ class LocalEngine(LocalAccess):
         """Return what a machine needs before and after the services of a project."""
         return recipe.recipe(view, development=self._settings.development, ports=self._settings.ports)
 
-    async def perform(self, name: str, spec: Spec, action: Action, report: Report) -> Outcome:
+    async def perform(self, name: str, spec: Spec, action: Action) -> Outcome:
         """Do one planned action."""
-        return await self._actor.perform(name, spec, action, report)
+        return await self._actor.perform(name, spec, action)
 
     def fingerprint(self, name: str) -> object:
         """Return what identifies the state of the files that people edit or delete by hand."""
@@ -83,14 +81,10 @@ class LocalEngine(LocalAccess):
             self._edited[name] = tuple(map(str, (sandbox.env_file, key, sandbox.repo, sandbox.run)))
         return tuple(map(_stamp, self._edited[name]))
 
-    async def watch(self, hint: Callable[[], None]) -> None:
+    async def watch(self) -> None:
         """Watch what people edit in sandboxes, and their keys."""
         home = self._settings.home
-        await watcher.watch_below((home.sandboxes, home.keys), hint, self._settings.poll)
-
-    def usage(self, _name: str, _service: Service) -> Usage | None:
-        """Return None: not offered yet."""
-        return None
+        await watcher.watch_below((home.sandboxes, home.keys), self._touched, self._settings.poll)
 
     def tidy(self) -> None:
         """Delete what has been in the trash long enough, and installations that were killed a day ago. Blocking."""
@@ -106,6 +100,9 @@ class LocalEngine(LocalAccess):
 
     def _watch(self, name: str, service: Service) -> None:
         self._exits.watch(name, self._settings.home.sandbox(name).run, service.value)
+
+    def _touched(self) -> None:
+        self._events.publish(FingerprintsMayDiffer())
 
     def _exited(self, name: str) -> None:
         self._serving.exited(name)

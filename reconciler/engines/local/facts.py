@@ -20,6 +20,8 @@ class LocalService(ObservedService):
     keeper_pid: int | None = None
     port: int | None = None
     """It was started with."""
+    kept_port: int | None = None
+    """It has at each start, once that was picked."""
     fixed_port: int | None = None
     """Asked for by the spec or the `.env`; None: picked."""
     port_holder: str = ""
@@ -36,9 +38,14 @@ class LocalService(ObservedService):
         return f"http://127.0.0.1:{self.port}" if self.alive and self.port else None
 
     @property
+    def known_address(self) -> str | None:
+        """Where it listens, or was and will be when it does not run."""
+        return self.address or (f"http://127.0.0.1:{self.kept_port}" if self.kept_port and not self.alive else None)
+
+    @property
     def details(self) -> Mapping[str, int | None]:
         """The leader's pid and the port."""
-        return {"pid": self.pid, "port": self.port}
+        return {"pid": self.pid, "port": self.port if self.alive else self.kept_port}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,7 +147,7 @@ def _bridge(project: LaunchContext) -> tuple[tuple[str, ...], dict[str, str], Pa
         env_keys.BRIDGE_PORT: str(project.ports["bridge"]),
         env_keys.AGENT_URL: f"http://127.0.0.1:{project.ports['agent']}",
         env_keys.PASSWORD: project.env.server_password,
-        "OCM_AGENT": DRIVERS[project.spec.agent.kind],
+        "OCM_AGENT": DRIVERS[project.spec.agent.kind].package,
         "OCM_PROJECT": project.name,
         "OCM_REPO": str(project.sandbox.repo),
         "OCM_RUN": str(project.sandbox.run),

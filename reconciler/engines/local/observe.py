@@ -105,7 +105,9 @@ class Observer:
         fixed = _fixed_port(project, service)
         kept = project.ports.get(service.value)
         usable = kept is not None and not project.env.problems and project.env.exists
-        facts = replace(facts, fixed_port=fixed, wanted_digest=digest(project, service) if usable else "")
+        facts = replace(
+            facts, fixed_port=fixed, kept_port=kept, wanted_digest=digest(project, service) if usable else ""
+        )
         if facts.phase is Phase.RUNNING:
             return replace(facts, probe=await self._probe(project, service, facts, now))
         if self._prober is not None:

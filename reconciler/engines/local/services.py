@@ -9,7 +9,7 @@ import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core import actions
 from reconciler.core.actions import Done, RequeueAfter, Retry
@@ -27,11 +27,11 @@ from reconciler.system import files
 from reconciler.system.aio import run_in_thread_shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.observed import Now
-    from reconciler.engines.base import Report
+    from reconciler.engines.base import Events
     from reconciler.engines.local.facts import LocalService
     from reconciler.engines.local.health.prober import Prober
     from reconciler.engines.local.launch import LaunchContext
@@ -57,30 +57,24 @@ class Serving:
     def __init__(
         self,
         settings: Settings,
+        events: Events,
         prober: Prober,
         toolchains: Toolchains,
         watch: Callable[[str, Service], None],
     ) -> None:
         self._settings = settings
+        self._events = events
         self._prober = prober
         self._toolchains = toolchains
         self._watch = watch
         self._starting = asyncio.Semaphore(settings.agent_starts)
         self._exits: dict[str, asyncio.Event] = {}
-
-    async def perform(self, project: LaunchContext, action: Action, report: Report) -> Outcome:
-        """Do one action on one service."""
-        match action:
-            case actions.StartService(service=service):
-                return await self._start(project, service, report)
-            case actions.AwaitReady(service=service):
-                return await self._look_after(project, service, report)
-            case local_actions.AdoptService(service=service):
-                return await self._adopt(project, service)
-            case actions.StopService(service=service):
-                return await self._stop(project, service, report)
-            case _:
-                raise AssertionError(f"no engine knows how to {action.text}")
+        self.steps: Final[Mapping[type[Action], Callable[[LaunchContext, Any], Awaitable[Outcome]]]] = {
+            actions.StartService: self._start,
+            actions.AwaitReady: self._look_after,
+            local_actions.AdoptService: self._adopt,
+            actions.StopService: self._stop,
+        }
 
     def exited(self, name: str) -> None:
         """Wake callers that wait for this project's start: one of its processes ended."""
@@ -91,14 +85,16 @@ class Serving:
         """Drop what is kept of a project that is gone."""
         self._exits.pop(name, None)
 
-    async def _start(self, project: LaunchContext, service: Service, report: Report) -> Outcome:
+    async def _start(self, project: LaunchContext, action: actions.StartService) -> Outcome:
+        name, service = project.name, action.service
         slots = self._slot() if service is Service.AGENT else contextlib.nullcontext()
         if service is Service.AGENT and self._starting.locked():
-            report(Reason.WAITING_TO_START, f"{self._settings.agent_starts} other agents are starting")
+            message = f"{self._settings.agent_starts} other agents are starting"
+            self._events.progressed(name, Reason.WAITING_TO_START, message)
         async with slots:
             if not ports.is_free(project.ports[service.value]):
                 return RequeueAfter(after=0.0, reason=Reason.PORT_TAKEN, message="its port was taken meanwhile")
-            report(Reason.STARTING, f"starting the {service}")
+            self._events.progressed(name, Reason.STARTING, f"starting the {service}")
             if not self._settings.home.logs.is_dir():
                 files.private_folder(self._settings.home.logs)
             program = ""
@@ -108,10 +104,10 @@ class Serving:
                     await run_in_thread_shielded(_prepare_agent, project)
             job = launch.launch(project, service, program)
             run_id = await processes.start(project.sandbox.run, service.value, job)
-            self._watch(project.name, service)
+            self._watch(name, service)
             seen = processes.observe(project.sandbox.run, service.value, processes.now())
-            report(Reason.STARTING, f"the {service} was started", (service, seen))
-            outcome = await self._await_ready(project, service, report, seen)
+            self._events.progressed(name, Reason.STARTING, f"the {service} was started", (service, seen))
+            outcome = await self._await_ready(project, service, seen)
             if not isinstance(outcome, Retry):
                 return outcome
             # It never got ready since we started it: end it, so that the next try begins from nothing.
@@ -143,9 +139,10 @@ class Serving:
             raise UserError(f"cannot find the program of {package.name} {found.version}; it will be provided again")
         return found.path
 
-    async def _look_after(self, project: LaunchContext, service: Service, report: Report) -> Outcome:
+    async def _look_after(self, project: LaunchContext, action: actions.AwaitReady) -> Outcome:
         """Wait for one that another controller started: silent all the time, it is judged as one that fell silent."""
-        outcome = await self._await_ready(project, service, report)
+        service = action.service
+        outcome = await self._await_ready(project, service)
         if not isinstance(outcome, Retry):
             return outcome
         now = processes.now()
@@ -155,9 +152,7 @@ class Serving:
         self._prober.remember(project.name, service, facts.run_id, probe)
         return Done()
 
-    async def _await_ready(
-        self, project: LaunchContext, service: Service, report: Report, seen: LocalService | None = None
-    ) -> Outcome:
+    async def _await_ready(self, project: LaunchContext, service: Service, seen: LocalService | None = None) -> Outcome:
         """Try until the service is proved ready, ends, or is silent for too long; `seen`: the facts of a moment ago.
 
         Slow is no reason to end it (`start_progress`).
@@ -171,11 +166,11 @@ class Serving:
             known = driver.doing(place, progress.begin or 0) if agent else ""
             doing = known or f"waiting for the {service} ({progress.detail})"
             progress.reported = True
-            report(Reason.STARTING, f"{doing}, {progress.waited:.0f} s")
+            self._events.progressed(project.name, Reason.STARTING, f"{doing}, {progress.waited:.0f} s")
 
         try:
             async with progress.followed(report_progress):
-                return await self._attempts(project, service, report, seen, progress)
+                return await self._attempts(project, service, seen, progress)
         except TimeoutError:
             cause = driver.stuck(place, progress.begin or 0) if agent else ""
         printed = self._settings.home.log_file(project.name, service.value)
@@ -184,7 +179,7 @@ class Serving:
         return Retry(reason=Reason.NOT_READY, message=message, cause=cause)
 
     async def _attempts(
-        self, project: LaunchContext, service: Service, report: Report, seen: LocalService | None, progress: Progress
+        self, project: LaunchContext, service: Service, seen: LocalService | None, progress: Progress
     ) -> Outcome:
         ended = self._exits.setdefault(project.name, asyncio.Event())
         pause, quick = PAUSES[0], ATTEMPTS[0]
@@ -196,7 +191,8 @@ class Serving:
                 return RequeueAfter(after=0.0, reason=Reason.ENDED, message=f"the {service} ended while it started")
             if processes.listens(project.sandbox.run, service.value, project.ports[service.value]):
                 if not progress.reported:  # else the message says what it does
-                    report(Reason.PROVING_READY, f"the {service} listens; proving that it is ready", (service, facts))
+                    message = f"the {service} listens; proving that it is ready"
+                    self._events.progressed(project.name, Reason.PROVING_READY, message, (service, facts))
                 probe = await self._prove(project, service, (now, quick), facts.run_id, progress.begin)
                 progress.detail, quick = probe.detail, min(1.5 * quick, ATTEMPTS[1])
                 if probe.health is not Health.UNKNOWN:
@@ -230,13 +226,14 @@ class Serving:
         except CallError as error:
             return Probe(at=now.boot, at_wall=now.wall, detail=str(error))
 
-    async def _adopt(self, project: LaunchContext, service: Service) -> Outcome:
-        await processes.adopt(project.sandbox.run, service.value)
-        self._watch(project.name, service)
+    async def _adopt(self, project: LaunchContext, action: local_actions.AdoptService) -> Outcome:
+        await processes.adopt(project.sandbox.run, action.service.value)
+        self._watch(project.name, action.service)
         return Done()
 
-    async def _stop(self, project: LaunchContext, service: Service, report: Report) -> Outcome:
-        report(Reason.STOPPING, f"stopping the {service}")
+    async def _stop(self, project: LaunchContext, action: actions.StopService) -> Outcome:
+        service = action.service
+        self._events.progressed(project.name, Reason.STOPPING, f"stopping the {service}")
         self._prober.pause(project.name, service)  # its place may soon be the next run's
         facts = processes.observe(project.sandbox.run, service.value, processes.now())
         if facts.phase is Phase.RUNNING and service is Service.AGENT and facts.port == project.ports.get("agent"):

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from reconciler.frontends.cli import terminal
 from reconciler.state import published
+from reconciler.system.changes import changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from reconciler.settings import Settings
-
-DEBOUNCE: Final = 100
-"""Milliseconds in which changes are gathered."""
-POLL: Final = 1000
-"""Milliseconds after which the status is read again without a change event."""
-
-
-def changes(path: Path) -> Iterator[object]:
-    """Yield at each change and every `POLL`: a change before the watch stands would else be seen too late."""
-    watchfiles = importlib.import_module("watchfiles")  # 17 ms, which a command that does not watch need not wait for
-    found: Iterator[object] = watchfiles.watch(
-        path, recursive=False, debounce=DEBOUNCE, rust_timeout=POLL, yield_on_timeout=True
-    )
-    return found
 
 
 def ticks(path: Path) -> Iterator[object]:
@@ -42,7 +28,7 @@ def repeat(settings: Settings, show: Callable[[], int], *, always: bool = False)
     Args:
         settings: where.
         show: prints, and returns the exit code.
-        always: also every `POLL`, for what changes without a new status.
+        always: also every `changes.POLL`, for what changes without a new status.
     """
     shown = published.read(settings.home).written
     code = show()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
 
+from reconciler.api import engine_access
+from reconciler.core import env_keys
 from reconciler.frontends.mcp import addresses, server
 from reconciler.settings import UserError
 
@@ -28,7 +30,6 @@ NAME: Final = "ocm"
 LONGEST_NAME: Final = 32
 """Characters of a server's name: with a tool's and what a client puts around them they may be 64."""
 VARIABLE: Final = "OCM_TOKEN"
-BRIDGE_TOKEN: Final = "MCP_TOOL_BEARER_TOKEN"  # noqa: S105  the name of a variable
 
 Body = dict[str, Any]
 
@@ -95,9 +96,9 @@ def _controller(settings: Settings, url: str) -> Server:
 
 def _bridge(settings: Settings, url: str, project: str) -> Server:
     variable = f"{VARIABLE}_{re.sub('[^A-Z0-9]', '_', project.upper())}"
-    file = shlex.quote(str(settings.home.sandbox(project).env_file))
+    file = shlex.quote(engine_access.secrets(settings, project).place)
     # The value with no quotes round it and no carriage return after it, as the manager reads it.
-    read = f"sed -n 's/^{BRIDGE_TOKEN}=//p' {file} | tr -d '\\042\\047\\015'"
+    read = f"sed -n 's/^{env_keys.TOKEN}=//p' {file} | tr -d '\\042\\047\\015'"
     return Server(f"{NAME}-{project}"[:LONGEST_NAME].rstrip("-"), url, variable, read, None)
 
 

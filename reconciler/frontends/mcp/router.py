@@ -1,30 +1,24 @@
 """The agents of all projects behind one address: from a project's name to its agent.
 
-Nothing is remembered that could be out of date: the port comes from the published index and the secrets from the
-sandbox's `.env` when a call comes in, so a restarted agent, a new port or a new password are right at once. They are
-read here, not in `engines`, which frontends must not import: reading two values is no acting, and the engine checked
-the `.env` before the agent ran.
+Nothing is remembered that could be out of date: the engine is asked how the agent is spoken to when a call comes in, so
+a restarted agent, a new port or a new password are right at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
-import os
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from dotenv import dotenv_values
 from mcp.server.mcpserver.exceptions import ToolError
 
 from reconciler import agents
-from reconciler.api import reader
+from reconciler.api import engine_access, reader
 from reconciler.api.results import START_CONTROLLER
-from reconciler.bridge.config import Config
 from reconciler.bridge.connect import connection
 from reconciler.core import env_keys, kinds
+from reconciler.core.observed import Service
 from reconciler.settings import UserError
 from reconciler.state import published
 
@@ -32,12 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from reconciler.agents.base import Access, Client
-    from reconciler.settings import Sandbox, Settings
+    from reconciler.api.engine_access import Connection
+    from reconciler.settings import Settings
     from reconciler.state.published import Index
-
-_ENV_BYTES: Final = 65536
-"""What the manager itself accepts of a `.env`."""
-
 
 KEPT: Final = 60.0
 """Seconds after its last call for which a client is kept: it holds the agent's password, which may be rotated."""
@@ -47,7 +38,8 @@ KEPT: Final = 60.0
 class _Known:
     """An agent and what its client was made from."""
 
-    config: Config
+    access: Access
+    way: Connection
     agent: Client
 
 
@@ -83,14 +75,15 @@ class Router:
         # No await in here: two calls at once make one client.
         try:
             index = published.read(self._settings.home)
-            config = self._config(index, project)
+            access, way = self._way(index, project)
         except UserError as error:
             raise ToolError(str(error)) from None
         known = self._known.get(project)
-        if known is None or known.config != config:
+        if known is None or (known.access, known.way) != (access, way):
             # The old one is dropped, not closed: it keeps no connections, and a call that still waits with it must
             # fail because its agent is gone, not because its client is.
-            known = self._known[project] = _Known(config, self._agent(config))
+            agent = agents.toolset(access).connect(connection(project, access, way, self._stopping))
+            known = self._known[project] = _Known(access, way, agent)
         for gone in self._known.keys() - index.projects.keys():
             self._forget(gone)
         if timer := self._timers.pop(project, None):
@@ -104,26 +97,22 @@ class Router:
         if timer := self._timers.pop(project, None):
             timer.cancel()
 
-    def _agent(self, config: Config) -> Client:
-        return agents.toolset(config.access).connect(connection(config, self._stopping))
-
-    def _config(self, index: Index, project: str) -> Config:
+    def _way(self, index: Index, project: str) -> tuple[Access, Connection]:
         status = self._status(index, project)
         if why := _unready(status, running=index.running):
             raise UserError(f"cannot reach {project}: {why}")
-        sandbox = self._settings.home.sandbox(project)
-        password, token = _secrets(project, sandbox)
-        return Config(
-            project=project,
-            repo=sandbox.repo,
-            run_dir=sandbox.run,
-            port=status["bridge"]["port"] or 0,
-            agent_host="127.0.0.1",
-            agent_port=status["agent"]["port"],
-            access=_access(status),
-            token=token,
-            password=password,
-        )
+        way = engine_access.connect(self._settings, project, Service.AGENT)
+        if way is None:
+            raise UserError(
+                f"cannot reach {project}: its agent does not listen now; try again shortly, opencode_status tells more"
+            )
+        if not way.secret:
+            place = engine_access.secrets(self._settings, project).place
+            raise UserError(
+                f"cannot reach {project}: {place} has no {env_keys.PASSWORD} that can be read; "
+                f"set it with: opencode-manager secrets {project}"
+            )
+        return _access(status), way
 
     def _status(self, index: Index, project: str) -> Mapping[str, Any]:
         if project in index.projects:
@@ -135,7 +124,7 @@ class Router:
 
 def _access(status: Mapping[str, Any]) -> Access:
     """Return how a project's kind of agent is reached; what older versions published names none."""
-    return agents.access_to(kinds.DRIVERS[status.get("kind") or kinds.DEFAULT])
+    return agents.access_to(kinds.DRIVERS[status.get("kind") or kinds.DEFAULT].package)
 
 
 def _unready(status: Mapping[str, Any], *, running: bool) -> str:
@@ -144,7 +133,7 @@ def _unready(status: Mapping[str, Any], *, running: bool) -> str:
     if not running:
         # Without a controller nobody keeps the index up to date: what it says may be long over.
         return f"no controller is running; {START_CONTROLLER}"
-    if agent["state"] == "running" and agent["port"]:
+    if agent["state"] == "running":
         return ""
     if stalled["status"]:
         return f"{stalled['message'] or stalled['reason']}; opencode_status tells more"
@@ -152,27 +141,3 @@ def _unready(status: Mapping[str, Any], *, running: bool) -> str:
         return f"its spec wants it {status['desired']}; opencode_start starts it"
     doing = ": ".join(filter(None, (status["reason"], status["message"])))
     return f"its agent is {agent['state']} ({doing}); try again shortly, opencode_status tells more"
-
-
-def _secrets(project: str, sandbox: Sandbox) -> tuple[str, str]:
-    """Return the agent's password and the bridge's token.
-
-    Raises:
-        UserError: the `.env` cannot be read, or has no password.
-    """
-    try:
-        # Neither following a link nor waiting for somebody to write into a pipe.
-        handle = os.open(sandbox.env_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            data = file.read(_ENV_BYTES) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
-        # A `$` means nothing in a secret.
-        values = dotenv_values(stream=io.StringIO(data.decode("utf-8-sig"), newline=""), interpolate=False)
-    except (OSError, UnicodeDecodeError):
-        values = {}
-    password = values.get(env_keys.PASSWORD)
-    if not password:
-        raise UserError(
-            f"cannot reach {project}: {sandbox.env_file} has no {env_keys.PASSWORD} that can be read; "
-            f"set it with: opencode-manager secrets {project}"
-        )
-    return password, values.get(env_keys.TOKEN) or ""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def every() -> list[Tool]:
     """Return the tools of every registered kind."""
     found: dict[str, dict[str, Tool]] = {}
-    for kind, package in kinds.DRIVERS.items():
+    for kind, (package, _) in kinds.DRIVERS.items():
         for tool in agents.toolset(agents.access_to(package)).TOOLS:
             found.setdefault(tool.name, {})[kind] = tool
     return [_by_kind(tools) for tools in found.values()]

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.agents.contract import DriverContract
+from reconciler.agents.base import Consent, Reply
+from reconciler.core.observed import RequestKind
+from tests.agents.contract import Asking, DriverContract
 from tests.support.fakemodel import FakeModel, provider
-from tests.support.live import saying
+from tests.support.live import PERMISSIONS, saying, use
 from tests.support.local_project import LocalProject, a_project
 from tests.support.world import make_repository
 
@@ -25,6 +27,20 @@ if TYPE_CHECKING:
 
 class TestOpenCode(DriverContract):
     kind = "opencode"
+    asking = (
+        Asking(
+            content=use("bash", command="touch asked-yes", description="make"),
+            kind=RequestKind.PERMISSION,
+            reply=Reply(consent=Consent.ONCE),
+            wrong=Reply(answers=(("yes",),)),
+        ),
+        Asking(
+            content=use("question", questions=[{"question": "Which?", "header": "h", "options": []}]),
+            kind=RequestKind.QUESTION,
+            reply=Reply(answers=(("Blue",),)),
+            wrong=Reply(answers=(("Blue",), ("Red",))),
+        ),
+    )
     model: FakeModel
 
     @pytest.fixture(name="running")
@@ -37,7 +53,7 @@ class TestOpenCode(DriverContract):
     async def _project(self, folder: Path, ports: tuple[range, range], program: Path) -> AsyncIterator[LocalProject]:
         environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "HOME": str(folder)}
         with FakeModel() as self.model:
-            environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider(self.model.url))
+            environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider(self.model.url) | {"permission": PERMISSIONS})
             async with a_project(folder, ports, make_repository(folder / "origin"), environment) as project:
                 yield project
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from reconciler.core import spec as specs
 from reconciler.core.actions import Blocked
+from reconciler.engines.base import Events
 from reconciler.engines.local.act import Actor
 from reconciler.engines.local.actions import CloneRepo, PrepareSandbox
 from reconciler.engines.local.observe import Observer
@@ -27,9 +28,9 @@ async def refused(folder: Path, url: str, ref: str | None = None) -> Blocked:
     ledgers, toolchains = Ledgers(settings.home), Toolchains(settings)
     spec = specs.parse({"git": {"url": url, "ref": ref}})
     ledgers.accept("app", spec)
-    actor = Actor(settings, ledgers, Observer(settings, toolchains, None), toolchains, cast("Any", None))
+    actor = Actor(settings, ledgers, Events(), Observer(settings, toolchains, None), toolchains, cast("Any", None))
     for action in (PrepareSandbox(cause="there is none"), CloneRepo(cause="there is none")):
-        outcome = await actor.perform("app", spec, action, lambda *_: None)
+        outcome = await actor.perform("app", spec, action)
     assert isinstance(outcome, Blocked)
     return outcome
 

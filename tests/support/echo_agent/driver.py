@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.agents.base import CallError, Package, Request
-from reconciler.core.observed import PendingRequest
+from reconciler.agents.base import CallError, NotWaitingError, Package, ReplyError, Request
+from reconciler.core.observed import AgentQuestion, PendingRequest, RequestKind
 from reconciler.core.reasons import Reason
 from tests.support.echo_agent.access import EchoAccess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from reconciler.agents.base import Answer, Driver, Place, Wire
+    from reconciler.agents.base import Answer, Driver, Place, Reply, Wire
 
 SERVER: Final = Path(__file__).with_name("server.py")
 
@@ -67,8 +68,28 @@ class EchoDriver(EchoAccess):
         return ""
 
     async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[PendingRequest, ...]:  # noqa: ARG002
-        asking = [room for room, state in activity.items() if state == "asking"]
-        return tuple(PendingRequest(Reason.WAITING_FOR_ANSWER, f"the agent asks in {room}") for room in asking)
+        return tuple(
+            PendingRequest(
+                Reason.WAITING_FOR_ANSWER,
+                f"the agent asks in {room}",
+                kind=RequestKind.QUESTION,
+                id=room,
+                session=room,
+                questions=(AgentQuestion(text="?"),),
+            )
+            for room, state in activity.items()
+            if state == "asking"
+        )
+
+    async def answer(self, wire: Wire, request_id: str, reply: Reply) -> None:
+        if reply.consent is not None or len(reply.answers) != 1:
+            raise ReplyError("cannot answer like this: it asks one question")
+        body = json.dumps({"text": " ".join(reply.answers[0])}).encode()
+        found = await wire.ask(Request(path=f"/rooms/{request_id}/answer", method="POST", body=body))
+        if found.status == HTTPStatus.NOT_FOUND:
+            raise NotWaitingError
+        if found.status != HTTPStatus.OK:
+            raise CallError(f"it answers {found.status}")
 
     async def interrupted(self, wire: Wire) -> tuple[str, ...]:  # noqa: ARG002  it remembers nothing
         return ()

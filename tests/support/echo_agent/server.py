@@ -4,7 +4,8 @@ GET  /alive             {"echo": version}
 GET  /rooms             {"rooms": {ROOM: "thinking" | "asking"}}: those in which it is at work
 POST /rooms             {"room": ROOM}
 POST /rooms/ROOM/say    {"text"} -> {"said"}; a text that ends with "..." keeps it thinking, one with "?" asking
-POST /rooms/ROOM/hush   ends that
+POST /rooms/ROOM/answer {"text"}: ends the asking; 404 where nothing is asked
+POST /rooms/ROOM/hush   ends either
 POST /leave             ends the helper process that it started, and nothing else
 """
 
@@ -46,6 +47,9 @@ class Handler(BaseHTTPRequestHandler):
                     if text.endswith(end):
                         busy[room] = state
                 self.reply(200, {"said": text})
+            case ["rooms", room, "answer"]:
+                waits = busy.get(room) == "asking" and body["text"]
+                self.reply(200 if waits and busy.pop(room) else 404, {})
             case ["rooms", room, "hush"]:
                 busy.pop(room, None)
                 self.reply(200, {})

@@ -85,7 +85,7 @@ class ProbeTarget:
 
     def call(self, request: Request, *, secret: bool = True) -> Call:
         """Make a call of a rightful client, or of one without the secret."""
-        call = Call(port=self.port, path=request.path, method=request.method)
+        call = Call(port=self.port, path=request.path, method=request.method, body=request.body)
         return replace(call, headers=self._authorization(), secret=True, proof=self.proof) if secret else call
 
     def open_call(self) -> Call:

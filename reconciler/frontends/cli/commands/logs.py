@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from reconciler.api import engine_access, reader
 from reconciler.core.names import valid_name
-from reconciler.frontends.cli import log_tail, watching
+from reconciler.core.observed import Service
 from reconciler.settings import UserError
 from reconciler.state import published
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterable
 
     from reconciler.frontends.cli.grammar import Parser
     from reconciler.settings import Settings
@@ -37,24 +34,11 @@ def run(settings: Settings, options: Namespace) -> int:
     if not valid_name(options.name):
         index = published.read(settings.home)
         raise UserError(reader.unknown(index, settings, options.name, "show the log of"))
-    path = engine_access.log(settings, options.name, options.service)
-    try:
-        log = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        raise UserError(f"cannot show the log of {options.name}: there is no {path}") from None
-    if path.is_dir():
-        os.close(log)
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    follower = log_tail.Follower(path, log)
-    with contextlib.closing(follower):
-        _print(log_tail.last_lines(path, log, follower.position, options.lines))
-        if options.follow:
-            for _ in watching.changes(path.parent):
-                _print(follower.news())
+    pieces = engine_access.logs(
+        settings, options.name, Service(options.service), lines=options.lines, follow=options.follow
+    )
+    with contextlib.closing(pieces):
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.flush()
     return 0
-
-
-def _print(pieces: Iterable[bytes]) -> None:
-    for piece in pieces:
-        sys.stdout.buffer.write(piece)
-    sys.stdout.flush()

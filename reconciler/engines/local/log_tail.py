@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
+from reconciler.system.changes import changes
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 BLOCK: Final = 1 << 16
@@ -19,6 +23,23 @@ _MARK: Final = 4096
 """Bytes by which we know where we were."""
 _HEAD: Final = 1 << 20
 """Bytes at the beginning of a log that was cut in which that place is sought."""
+
+
+def read(path: Path, lines: int, *, follow: bool) -> Generator[bytes, None, None]:
+    """Yield the last lines, in pieces, and with `follow` what is added, until it is closed.
+
+    Raises:
+        OSError: the log cannot be read, or is none.
+    """
+    log = os.open(path, os.O_RDONLY)
+    follower = Follower(path, log)
+    with contextlib.closing(follower):
+        if stat.S_ISDIR(os.fstat(log).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        yield from last_lines(path, log, follower.position, lines)
+        if follow:
+            for _ in changes(path.parent):
+                yield from follower.news()
 
 
 def last_lines(path: Path, log: int, size: int, lines: int) -> Iterator[bytes]:
