@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from reconciler.agents.base import Driver, Request, Stream
     from reconciler.core.observed import PendingRequest
+    from reconciler.engines.local.health.http1 import Call
 
 SECRET, TOKEN = "the-agents-secret-0123456789", "the-bridges-token-0123456789"
 TOOL_NAME = re.compile(r"opencode-[a-z]+(-[a-z]+)*")
@@ -60,6 +61,16 @@ class OddWire:
 
     def stream(self, _request: Request, _limit: float) -> AbstractAsyncContextManager[Stream]:
         raise CallError("it has none")
+
+
+class PatientWire(checks.ProbeWire):
+    """As the engine's, on a machine that does other things too."""
+
+    def __init__(self, target: checks.ProbeTarget) -> None:
+        super().__init__(target, 60.0)
+
+    async def send(self, call: Call, limit: float | None = None) -> Answer:
+        return await super().send(call, limit or checks.LOADING)
 
 
 class DriverContract:
@@ -226,7 +237,7 @@ def _target(project: LocalProject) -> checks.ProbeTarget:
 
 
 async def _refuses_and_answers(target: checks.ProbeTarget, driver: Driver) -> None:
-    wire, stranger = checks.ProbeWire(target, 60.0), checks.ProbeWire(replace(target, secret="wrong-0123456789"), 60.0)
+    wire, stranger = PatientWire(target), PatientWire(replace(target, secret="wrong-0123456789"))
     for request in (driver.open_request, driver.live_request, driver.ready_request):
         assert (await wire.send(target.call(request, secret=False))).status == REFUSAL
         assert (await stranger.ask(request)).status == REFUSAL
@@ -236,7 +247,7 @@ async def _refuses_and_answers(target: checks.ProbeTarget, driver: Driver) -> No
 
 
 async def _activity(target: checks.ProbeTarget, driver: Driver) -> dict[str, Any]:
-    found = driver.activity(await checks.ProbeWire(target, 60.0).ask(driver.ready_request))
+    found = driver.activity(await PatientWire(target).ask(driver.ready_request))
     assert found is not None
     return dict(found)
 
@@ -246,7 +257,7 @@ async def _asks_and_is_answered(client: Client, target: checks.ProbeTarget, driv
     made = await call(client, "session-create", title="t")
     await call(client, "session-message", sessionId=made["sessionId"], content=asking.content)
     (need,) = await _needs(target, driver)
-    wire = checks.ProbeWire(target, 60.0)
+    wire = PatientWire(target)
 
     assert (need.kind, need.session) == (asking.kind, made["sessionId"])
     assert bool(need.questions) == (asking.kind is RequestKind.QUESTION)
@@ -260,9 +271,9 @@ async def _asks_and_is_answered(client: Client, target: checks.ProbeTarget, driv
 
 
 async def _needs(target: checks.ProbeTarget, driver: Driver) -> tuple[PendingRequest, ...]:
-    return await driver.needs(checks.ProbeWire(target, 60.0), await _activity(target, driver))
+    return await driver.needs(PatientWire(target), await _activity(target, driver))
 
 
 async def _shuts_down(target: checks.ProbeTarget, driver: Driver) -> bool:
     assert driver.shutdown_request is not None
-    return (await checks.ProbeWire(target, 60.0).ask(driver.shutdown_request)).status < HTTPStatus.BAD_REQUEST
+    return (await PatientWire(target).ask(driver.shutdown_request)).status < HTTPStatus.BAD_REQUEST

@@ -22,6 +22,8 @@ RECENT: Final = 5
 _UNSEEN: Final = (CallError, ValueError)
 """No answer, or one of another shape."""
 _ID: Final = re.compile(r"(per|que)_[A-Za-z0-9]{1,64}")
+_PATIENCE: Final = 20.0
+"""Seconds for an answer to be taken: it is worth more than a probe, which is made again."""
 _DECIDED: Final = {Consent.ONCE: "once", Consent.ALWAYS: "always", Consent.DENY: "reject"}
 
 
@@ -66,7 +68,7 @@ async def answer(wire: Wire, request_id: str, reply: Reply) -> None:
         path, body = f"{OPENCODE.question_path}/{request_id}/reject", {}
     else:
         path, body = f"{OPENCODE.question_path}/{request_id}/reply", await _question_reply(wire, request_id, reply)
-    posted = await wire.ask(Request(path=path, method="POST", body=json.dumps(body).encode()))
+    posted = await wire.ask(Request(path=path, method="POST", body=json.dumps(body).encode()), _PATIENCE)
     if posted.status == HTTPStatus.NOT_FOUND:
         raise NotWaitingError
     if posted.status != HTTPStatus.OK:

@@ -12,7 +12,8 @@ from reconciler.agents.opencode import plugins
 from reconciler.agents.opencode.driver import DRIVER
 from reconciler.core.observed import AgentQuestion, AnswerOption, PendingRequest, RequestKind
 from reconciler.core.reasons import Reason
-from reconciler.engines.local.health.checks import ProbeTarget, ProbeWire
+from reconciler.engines.local.health.checks import ProbeTarget
+from tests.agents.contract import PatientWire
 from tests.support.fakemodel import FakeModel, provider
 from tests.support.live import PATIENCE, use
 from tests.support.opencode import PASSWORD, OpenCode
@@ -41,8 +42,8 @@ class Asked:
         run = opencode.sandbox / "run"
         self.target = ProbeTarget(port=opencode.port, secret=PASSWORD, run_dir=run, driver=DRIVER).proved()
 
-    def wire(self) -> ProbeWire:
-        return ProbeWire(self.target, PATIENCE)
+    def wire(self) -> PatientWire:
+        return PatientWire(self.target)
 
     async def needs(self) -> tuple[PendingRequest, ...]:
         activity = DRIVER.activity(await self.wire().ask(DRIVER.ready_request))
