@@ -47,7 +47,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(settings: Settings, options: Namespace) -> int:
-    """Look at each change of the published status, and every `watching.POLL`."""
+    """Look at each change of the published status, and every `changes.POLL`."""
     goal = goals.parse(options.goal)
     names = selection.chosen(settings, options, "wait for")
     began = time.monotonic()
