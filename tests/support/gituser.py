@@ -89,7 +89,7 @@ class GitUser:
         return await self.engine.observe(NAME, self.spec, ledger)
 
     async def perform(self, action: Action) -> Outcome:
-        return await self.engine.perform(NAME, self.spec, action, lambda *_: None)
+        return await self.engine.perform(NAME, self.spec, action)
 
     async def clone(self) -> Outcome:
         """What comes of making the sandbox and the clone."""
