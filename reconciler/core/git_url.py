@@ -134,7 +134,7 @@ def _check_remote(url: str, scheme: str) -> str:
     user = authority.rpartition("@")[0]
     if ":" in user or "%3a" in user.lower():
         raise ValueError("cannot use a git url with a password in it: secrets do not belong in a spec")
-    if scheme == "https" and _like_a_secret(user):
+    if scheme == "https" and like_a_secret(user):
         raise ValueError("cannot use a git url with a token for a user name: secrets do not belong in a spec")
     if scheme == "https" and re.search(r"[\s\"<>\\^`{|}]", url):
         raise ValueError("cannot use an https url with spaces or such characters: write them as %20 and the like")
@@ -169,7 +169,7 @@ def _check_scp(url: str) -> str:
     return url
 
 
-def _like_a_secret(user: str) -> bool:
+def like_a_secret(user: str) -> bool:
     """Tell whether a user name is rather a token: forges accept one in its place."""
     mixed = re.search(r"\d", user) and re.search(r"[a-z]", user) and re.search(r"[A-Z]", user)
     long = len(user) >= 30 and re.search(r"\d", user) and re.search(r"(?i)[a-z]", user)

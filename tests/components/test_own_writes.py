@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler.agents.opencode import own_writes
-from reconciler.engines.local.git import repo
+from tests.support.clones import work_at_risk
 from tests.support.gitrepo import Origin, git
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ async def test_a_schema_line_is_no_lost_work_and_an_edit_beside_it_is(tmp_path: 
         f'{{\n{LINE}\n  "instructions": []\n}}\n',
     )
     (clone / name).write_text(text)
-    assert await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == ()
     git(clone, "add", name)
-    assert await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == ()
 
     (clone / name).write_text(text.replace("[]", '["mine"]'))
-    assert await repo.work_at_risk(clone) == (f"changed file {name}",)
+    assert await work_at_risk(clone) == (f"changed file {name}",)
 
 
 async def test_the_line_in_another_file_or_written_otherwise_is_work(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ async def test_the_line_in_another_file_or_written_otherwise_is_work(tmp_path: P
     (clone / "other.json").write_text(f"{{\n{LINE}}}\n")
     (clone / "opencode.json").write_text(f"{{{LINE}}}\n")
 
-    assert await repo.work_at_risk(clone) == ("changed file opencode.json", "changed file other.json")
+    assert await work_at_risk(clone) == ("changed file opencode.json", "changed file other.json")
 
 
 async def test_a_deleted_a_linked_and_a_new_configuration_are_work(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ async def test_a_deleted_a_linked_and_a_new_configuration_are_work(tmp_path: Pat
     (clone / ".opencode").mkdir()
     (clone / ".opencode" / "opencode.json").write_text(f"{{\n{LINE}}}\n")
 
-    found = await repo.work_at_risk(clone)
+    found = await work_at_risk(clone)
 
     assert found == ("changed file opencode.json", "changed file opencode.jsonc", "untracked .opencode/")
 
@@ -108,7 +108,7 @@ async def test_what_npm_installs_for_opencode_is_no_lost_work(tmp_path: Path, pa
     clone = clone_with(tmp_path, files)
     install(clone, package or {}, "zod", "@scope/one")
 
-    assert await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == ()
 
 
 @pytest.mark.parametrize(
@@ -133,4 +133,4 @@ async def test_what_anybody_puts_beside_it_is_work(tmp_path: Path, name: str, te
     (clone / ".opencode" / name).parent.mkdir(exist_ok=True)
     (clone / ".opencode" / name).write_text(text)
 
-    assert loss in await repo.work_at_risk(clone)
+    assert loss in await work_at_risk(clone)

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.git.git import GitProblem, GitProblemKind
-from tests.support.clones import refused
+from tests.support.clones import git_world, refused, work_at_risk
 from tests.support.gitfaults import Authority, HttpsServer
 from tests.support.gitrepo import Origin, git
 
@@ -41,7 +41,7 @@ class Place:
 
     async def clone(self, ref: str | None = None, url: str = "") -> None:
         self.server.sent.clear()
-        await repo.clone(url or self.server.url("origin.git"), ref, self.dest, ssh_command="")
+        await repo.clone(url or self.server.url("origin.git"), ref, self.dest, world=git_world())
 
     async def fail(self, ref: str | None = None, url: str = "") -> None:
         assert (await refused(self.clone(ref, url))).kind is GitProblemKind.CHECKOUT
@@ -79,7 +79,7 @@ async def test_the_next_attempt_transfers_only_what_is_new(place: Place) -> None
     assert (place.dest / "x.bin").read_text() == "pointer"
     assert git(place.dest, "rev-parse", "--abbrev-ref", "@{upstream}") == "origin/main"
     assert git(place.dest, "remote", "get-url", "origin") == place.server.url("origin.git")
-    assert await repo.work_at_risk(place.dest) == ()
+    assert await work_at_risk(place.dest) == ()
     assert place.left() == ["repo"]
 
 
@@ -95,7 +95,7 @@ async def test_another_ref_is_checked_out_from_it(place: Place, ref: str) -> Non
 
     assert sum(place.server.sent) < LITTLE
     assert git(place.dest, "rev-parse", "HEAD") == commit
-    assert await repo.work_at_risk(place.dest) == ()
+    assert await work_at_risk(place.dest) == ()
 
 
 async def test_one_attempt_is_kept_at_most_and_another_url_removes_it(place: Place) -> None:

@@ -10,7 +10,7 @@ import pytest
 from reconciler.core.plan import make_plan
 from reconciler.engines.local.facts import details
 from reconciler.engines.local.git import repo
-from tests.support.clones import cloned, head
+from tests.support.clones import cloned, git_world, head
 from tests.support.gitrepo import Origin, git
 from tests.unit.worlds import URL, changed, converged, view
 
@@ -48,7 +48,7 @@ async def test_the_clones_own_origin_says_it(tmp_path: Path) -> None:
     git(clone, "remote", "set-url", "origin", str(new))
     git(new, "branch", "later", "main")
 
-    await repo.checkout(clone, "later", ssh_command="", source=str(new))
+    await repo.checkout(clone, "later", world=git_world(), source=str(new))
 
     assert (before, repo.moved_to(clone, str(new))) == (False, True)
     assert head(clone) == "later"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.engines.local.git import repo
-from tests.support.clones import cloned
+from tests.support.clones import cloned, git_world, work_at_risk
 from tests.support.gitrepo import Origin, git
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def commit(tree: Path, subject: str) -> str:
 async def test_what_was_fetched_is_no_loss(clone: Path) -> None:
     """Though no branch there leads to it."""
     assert (clone / "lib" / "l").read_text() == "two"
-    assert await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == ()
 
 
 async def test_a_commit_in_one_that_another_branch_has_not(clone: Path) -> None:
@@ -55,7 +55,7 @@ async def test_a_commit_in_one_that_another_branch_has_not(clone: Path) -> None:
     git(clone, "switch", "--quiet", "without")
     shutil.rmtree(clone / "lib", ignore_errors=True)
 
-    assert await repo.work_at_risk(clone) == (
+    assert await work_at_risk(clone) == (
         f"in submodule lib, which is not checked out: commit {mine} on HEAD: mine is not pushed",
     )
 
@@ -66,7 +66,7 @@ async def test_a_stash_in_one_that_was_taken_out(clone: Path) -> None:
     git(clone / "lib", "stash", "push", "--quiet", "--message", "mine")
     git(clone, "submodule", "--quiet", "deinit", "--force", "lib")
 
-    (loss,) = await repo.work_at_risk(clone)
+    (loss,) = await work_at_risk(clone)
     assert loss.startswith("in submodule lib, which is not checked out: stash ")
 
 
@@ -76,7 +76,7 @@ async def test_one_that_cannot_be_read_counts(clone: Path) -> None:
     (clone / ".git" / "modules" / "lib" / "HEAD").unlink()
     clone.joinpath(".git", "modules", *["deep"] * 200).mkdir(parents=True)
 
-    found = await repo.work_at_risk(clone)
+    found = await work_at_risk(clone)
 
     assert [loss for loss in found if "submodule lib, which is not checked out: cannot tell" in loss]
     assert [loss for loss in found if "deep/deep" in loss]
@@ -88,7 +88,7 @@ async def test_another_commit_of_one_is_a_change(clone: Path, library: Origin) -
     git(clone / "lib", "fetch", "--quiet", "origin", "newer:refs/remotes/origin/newer")
     git(clone / "lib", "checkout", "--quiet", newest)
 
-    assert await repo.work_at_risk(clone) == ("changed file lib",)
+    assert await work_at_risk(clone) == ("changed file lib",)
 
 
 @pytest.mark.parametrize("way", ["gitdir", "folder"])
@@ -103,7 +103,7 @@ async def test_one_that_leads_out_of_the_clone_is_not_followed(clone: Path, tmp_
         shutil.rmtree(clone / "lib")
         (clone / "lib").symlink_to(other)
 
-    found = await repo.work_at_risk(clone)
+    found = await work_at_risk(clone)
 
     assert any("in submodule lib: cannot tell what would be lost" in loss and "leads out" in loss for loss in found)
     assert (other / ".git").stat().st_mtime_ns == before
@@ -119,6 +119,6 @@ async def test_settings_of_one_run_nothing(clone: Path, tmp_path: Path) -> None:
         config.write_text(f"{config.read_text()}{text}[submodule]\n\trecurse\n")
     (clone / "lib" / "new").write_text("x")
 
-    assert await repo.work_at_risk(clone) == ("in submodule lib: untracked new",)
-    await repo.checkout(clone, "without", ssh_command="")
+    assert await work_at_risk(clone) == ("in submodule lib: untracked new",)
+    await repo.checkout(clone, "without", world=git_world())
     assert not mark.exists()

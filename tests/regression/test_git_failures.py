@@ -169,7 +169,7 @@ CASES: Final[tuple[tuple[Callable[[Scene], Awaitable[GitProblem]], Kind, str, st
     (here.user_settings_with_a_token, Kind.UNREACHABLE, "your git settings make https://127", "remove that rule"),
     (here.user_settings_are_broken, Kind.SETUP, "bad config line 1 in file", "correct that file"),
     (here.git_is_not_installed, Kind.SETUP, "git: it is not on PATH", "install git"),
-    (here.git_is_too_old, Kind.SETUP, "does not know the option not-yet-known", "install git 2.30"),
+    (here.git_is_too_old, Kind.SETUP, "does not know the option not-yet-known", "install git 2.32"),
     (here.git_may_open_no_more_files, Kind.OTHER, "Too many open files", "ulimit"),
     (here.git_may_write_no_large_file, Kind.SETUP, "limit on the size of files", "raise it"),
     (here.path_is_not_there, Kind.NO_ACCESS, "nothing is there", "correct git.url"),

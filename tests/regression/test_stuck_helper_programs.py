@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from reconciler.engines.local.git import cloning, repo, subprocesses
+from tests.support.clones import git_world
 from tests.support.world import make_repository
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ async def test_what_is_left_of_a_clone_is_removed_beside_the_loop(
     monkeypatch.setattr(shutil, "rmtree", watched)
     monkeypatch.setattr(cloning, "_transfer", cancelled)
     with pytest.raises(asyncio.CancelledError):
-        await repo.clone(str(origin), None, tmp_path / "box" / "repo", ssh_command="")
+        await repo.clone(str(origin), None, tmp_path / "box" / "repo", world=git_world())
 
     assert threading.main_thread() not in where
     assert where

@@ -9,7 +9,7 @@ import pytest
 from reconciler.engines.local.git import repo, submodules
 from reconciler.engines.local.secrets import ssh_keys
 from tests.support import sshd
-from tests.support.clones import cloned
+from tests.support.clones import cloned, git_world, work_at_risk
 from tests.support.gitrepo import Origin, git
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def test_they_are_fetched_with_the_clone(origin: Origin, library: Origin, 
     assert (clone / "vendor" / "lib" / "l").read_text() == "one"
     assert git(clone, "submodule", "status").endswith("vendor/lib (heads/main)")
     assert git(clone, "status", "--porcelain") == ""
-    assert await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == ()
     assert warnings(clone) == ()
     objects = (clone / ".git" / "modules" / "vendor" / "lib" / "objects").rglob("*")
     assert all(path.stat().st_nlink == 1 for path in objects if path.is_file())
@@ -91,7 +91,7 @@ async def test_the_projects_key_fetches_them_over_ssh(origin: Origin, library: O
     with sshd.best()(tmp_path / "ssh") as server:
         server.authorize(key.with_name("key.pub").read_text())
         command = ssh_keys.ssh_command(key, tmp_path / "known_hosts")
-        await repo.clone(server.url(origin.path), None, tmp_path / "repo", ssh_command=command)
+        await repo.clone(server.url(origin.path), None, tmp_path / "repo", world=git_world(command))
 
     assert (tmp_path / "repo" / "vendor" / "lib" / "l").read_text() == "one"
     assert warnings(tmp_path / "repo") == ()
@@ -120,7 +120,7 @@ async def test_a_dangerous_url_of_one_is_refused_and_said(
     with sshd.best()(tmp_path / "ssh") as server:
         server.authorize(key.with_name("key.pub").read_text())
         command = ssh_keys.ssh_command(key, tmp_path / "known_hosts")
-        await repo.clone(server.url(origin.path), None, tmp_path / "repo", ssh_command=command)
+        await repo.clone(server.url(origin.path), None, tmp_path / "repo", world=git_world(command))
 
     (said,) = warnings(tmp_path / "repo")
     assert said.startswith("cannot fetch submodule vendor/lib")
@@ -179,9 +179,9 @@ async def test_one_that_comes_with_another_ref_is_named(origin: Origin, library:
     first = git(origin.work, "rev-parse", "HEAD")
     add(origin, library, "../library.git")
     clone = await cloned(origin, tmp_path / "repo", first)
-    await repo.checkout(clone, "main", ssh_command="")
+    await repo.checkout(clone, "main", world=git_world())
     there = warnings(clone)
-    await repo.checkout(clone, first, ssh_command="")
+    await repo.checkout(clone, first, world=git_world())
 
     assert "submodule vendor/lib: it came with another git.ref" in there[0]
     assert warnings(clone) == ()

@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.engines.local.git import cloning, repo
 from reconciler.engines.local.git.git import GitProblemKind
+from tests.support.clones import git_world
 from tests.support.gitrepo import git
 from tests.support.gitscenes import Scene, Shared, shared
 
@@ -53,7 +54,7 @@ async def test_a_damaged_repository_is_transferred_seldom(scene: Scene, monkeypa
     tries = len(log.read_text())
     (scene.folder / "loose").rename(loose)
     monkeypatch.setattr(cloning, "_DAMAGED_FOR", -1.0)
-    await repo.clone(str(source), None, scene.dest, ssh_command="")
+    await repo.clone(str(source), None, scene.dest, world=git_world())
 
     assert {first.kind, second.kind} == {GitProblemKind.DAMAGED}
     assert (tries, len(log.read_text())) == (2, 4)

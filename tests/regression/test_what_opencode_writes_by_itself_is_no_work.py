@@ -12,9 +12,9 @@ from reconciler.agents.opencode import clone as bridge_clone
 from reconciler.agents.opencode.agent import OpenCodeAgent
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
-from reconciler.engines.local.git import repo
 from reconciler.mcpkit.binding import bound
 from tests.support.bridge import Bridge, call, connect
+from tests.support.clones import work_at_risk
 from tests.support.gitrepo import Origin, git
 from tests.support.opencode import OpenCode
 
@@ -54,11 +54,11 @@ async def test_a_start_alone_leaves_no_diff_and_nothing_to_lose(tmp_path: Path, 
         found = await changes(agent)
         assert (found["files"], found["patch"]) == ([], "")
         assert "opencode.json" in found["note"]
-        assert await repo.work_at_risk(clone) == ()
+        assert await work_at_risk(clone) == ()
 
         (clone / "opencode.json").write_text((clone / "opencode.json").read_text().replace("[]", '["AGENTS.md"]'))
         assert [one["file"] for one in (await changes(agent))["files"]] == ["opencode.json"]
-        assert await repo.work_at_risk(clone) == ("changed file opencode.json",)
+        assert await work_at_risk(clone) == ("changed file opencode.json",)
 
 
 async def test_an_untracked_configuration_and_other_files_are_shown(tmp_path: Path) -> None:

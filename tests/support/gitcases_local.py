@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reconciler.engines.local.git import repo
+from tests.support.clones import git_world, refused
 from tests.support.gitcases import SECRET
 from tests.support.gitfaults import REAL_GIT
 from tests.support.gitrepo import git
@@ -76,7 +78,7 @@ async def path_may_not_be_read(scene: Scene) -> GitProblem:
     source = scene.copy()
     scene.setenv("HOME", "/nonexistent")
     with scene.unreadable():
-        return await scene.reach(str(source))
+        return await refused(repo.test_access(str(source), world=git_world()))
 
 
 async def repository_of_somebody_else(scene: Scene) -> GitProblem:

@@ -6,6 +6,7 @@ on PATH, are made up.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime as dt
 import ipaddress
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import asyncssh
 
 DAY: Final = dt.timedelta(days=1)
+LOGIN: Final = "Basic " + base64.b64encode(b"ada:HUSH").decode()
 REAL_GIT: Final = shutil.which("git") or "git"
 
 
@@ -98,7 +100,10 @@ class Authority:
 
 
 class HttpsServer:
-    """Answers `/status/NNN/...` with that status, most other paths with git's own http-backend."""
+    """Answers `/status/NNN/...` with that status, most other paths with git's own http-backend.
+
+    Below `/private/` it is the same for ada, whose password is HUSH, and nobody else.
+    """
 
     def __init__(self, context: ssl.SSLContext | None, root: Path) -> None:
         self.sent: list[int] = []
@@ -154,6 +159,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(503, "no")
             case "status":
                 self._send(int(rest[:3]), "no", {"WWW-Authenticate": 'Basic realm="x"'} if rest[:3] == "401" else {})
+            case "private" if self.headers.get("Authorization") != LOGIN:
+                self._send(401, "no", {"WWW-Authenticate": 'Basic realm="x"'})
+            case "private":
+                self._backend(rest, user="ada")
             case "page":
                 self._send(200, "<html>\nwelcome\n</html>\n")
             case "plain":
@@ -176,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text.encode())
 
-    def _backend(self, rest: str, *, keep: int = -1) -> None:
+    def _backend(self, rest: str, *, keep: int = -1, user: str = "") -> None:
         path, _, query = rest.partition("?")
         size = int(self.headers.get("Content-Length", 0))
         variables = {
@@ -190,6 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
             "CONTENT_LENGTH": str(size),
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            **({"REMOTE_USER": user} if user else {}),  # only who has logged in may push
         }
         argv = [REAL_GIT, "http-backend"]
         done = subprocess.run(argv, env=variables, input=self.rfile.read(size), capture_output=True, check=False)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -20,8 +20,10 @@ from reconciler.engines.local.act import Actor
 from reconciler.engines.local.git import cloning, repo
 from reconciler.engines.local.git import git as product_git
 from reconciler.engines.local.secrets import ssh_keys
+from reconciler.engines.local.world import git_config
+from reconciler.settings import Sandbox
 from reconciler.state.ledger import Ledgers
-from tests.support.clones import refused
+from tests.support.clones import git_world, refused
 from tests.support.fakecontroller import make_settings
 from tests.support.gitfaults import REAL_GIT, Authority, ForgeSshServer, HttpsServer, Programs
 from tests.support.gitrepo import Origin, git
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
     from reconciler.core.actions import Outcome
     from reconciler.engines.local.git.git import GitProblem
+    from reconciler.engines.local.git.git_world import GitWorld
+    from reconciler.engines.local.world.git_config import GitConfig
 
 BIG: Final = 200_000
 """Bytes that do not compress, so that a transfer can be cut."""
@@ -151,6 +155,35 @@ class Scene:
             command = command.replace(old, new)
         return command
 
+    @property
+    def settings(self) -> GitConfig:
+        """The user's git settings, as a project is given them."""
+        return git_config.read(
+            git_config.GitConfigRequest(
+                sandbox=Sandbox(self.dest.parent),
+                url="https://example.invalid/",
+                user=False,
+                environment=dict(os.environ),
+                variables={},
+            )
+        )
+
+    @property
+    def world(self) -> GitWorld:
+        """What its git runs in."""
+        (self.dest.parent / "run").mkdir(parents=True, exist_ok=True)
+        self.settings.put()
+        given = git_world(self.ssh)
+        own = {**self.settings.variables, **self.settings.manager_variables}
+        return replace(
+            given,
+            environment={**given.environment, **own, "HOME": str(self.dest.parent)},
+            rewrites=self.settings.rewrites,
+            protocols=self.settings.protocols,
+            kept_back=self.settings.kept_back,
+            problem=self.settings.problem,
+        )
+
     @contextlib.contextmanager
     def unreadable(self) -> Iterator[None]:
         """Nothing of this place may be read; who runs the tests as root is nobody for that moment."""
@@ -184,25 +217,25 @@ class Scene:
 
     async def reach(self, url: str) -> GitProblem:
         """What comes of asking this remote."""
-        return await refused(repo.test_access(url, ssh_command=self.ssh))
+        return await refused(repo.test_access(url, world=self.world))
 
     async def clone(self, url: str, ref: str | None = None) -> GitProblem:
         """What comes of cloning this."""
-        return await refused(repo.clone(url, ref, self.dest, ssh_command=self.ssh))
+        return await refused(repo.clone(url, ref, self.dest, world=self.world))
 
     async def cloned(self) -> Path:
         """A whole clone."""
-        await repo.clone(str(self.base.origin.path), None, self.dest, ssh_command="")
+        await repo.clone(str(self.base.origin.path), None, self.dest, world=self.world)
         return self.dest
 
     async def switch(self, ref: str) -> GitProblem:
         """What comes of bringing that clone to another ref."""
-        return await refused(repo.checkout(self.dest, ref, ssh_command=""))
+        return await refused(repo.checkout(self.dest, ref, world=self.world))
 
     def outcome(self, problem: GitProblem, url: str) -> Outcome:
         """What a project with this url is said."""
         settings = make_settings(self.folder)
-        nobody: Any = SimpleNamespace(key_path=lambda *_: Path("the-key"))
+        nobody: Any = SimpleNamespace(key_path=lambda *_: Path("the-key"), git=lambda *_: self.settings)
         spec = specs.parse({"git": {"url": url}})
         return Actor(settings, Ledgers(settings.home), nobody, nobody, nobody, nobody)._git_outcome(
             "app", spec, problem

@@ -18,7 +18,9 @@ from reconciler.core.reasons import Reason
 from reconciler.engines.local import actions as local_actions
 from reconciler.engines.local import ports
 from reconciler.engines.local.git import repo
+from reconciler.engines.local.git.remotes import REWRITTEN
 from reconciler.engines.local.git.repo import GitProblem, GitProblemKind
+from reconciler.engines.local.observe import needs_key
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.secrets import env_file, ssh_keys
 from reconciler.settings import UserError
@@ -123,7 +125,9 @@ class Actor:
         ledger = self._ledgers.get(name)
         if ledger is None:
             raise AssertionError(f"{name} was planned without a ledger")
-        return self._observer.project(name, spec, ledger)
+        project = self._observer.project(name, spec, ledger)
+        project.git.put()
+        return project
 
     def _prepare(self, name: str, _spec: Spec) -> Outcome:
         sandbox = self._home.sandbox(name)
@@ -137,7 +141,7 @@ class Actor:
         return Done()
 
     def _write_secrets(self, name: str, spec: Spec) -> Outcome:
-        ssh = specs.transport(spec.git.url) is specs.Transport.SSH
+        ssh = needs_key(spec.git.url, self._observer.git(name, spec).rewrites)
         key = self._home.deploy_key(name) if ssh and spec.git.ssh_key is None else None
         env_file.write_env(self._home.sandbox(name), git_url=spec.git.url, ssh_key=key)
         return Done()
@@ -155,7 +159,7 @@ class Actor:
                 url,
                 spec.git.ref,
                 project.sandbox.repo,
-                ssh_command=project.ssh_command,
+                world=project.git_world,
                 recorded_url=spec.git.url,
                 on_progress=lambda line: self._events.progressed(name, Reason.CLONING, line),
             )
@@ -165,16 +169,20 @@ class Actor:
     async def _checkout(self, name: str, spec: Spec, action: local_actions.CheckoutRef) -> Outcome:
         project = self._project(name, spec)
         source = repo.source_of(spec.git.url, self._settings.specs)
-        await repo.checkout(project.sandbox.repo, action.ref, ssh_command=project.ssh_command, source=source)
+        await repo.checkout(project.sandbox.repo, action.ref, world=project.git_world, source=source)
         self._ledgers.update(name, ref=action.ref)
         return Done()
 
     def _git_outcome(self, name: str, spec: Spec, problem: GitProblem) -> Outcome:
         advice = problem.advice or _CURES.get(problem.kind, "")
         if problem.kind is GitProblemKind.NO_ACCESS:
-            transport, hint = specs.transport(spec.git.url), git_url.did_you_mean(spec.git.url)
-            if transport is specs.Transport.SSH and not problem.advice:
-                advice = self._where_to_add(name, spec)
+            url, hint = (
+                self._observer.git(name, spec).rewrites.fetched(spec.git.url),
+                git_url.did_you_mean(spec.git.url),
+            )
+            transport = specs.transport(url)
+            if transport is specs.Transport.SSH and problem.advice in {"", REWRITTEN}:
+                advice = ", or ".join(filter(None, (self._where_to_add(name, spec, url), problem.advice)))
             advice = "; ".join(filter(None, (advice or _NO_ACCESS[transport], hint)))
             reason = Reason.WAITING_FOR_KEY if transport is specs.Transport.SSH else Reason.NO_ACCESS
             return Blocked(reason=reason, message=f"{problem}; {advice}")
@@ -183,9 +191,9 @@ class Actor:
         outcome, why = _GIT_OUTCOMES[problem.kind]
         return outcome(reason=why, message=f"{problem}; {advice}" if advice else str(problem))
 
-    def _where_to_add(self, name: str, spec: Spec) -> str:
+    def _where_to_add(self, name: str, spec: Spec, url: str) -> str:
         key = self._observer.key_path(name, spec, env_file.read_env(self._home.sandbox(name).env_file))
-        return f"add the public key {key}.pub to the repository, with write access{repo.key_page(spec.git.url)}"
+        return f"add the public key {key}.pub to the repository, with write access{repo.key_page(url)}"
 
     async def _provide(self, name: str, spec: Spec, action: local_actions.ProvideToolchain) -> Outcome:
         package, version = agents.driver(spec.agent.kind).program, action.version

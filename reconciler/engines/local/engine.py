@@ -18,6 +18,7 @@ from reconciler.engines.local.processes import processes, spawn
 from reconciler.engines.local.processes.processes import ExitWatch
 from reconciler.engines.local.services import Serving
 from reconciler.engines.local.toolchain import Toolchains
+from reconciler.engines.local.world import git_config
 from reconciler.system import watcher
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class LocalEngine(LocalAccess):
         if name not in self._edited:
             sandbox, key = self._settings.home.sandbox(name), self._settings.home.deploy_key(name)
             self._edited[name] = tuple(map(str, (sandbox.env_file, key, sandbox.repo, sandbox.run)))
-        return tuple(map(_stamp, self._edited[name]))
+        return *map(_stamp, self._edited[name]), git_config.stamps(self._settings.home.sandbox(name))
 
     async def watch(self) -> None:
         """Watch what people edit in sandboxes, and their keys."""
@@ -112,6 +113,7 @@ class LocalEngine(LocalAccess):
         """Drop what is kept by the name of a project that is gone."""
         self._edited.pop(event.name, None)
         self._serving.forget(event.name)
+        git_config.forget(self._settings.home.sandbox(event.name))
         for service in Service:
             self._prober.forget(event.name, service)
         self._settings.home.forget(event.name)

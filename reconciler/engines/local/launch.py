@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,10 +19,12 @@ from reconciler.agents.base import Place
 from reconciler.core import env_keys
 from reconciler.core.kinds import DRIVERS
 from reconciler.core.observed import Service
+from reconciler.engines.local.git.git_world import GitWorld
 from reconciler.engines.local.health.checks import ProbeTarget
 from reconciler.engines.local.processes.processes import Launch
 from reconciler.engines.local.secrets import ssh_keys
 from reconciler.engines.local.world import world
+from reconciler.engines.local.world.git_config import GitConfig
 from reconciler.settings import UserError
 from reconciler.system import files
 
@@ -50,11 +52,25 @@ class LaunchContext:
     ports: Mapping[str, int]
     key: Path | None
     """The private key, of a project that is reached by SSH."""
+    git: GitConfig = field(default_factory=GitConfig)
+    """The user's git settings for it."""
 
     @property
     def ssh_command(self) -> str:
         """How git, ours and the agent's, runs ssh."""
-        return ssh_keys.ssh_command(self.key, self.sandbox.known_hosts)
+        return ssh_keys.ssh_command(self.key, self.sandbox.known_hosts, agent=self.git.ssh_agent)
+
+    @property
+    def git_world(self) -> GitWorld:
+        """What the manager's git for it runs in: what the agent gets, less what only its kind of agent reads."""
+        given = {each.name: each.value for each in world.build(self).variables if each.origin != world.Origin.DRIVER}
+        return GitWorld(
+            environment=given | self.git.manager_variables,
+            rewrites=self.git.rewrites,
+            protocols=self.git.protocols,
+            kept_back=self.git.kept_back,
+            problem=self.git.problem,
+        )
 
     @property
     def sandbox(self) -> Sandbox:
@@ -81,7 +97,7 @@ class LaunchContext:
         )
 
     def target(self, service: Service) -> ProbeTarget:
-        """Return where the service listens and how it is called."""
+        """Where and how the service is spoken to."""
         if service is Service.AGENT:
             port, secret = self.ports["agent"], self.env.server_password
             return ProbeTarget(port=port, secret=secret, run_dir=self.sandbox.run, driver=self.driver)
@@ -97,6 +113,7 @@ def digest(project: LaunchContext, service: Service) -> str:
     shared = [spec.restarted_at, spec.agent.kind, project.ports.get("agent"), env.server_password]
     if service is Service.AGENT:
         own: list[object] = [spec.agent.version, sorted(spec.agent.env.items()), env.opencode_bin, str(project.key)]
+        own += ["the user's credentials"] if spec.git.credentials == "user" else []
     else:
         own = [project.ports.get("bridge"), env.bearer_token, env.mcp_tool_dir]
         own += [] if env.mcp_tool_dir else [_BRIDGE]

@@ -16,16 +16,21 @@ from reconciler.engines.local.health.prober import ProbedRun
 from reconciler.engines.local.launch import LaunchContext, digest
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.secrets import env_file, ssh_keys
+from reconciler.engines.local.world import git_config
+from reconciler.settings import UserError
 from reconciler.system import files
+from reconciler.system.aio import run_in_thread_shielded
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.core.observed import Ledger, Now
     from reconciler.core.spec import Spec
+    from reconciler.engines.local.git.git_world import Rewrites
     from reconciler.engines.local.health.prober import Prober
     from reconciler.engines.local.secrets.env_file import Env
     from reconciler.engines.local.toolchain import Toolchains
+    from reconciler.engines.local.world.git_config import GitConfig
     from reconciler.settings import Settings
 
 
@@ -44,9 +49,12 @@ class Observer:
         self._prober = prober
 
     def project(self, name: str, spec: Spec, ledger: Ledger) -> LaunchContext:
-        """Return what a launch of this project would be made from now; reads the secrets."""
+        """What a launch of this project would be made from now; reads the secrets."""
+        return self._project(name, spec, ledger, self.git(name, spec))
+
+    def _project(self, name: str, spec: Spec, ledger: Ledger, git: GitConfig) -> LaunchContext:
         env = env_file.read_env(self._settings.home.sandbox(name).env_file)
-        key = self.key_path(name, spec, env) if specs.transport(spec.git.url) is specs.Transport.SSH else None
+        key = self.key_path(name, spec, env) if needs_key(spec.git.url, git.rewrites) else None
         return LaunchContext(
             name=name,
             settings=self._settings,
@@ -54,6 +62,20 @@ class Observer:
             env=env,
             ports=ledger.ports,
             key=key,
+            git=git,
+        )
+
+    def git(self, name: str, spec: Spec) -> GitConfig:
+        """What the user's git settings are for this project; runs git when they changed since the last observation."""
+        return git_config.read(self._request(name, spec))
+
+    def _request(self, name: str, spec: Spec) -> git_config.GitConfigRequest:
+        return git_config.GitConfigRequest(
+            sandbox=self._settings.home.sandbox(name),
+            url=repo.source_of(spec.git.url, self._settings.specs),
+            user=spec.git.credentials == "user",
+            environment=self._settings.environment,
+            variables=spec.agent.env,
         )
 
     def key_path(self, name: str, spec: Spec, env: Env) -> Path:
@@ -64,16 +86,19 @@ class Observer:
         return (self._settings.specs / files.expanded(named)).absolute()
 
     async def observe(self, name: str, spec: Spec, ledger: Ledger, now: Now) -> ObservedProject:
-        """Observe everything of one project."""
-        sandbox = self._settings.home.sandbox(name)
-        project = self.project(name, spec, ledger)
+        """Everything there is to see of one project."""
+        sandbox, request = self._settings.home.sandbox(name), self._request(name, spec)
+        if (git := git_config.known(request)) is None:
+            git = await run_in_thread_shielded(git_config.read, request)
+        project = self._project(name, spec, ledger, git)
         destroying = spec.wanted is specs.State.ABSENT
         clone = repo.repo_facts(sandbox.repo)
         if clone.cloned and clone.url != spec.git.url:
             source = repo.source_of(spec.git.url, self._settings.specs)
             clone = replace(clone, moved=repo.moved_to(sandbox.repo, source))
         if destroying and (clone.cloned or clone.problem):
-            clone = replace(clone, work_at_risk=await repo.work_at_risk(sandbox.repo, spec.agent.kind))
+            clone = replace(clone, work_at_risk=await _work_at_risk(project))
+        clone = replace(clone, warnings=(*clone.warnings, *project.git.warnings))
         there = sandbox.path.exists()
         local = LocalFacts(
             prepared=all(path.is_dir() for path in (sandbox.run, sandbox.home, sandbox.xdg, sandbox.tmp)),
@@ -94,7 +119,7 @@ class Observer:
         return with_details(facts, local)
 
     async def _key(self, project: LaunchContext) -> KeyFacts:
-        if specs.transport(project.spec.git.url) is not specs.Transport.SSH:
+        if not needs_key(project.spec.git.url, project.git.rewrites):
             return KeyFacts()
         path = self.key_path(project.name, project.spec, project.env)
         generated = path == self._settings.home.deploy_key(project.name)
@@ -127,6 +152,20 @@ class Observer:
         else:
             self._prober.pause(project.name, service)
         return self._prober.last(project.name, service, facts.run_id)
+
+
+def needs_key(url: str, rewrites: Rewrites) -> bool:
+    """Whether git reaches this URL by ssh, to fetch or to push, by the rules of the user's settings."""
+    return specs.Transport.SSH in {specs.transport(rewrites.fetched(url)), specs.transport(rewrites.pushed(url))}
+
+
+async def _work_at_risk(project: LaunchContext) -> tuple[str, ...]:
+    """What a destroy would lose, as the agent's git sees it."""
+    try:
+        await run_in_thread_shielded(project.git.put)  # derived files: they may be of an earlier version, or gone
+        return await repo.work_at_risk(project.sandbox.repo, project.git_world, project.spec.agent.kind)
+    except UserError as error:
+        return (f"cannot tell what would be lost: {error}",)
 
 
 def _subject(project: LaunchContext, service: Service, facts: LocalService) -> ProbedRun:

@@ -8,7 +8,6 @@ import os
 import shutil
 import stat
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core import actions
@@ -17,17 +16,18 @@ from reconciler.core.observed import Health, Phase, Probe, Service
 from reconciler.core.reasons import Reason
 from reconciler.engines.local import actions as local_actions
 from reconciler.engines.local import launch, ports, start_notes
-from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.http1 import CallError
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.start_progress import Progress
+from reconciler.engines.local.world import git_config
 from reconciler.settings import UserError
 from reconciler.system import files
 from reconciler.system.aio import run_in_thread_shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.observed import Now
@@ -253,7 +253,7 @@ def _is_prepared(project: LaunchContext) -> bool:
     with contextlib.suppress(OSError):
         empty = sandbox.tmp.is_symlink() or not any(sandbox.tmp.iterdir())
         empty = empty and not any(left.is_dir() and any(left.iterdir()) for left in driver.leftovers(place))
-        return empty and driver.is_prepared(place) and (sandbox.home / ".gitconfig").exists()
+        return empty and driver.is_prepared(place) and not git_config.has_old_identity(sandbox.home)
     return False
 
 
@@ -279,7 +279,7 @@ def _empty(folder: Path) -> None:
 
 
 def _prepare_agent(project: LaunchContext) -> None:
-    """Make what an agent must find: no leftovers, the files of its kind, a name to commit with.
+    """Make what an agent must find: no leftovers, the files of its kind.
 
     Some leave libraries of megabytes there for ever: each agent that ran a prompt leaves 5.4 MB (measured).
     """
@@ -287,7 +287,5 @@ def _prepare_agent(project: LaunchContext) -> None:
     for left in (sandbox.tmp, *project.driver.leftovers(project.place)):
         _empty(left)
     project.driver.prepare(project.place)
-    identity = Path(project.settings.environment.get("HOME", "/")) / ".gitconfig"
-    own = sandbox.home / ".gitconfig"
-    if identity.is_file() and not own.exists():
-        repo.copy_identity(identity, own)
+    if git_config.has_old_identity(sandbox.home):
+        (sandbox.home / ".gitconfig").unlink()

@@ -19,12 +19,10 @@ from tests.support.tlsgate import nothing_over_https
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
-
-async def refused(folder: Path, url: str, ref: str | None = None) -> Blocked:
+async def refused(folder: Path, url: str, ref: str | None = None, **environment: str) -> Blocked:
     """What is told after a real git was asked for a clone that it cannot make."""
-    settings = make_settings(folder)
+    settings = make_settings(folder, **environment)
     ledgers, toolchains = Ledgers(settings.home), Toolchains(settings)
     spec = specs.parse({"git": {"url": url, "ref": ref}})
     ledgers.accept("app", spec)
@@ -35,14 +33,11 @@ async def refused(folder: Path, url: str, ref: str | None = None) -> Blocked:
     return outcome
 
 
-async def test_a_repository_that_is_not_there_over_https_may_be_a_private_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_repository_that_is_not_there_over_https_may_be_a_private_one(tmp_path: Path) -> None:
     """Then it needs its ssh url."""
     with nothing_over_https(tmp_path) as (url, certificate):
-        monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        failure = await refused(tmp_path, f"{url}/me/x.git")
+        trusted = {"GIT_SSL_CAINFO": str(certificate), "NO_PROXY": "127.0.0.1"}
+        failure = await refused(tmp_path, f"{url}/me/x.git", **trusted)
 
     assert failure.reason == "NoAccess"
     assert failure.message.startswith(f"cannot reach {url}/me/x.git: ")

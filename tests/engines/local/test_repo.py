@@ -15,7 +15,7 @@ from reconciler.engines.local.git import repo
 from reconciler.engines.local.git.git import GitProblemKind
 from reconciler.engines.local.secrets import ssh_keys
 from tests.support import sshd
-from tests.support.clones import cloned, head, refused
+from tests.support.clones import cloned, git_world, head, refused, work_at_risk
 from tests.support.gitrepo import Origin, git
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Place:
     async def make(self, ref: str | None = None, **more: object) -> None:
         on_progress = more.get("on_progress")
         assert on_progress is None or callable(on_progress)
-        await repo.clone(self.url, ref, self.clone, ssh_command=self.ssh, on_progress=on_progress)
+        await repo.clone(self.url, ref, self.clone, world=git_world(self.ssh), on_progress=on_progress)
 
     def left(self) -> list[str]:
         """What lies beside the clone and its lock."""
@@ -86,7 +86,7 @@ async def test_adding_the_key_is_enough(place: Place) -> None:
 
     lines: list[str] = []
     await place.let_in()
-    await repo.test_access(place.url, ssh_command=place.ssh)
+    await repo.test_access(place.url, world=git_world(place.ssh))
     await place.make(on_progress=lines.append)
 
     assert repo.repo_facts(place.clone) == RepoFacts(cloned=True, url=place.url)
@@ -106,13 +106,13 @@ async def test_the_clone_can_push(place: Place) -> None:
     git(place.clone, "-c", f"core.sshCommand={place.ssh}", "push", "--quiet", "origin", "main")
 
     assert git(place.origin.path, "rev-parse", "main") == git(place.clone, "rev-parse", "HEAD")
-    assert await repo.work_at_risk(place.clone) == ()
+    assert await work_at_risk(place.clone) == ()
 
 
 async def test_another_host_key_is_never_accepted(place: Place) -> None:
     """The first one is pinned; the problem says where, for the case that the change is known."""
     await place.let_in()
-    await repo.test_access(place.url, ssh_command=place.ssh)
+    await repo.test_access(place.url, world=git_world(place.ssh))
     place.server.change_host_key()
 
     problem = await refused(place.make())
@@ -126,7 +126,7 @@ async def test_a_repository_that_is_not_there_is_no_access(place: Place) -> None
     await place.let_in()
 
     url = place.server.url(place.folder / "nothing.git")
-    problem = await refused(repo.test_access(url, ssh_command=place.ssh))
+    problem = await refused(repo.test_access(url, world=git_world(place.ssh)))
 
     assert problem.kind is GitProblemKind.NO_ACCESS
 
@@ -199,7 +199,7 @@ async def test_a_closed_port_is_unreachable(place: Place) -> None:
     await place.let_in()
     url = place.url.replace(f":{place.server.port}/", ":1/")
 
-    assert (await refused(repo.test_access(url, ssh_command=place.ssh))).kind is GitProblemKind.UNREACHABLE
+    assert (await refused(repo.test_access(url, world=git_world(place.ssh)))).kind is GitProblemKind.UNREACHABLE
 
 
 async def test_two_clones_into_one_place_make_one(place: Place) -> None:
@@ -229,14 +229,14 @@ async def test_a_local_path_is_copied(origin: Origin, tmp_path: Path) -> None:
 
 async def test_the_recorded_url_is_the_one_of_the_spec(origin: Origin, tmp_path: Path) -> None:
     """A relative path of a spec stays what the spec says."""
-    await repo.clone(str(origin.path), None, tmp_path / "repo", ssh_command="", recorded_url="../origin")
+    await repo.clone(str(origin.path), None, tmp_path / "repo", world=git_world(), recorded_url="../origin")
 
     assert repo.repo_facts(tmp_path / "repo").url == "../origin"
 
 
 async def test_a_path_without_a_repository_is_no_access(tmp_path: Path) -> None:
     """And nothing is made."""
-    problem = await refused(repo.clone(str(tmp_path / "no"), None, tmp_path / "sb" / "repo", ssh_command=""))
+    problem = await refused(repo.clone(str(tmp_path / "no"), None, tmp_path / "sb" / "repo", world=git_world()))
 
     assert problem.kind is GitProblemKind.NO_ACCESS
 
@@ -244,12 +244,12 @@ async def test_a_path_without_a_repository_is_no_access(tmp_path: Path) -> None:
 async def test_an_empty_repository_is_a_clone_too(origin: Origin, tmp_path: Path) -> None:
     """Its first commit will be the agent's; a ref it cannot have."""
     clone = await cloned(origin, tmp_path / "repo")
-    await repo.checkout(clone, None, ssh_command="")
+    await repo.checkout(clone, None, world=git_world())
     problem = await refused(cloned(origin, tmp_path / "other", "main"))
 
     assert repo.repo_facts(clone).cloned
     assert head(clone) == "main"
-    assert await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == ()
     assert problem.kind is GitProblemKind.NO_SUCH_REF
 
 
@@ -305,7 +305,7 @@ async def test_a_damaged_clone_is_a_problem(origin: Origin, tmp_path: Path) -> N
     (clone / ".git" / "HEAD").unlink()
 
     assert repo.repo_facts(clone).problem.startswith("cannot use")
-    assert (await repo.work_at_risk(clone))[0].startswith("cannot tell")
+    assert (await work_at_risk(clone))[0].startswith("cannot tell")
 
 
 async def test_the_ref_is_changed_over_ssh(place: Place) -> None:
@@ -314,7 +314,7 @@ async def test_the_ref_is_changed_over_ssh(place: Place) -> None:
     await place.make()
     place.origin.commit("a", "two", branch="dev")
 
-    await repo.checkout(place.clone, "dev", ssh_command=place.ssh)
+    await repo.checkout(place.clone, "dev", world=git_world(place.ssh))
 
     assert head(place.clone) == "dev"
 
@@ -331,18 +331,6 @@ async def test_the_ref_is_changed_over_ssh(place: Place) -> None:
 def test_the_page_to_add_the_key_is_named(url: str, page: str) -> None:
     """For the forges that are known."""
     assert repo.key_page(url) == page
-
-
-def test_the_agent_commits_under_the_users_name_and_knows_no_more(tmp_path: Path) -> None:
-    """Includes are followed; everything else stays behind."""
-    (tmp_path / "extra").write_text('[user]\n\tname = "Ann \\"A\\" Example"\n')
-    (tmp_path / "mine").write_text("[include]\n\tpath = extra\n[user]\n\temail = ann@example.org\n[alias]\n\tx = !rm\n")
-
-    repo.copy_identity(tmp_path / "mine", tmp_path / "own")
-    repo.copy_identity(tmp_path / "missing", tmp_path / "none")
-
-    assert git(tmp_path, "config", "--file", "own", "--list") == 'user.name=Ann "A" Example\nuser.email=ann@example.org'
-    assert not (tmp_path / "none").exists()
 
 
 def test_the_ssh_server_leaves_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.git.git import GitProblemKind, environment, plain
-from tests.support.clones import cloned, head, refused
+from reconciler.engines.local.git.git_world import GitWorld
+from tests.support.clones import cloned, git_world, head, refused, work_at_risk
 from tests.support.gitrepo import Origin, git
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def test_every_kind_of_ref_is_checked_out(origin: Origin, tmp_path: Path) 
     for number, (ref, expected) in enumerate(wanted.items()):
         clone = await cloned(origin, tmp_path / str(number), ref)
         assert (ref, head(clone)) == (ref, expected)
-        assert (ref, await repo.work_at_risk(clone)) == (ref, ())
+        assert (ref, await work_at_risk(clone)) == (ref, ())
 
     assert git(tmp_path / "1", "rev-parse", "--abbrev-ref", "@{upstream}") == "origin/feature/x"
 
@@ -92,7 +93,7 @@ async def test_nothing_is_taken_for_an_option_or_a_command(origin: Origin, tmp_p
     mark = tmp_path / "mark"
     url, ref = (text and text.replace("{mark}", str(mark)).replace("{origin}", str(origin.path)) for text in (url, ref))
 
-    await refused(repo.clone(url, ref, tmp_path / "sb" / "repo", ssh_command=""))
+    await refused(repo.clone(url, ref, tmp_path / "sb" / "repo", world=git_world()))
 
     assert not mark.exists()
     assert not (tmp_path / "sb" / "repo").exists()
@@ -127,9 +128,9 @@ async def test_no_program_that_the_clone_names_runs(origin: Origin, tmp_path: Pa
     (clone / "new").write_text("x")
     (clone / ".gitattributes").touch()
 
-    assert await repo.work_at_risk(clone) == ("untracked new",)
-    await repo.checkout(clone, first, ssh_command="")
-    await repo.checkout(clone, second, ssh_command="")
+    assert await work_at_risk(clone) == ("untracked new",)
+    await repo.checkout(clone, first, world=git_world())
+    await repo.checkout(clone, second, world=git_world())
 
     assert head(clone) == second
     assert not mark.exists()
@@ -172,13 +173,13 @@ async def test_the_ref_is_changed_in_place(origin: Origin, tmp_path: Path) -> No
 
     seen = []
     for ref in ("dev", "v1", first, None):
-        await repo.checkout(clone, ref, ssh_command="")
+        await repo.checkout(clone, ref, world=git_world())
         seen.append(head(clone))
 
     assert seen == ["dev", stray, first, "main"]
     assert git(clone, "rev-parse", "HEAD") == newest
     assert git(clone, "rev-parse", "--abbrev-ref", "dev@{upstream}") == "origin/dev"
-    assert await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == ()
 
 
 async def test_changing_the_ref_never_overwrites_work(origin: Origin, tmp_path: Path) -> None:
@@ -189,20 +190,20 @@ async def test_changing_the_ref_never_overwrites_work(origin: Origin, tmp_path: 
     origin.commit("b", "three", branch="dev")
 
     (clone / "a").write_text("mine")
-    changed = await refused(repo.checkout(clone, "dev", ssh_command=""))
+    changed = await refused(repo.checkout(clone, "dev", world=git_world()))
     git(clone, "checkout", "a")
     (clone / "b").write_text("mine")
-    untracked = await refused(repo.checkout(clone, "dev", ssh_command=""))
+    untracked = await refused(repo.checkout(clone, "dev", world=git_world()))
     git(clone, "switch", "--detach", first)
     git(clone, "add", "b")
     git(clone, "commit", "--quiet", "--message", "mine")
-    stranded = await refused(repo.checkout(clone, "main", ssh_command=""))
+    stranded = await refused(repo.checkout(clone, "main", world=git_world()))
 
     assert {problem.kind for problem in (changed, untracked, stranded)} == {GitProblemKind.DIRTY}
     assert "is on no branch" in str(stranded)
     assert (clone / "b").read_text() == "mine"
     git(clone, "switch", "--quiet", "--create", "saved")
-    await repo.checkout(clone, "main", ssh_command="")
+    await repo.checkout(clone, "main", world=git_world())
     assert head(clone) == "main"
 
 
@@ -216,8 +217,8 @@ async def test_work_that_is_not_in_the_way_is_carried_over(origin: Origin, tmp_p
     (clone / "notes").write_text("mine")
     origin.commit("a", "three", branch="main")
 
-    await repo.checkout(clone, "dev", ssh_command="")
-    await repo.checkout(clone, "main", ssh_command="")
+    await repo.checkout(clone, "dev", world=git_world())
+    await repo.checkout(clone, "main", world=git_world())
 
     assert git(clone, "rev-parse", "HEAD") == mine
     assert (clone / "notes").read_text() == "mine"
@@ -228,27 +229,19 @@ async def test_a_missing_ref_changes_nothing(origin: Origin, tmp_path: Path) -> 
     origin.commit("a", "one")
     clone = await cloned(origin, tmp_path / "repo")
 
-    problem = await refused(repo.checkout(clone, "nothing", ssh_command=""))
+    problem = await refused(repo.checkout(clone, "nothing", world=git_world()))
 
     assert problem.kind is GitProblemKind.NO_SUCH_REF
     assert head(clone) == "main"
 
 
-def test_git_gets_nothing_that_it_does_not_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither secrets of the controller nor its ssh agent, and nobody is asked."""
-    for name in (
-        "OPENCODE_SERVER_PASSWORD",
-        "SSH_AUTH_SOCK",
-        "GIT_DIR",
-        "GIT_SSH",
-        "GIT_CONFIG_COUNT",
-        "ANTHROPIC_API_KEY",
-    ):
-        monkeypatch.setenv(name, "x")
+def test_our_git_asks_nobody_and_takes_no_other_repository_for_the_one_meant() -> None:
+    """Whatever the world of a project says; the rest of that is in force."""
+    known = environment(
+        GitWorld(environment={"GIT_DIR": "/x", "GIT_TERMINAL_PROMPT": "1", "GIT_SSH_COMMAND": "ssh -x"})
+    )
 
-    known = environment("ssh -x")
-
-    assert not {"OPENCODE_SERVER_PASSWORD", "SSH_AUTH_SOCK", "GIT_DIR", "GIT_SSH", "ANTHROPIC_API_KEY"} & known.keys()
+    assert "GIT_DIR" not in known
     assert (known["GIT_TERMINAL_PROMPT"], known["GIT_ALLOW_PROTOCOL"]) == ("0", "ssh:https:file")
     assert known["GIT_SSH_COMMAND"] == "ssh -x"
 

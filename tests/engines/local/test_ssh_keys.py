@@ -13,6 +13,7 @@ from reconciler.engines.local.git import repo
 from reconciler.engines.local.secrets import ssh_keys
 from reconciler.settings import UserError
 from tests.support import sshd
+from tests.support.clones import git_world
 from tests.support.gitrepo import Origin
 
 
@@ -121,7 +122,7 @@ async def test_ssh_reads_any_path(tmp_path: Path) -> None:
     with sshd.best()(tmp_path / "ssh") as server:
         server.authorize((folder / "key.pub").read_text())
         command = ssh_keys.ssh_command(folder / "key", folder / "known_hosts")
-        await repo.test_access(server.url(origin.path), ssh_command=command)
+        await repo.test_access(server.url(origin.path), world=git_world(command))
 
     assert "127.0.0.1" in (folder / "known_hosts").read_text()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.engines.local.git import repo
+from tests.support.clones import git_world, work_at_risk
 from tests.support.gitrepo import Origin, git
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def _origin(tmp_path: Path) -> Origin:
 @pytest.fixture(name="clone")
 async def _clone(origin: Origin, tmp_path: Path) -> Path:
     """A fresh one, as the manager makes it."""
-    await repo.clone(str(origin.path), None, tmp_path / "repo", ssh_command="")
+    await repo.clone(str(origin.path), None, tmp_path / "repo", world=git_world())
     return tmp_path / "repo"
 
 
@@ -42,7 +43,7 @@ async def test_a_fresh_clone_loses_nothing(clone: Path) -> None:
     (clone / "node_modules").mkdir()
     (clone / "node_modules" / "x").write_text("x")
 
-    assert await repo.work_at_risk(clone) == await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == await work_at_risk(clone) == ()
 
 
 async def test_changed_staged_deleted_and_untracked_files(clone: Path) -> None:
@@ -55,7 +56,7 @@ async def test_changed_staged_deleted_and_untracked_files(clone: Path) -> None:
     (clone / "dir" / "new").write_text("x")
     (clone / "odd\x1b[2J\nname").write_text("x")
 
-    assert await repo.work_at_risk(clone) == (
+    assert await work_at_risk(clone) == (
         "changed file a",
         "changed file b",
         "changed file staged",
@@ -70,7 +71,7 @@ async def test_files_hidden_from_git_status_are_found(clone: Path) -> None:
     git(clone, "update-index", "--skip-worktree", "b")
     (clone / "a").write_text("mine")
 
-    assert await repo.work_at_risk(clone) == ("file a is hidden from git status", "file b is hidden from git status")
+    assert await work_at_risk(clone) == ("file a is hidden from git status", "file b is hidden from git status")
 
 
 async def test_commits_on_any_branch_tag_or_detached_head(clone: Path) -> None:
@@ -84,7 +85,7 @@ async def test_commits_on_any_branch_tag_or_detached_head(clone: Path) -> None:
     git(clone, "switch", "--quiet", "--detach", "origin/main")
     on_head = commit(clone, "on head")
 
-    assert set(await repo.work_at_risk(clone)) == {
+    assert set(await work_at_risk(clone)) == {
         f"commit {on_main} on main: on main is not pushed",
         f"commit {on_topic} on topic: on topic is not pushed",
         f"commit {on_tag} on refs/tags/keep: on tag is not pushed",
@@ -95,11 +96,11 @@ async def test_commits_on_any_branch_tag_or_detached_head(clone: Path) -> None:
 async def test_commits_are_safe_once_they_are_pushed(clone: Path) -> None:
     """From then on they are on the remote."""
     commit(clone, "mine")
-    before = await repo.work_at_risk(clone)
+    before = await work_at_risk(clone)
     git(clone, "push", "--quiet", "origin", "main")
 
     assert len(before) == 1
-    assert await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == ()
 
 
 async def test_what_came_from_the_remote_is_no_loss(origin: Origin, tmp_path: Path) -> None:
@@ -110,12 +111,12 @@ async def test_what_came_from_the_remote_is_no_loss(origin: Origin, tmp_path: Pa
     git(origin.path, "update-ref", "-d", "refs/heads/gone")
     clone = tmp_path / "repo"
 
-    await repo.clone(str(origin.path), "v2", clone, ssh_command="")
-    clean = await repo.work_at_risk(clone)
+    await repo.clone(str(origin.path), "v2", clone, world=git_world())
+    clean = await work_at_risk(clone)
     mine = commit(clone, "after it")
 
     assert clean == ()
-    assert await repo.work_at_risk(clone) == (f"commit {mine} on HEAD: after it is not pushed",)
+    assert await work_at_risk(clone) == (f"commit {mine} on HEAD: after it is not pushed",)
 
 
 async def test_stashes(clone: Path) -> None:
@@ -124,7 +125,7 @@ async def test_stashes(clone: Path) -> None:
         (clone / "a").write_text(f"mine {text}")
         git(clone, "stash", "push", "--quiet", "--message", text)
 
-    assert await repo.work_at_risk(clone) == ("stash stash@{0}: On main: two", "stash stash@{1}: On main: one")
+    assert await work_at_risk(clone) == ("stash stash@{0}: On main: two", "stash stash@{1}: On main: one")
 
 
 async def test_a_merge_in_progress(clone: Path) -> None:
@@ -135,14 +136,14 @@ async def test_a_merge_in_progress(clone: Path) -> None:
     git(clone, "switch", "--quiet", "main")
     git(clone, "merge", "--no-ff", "--no-commit", "topic")
 
-    assert await repo.work_at_risk(clone) == ("a merge is in progress",)
+    assert await work_at_risk(clone) == ("a merge is in progress",)
 
 
 async def test_another_worktree(clone: Path, tmp_path: Path) -> None:
     """It lies elsewhere, and would be left without its repository."""
     git(clone, "worktree", "add", "--quiet", "-b", "other", str(tmp_path / "other"))
 
-    assert await repo.work_at_risk(clone) == (f"another worktree {tmp_path / 'other'} needs it",)
+    assert await work_at_risk(clone) == (f"another worktree {tmp_path / 'other'} needs it",)
 
 
 async def test_work_in_submodules(clone: Path, origin: Origin, tmp_path: Path) -> None:
@@ -152,12 +153,12 @@ async def test_work_in_submodules(clone: Path, origin: Origin, tmp_path: Path) -
     git(clone, "submodule", "--quiet", "add", str(library.path), "lib")
     git(clone, "commit", "--quiet", "--message", "with a library")
     git(clone, "push", "--quiet", "origin", "main")
-    clean = await repo.work_at_risk(clone)
+    clean = await work_at_risk(clone)
     mine = commit(clone / "lib", "in it")
     (clone / "lib" / "new").write_text("x")
 
     assert clean == ()
-    assert await repo.work_at_risk(clone) == (
+    assert await work_at_risk(clone) == (
         "changed file lib",
         f"in submodule lib: commit {mine} on main: in it is not pushed",
         "in submodule lib: untracked new",
@@ -170,7 +171,7 @@ async def test_a_repository_within_the_clone(clone: Path) -> None:
     git(clone, "init", "--quiet", "inner")
     (clone / "inner" / "x").write_text("x")
 
-    assert await repo.work_at_risk(clone) == ("untracked inner/",)
+    assert await work_at_risk(clone) == ("untracked inner/",)
 
 
 async def test_long_lists_are_counted(clone: Path) -> None:
@@ -179,7 +180,7 @@ async def test_long_lists_are_counted(clone: Path) -> None:
         (clone / f"file{number:02}").write_text("x")
         commit(clone, f"commit {number}")
 
-    found = await repo.work_at_risk(clone)
+    found = await work_at_risk(clone)
 
     assert len(found) == 12
     assert found[5] == "and 25 more commits"
@@ -194,7 +195,7 @@ async def test_settings_of_the_clone_cannot_hide_work(clone: Path) -> None:
     config = clone / ".git" / "config"
     config.write_text(f"{config.read_text()}[core]\n\texcludesFile = {everything}\n\tworktree = /\n\tbare = false\n")
 
-    assert await repo.work_at_risk(clone) == ("untracked everything", "untracked new")
+    assert await work_at_risk(clone) == ("untracked everything", "untracked new")
 
 
 @pytest.mark.parametrize("damage", ["HEAD", "index", "objects", "config", "commondir", "link"])
@@ -214,7 +215,7 @@ async def test_what_cannot_be_read_counts_as_a_loss(clone: Path, tmp_path: Path,
             git_folder.rename(tmp_path / "elsewhere")
             git_folder.symlink_to(tmp_path / "elsewhere")
 
-    found = await repo.work_at_risk(clone)
+    found = await work_at_risk(clone)
 
     assert len(found) == 1
     assert found[0].startswith("cannot tell what would be lost: ")
@@ -225,7 +226,7 @@ async def test_observing_changes_nothing(clone: Path) -> None:
     (clone / "a").touch()
     before = {path: path.stat().st_mtime_ns for path in (clone / ".git").rglob("*")}
 
-    assert await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == ()
 
     assert {path: path.stat().st_mtime_ns for path in (clone / ".git").rglob("*")} == before
 
@@ -237,7 +238,7 @@ async def test_what_a_killed_look_left_is_removed_later(clone: Path) -> None:
         folder.mkdir()
     os.utime(old, (0, 0))
 
-    assert await repo.work_at_risk(clone) == ()
+    assert await work_at_risk(clone) == ()
 
     assert (old.exists(), new.exists()) == (False, True)
 
@@ -246,7 +247,7 @@ async def test_a_repository_with_longer_names_is_read_too(tmp_path: Path) -> Non
     """Git's newer object format needs one setting, and gets only that."""
     git(tmp_path, "init", "--quiet", "--object-format=sha256", "--initial-branch=main", "source")
     commit(tmp_path / "source", "first")
-    await repo.clone(str(tmp_path / "source"), None, tmp_path / "repo", ssh_command="")
+    await repo.clone(str(tmp_path / "source"), None, tmp_path / "repo", world=git_world())
     (tmp_path / "repo" / "new").write_text("x")
 
-    assert await repo.work_at_risk(tmp_path / "repo") == ("untracked new",)
+    assert await work_at_risk(tmp_path / "repo") == ("untracked new",)

@@ -91,7 +91,7 @@ _CAUSES: Final = (
         _K.SETUP,
         "(?:un|not )(?:known|recognized) (?:option|switch) [`'](.+?)'",
         "this git does not know the option {0}",
-        "install git 2.30 or newer",
+        "install git 2.32 or newer",
     ),
     _Cause(_K.SETUP, "unable to access '(/.+)': .+", advice="let this user read {0}"),
     _Cause(_K.SETUP, "bad (?:numeric )?config (?:line|value|variable) .*", advice="correct that file"),
@@ -111,6 +111,12 @@ _CAUSES: Final = (
         r"(?:^|: )(git(?:-upload-pack)?): (?:command )?not found|git-upload-pack.*not recognized",
         "the server has no git on its PATH",
         "install git there, or give the url of a git server",
+    ),
+    _Cause(
+        _K.SETUP,
+        "transport '(.+?)' not allowed",
+        "the transport {0} is not allowed, by your git settings (protocol.*.allow, url.*.insteadOf) or by the manager",
+        "allow it there, or write another url into git.url: ssh, https, or a local path",
     ),
     # Host keys.
     _Cause(

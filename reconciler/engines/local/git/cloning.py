@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from reconciler.engines.local.git.git_world import GitWorld
     from reconciler.engines.local.git.remotes import RemoteRef
 
 MARK: Final = "opencode-manager.json"
@@ -68,7 +69,7 @@ class _Job:
 
     url: str
     dest: Path
-    ssh_command: str
+    world: GitWorld
     recorded_url: str
     on_line: Callable[[str], None] | None
 
@@ -100,7 +101,7 @@ async def clone(
     ref: str | None,
     dest: Path,
     *,
-    ssh_command: str,
+    world: GitWorld,
     recorded_url: str | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> None:
@@ -112,7 +113,7 @@ async def clone(
         url: what git is given: an ssh or https URL, or an absolute path.
         ref: a branch (checked out, tracking the remote's), a tag or a commit (both detached); None: the default branch.
         dest: the work tree to be; its folder is made.
-        ssh_command: the value of GIT_SSH_COMMAND.
+        world: what git runs in.
         recorded_url: what `repo_facts` is to say, when it is not `url`.
         on_progress: called with lines such as `receiving objects 43%`.
 
@@ -129,7 +130,7 @@ async def clone(
     job = _Job(
         url=url,
         dest=dest,
-        ssh_command=ssh_command,
+        world=world,
         recorded_url=recorded_url or url,
         on_line=_progress(on_progress) if on_progress else None,
     )
@@ -178,13 +179,13 @@ def _remove(path: Path) -> None:
 
 
 async def _clone_aside(job: _Job, ref: str | None) -> None:
-    target = await resolve(job.url, ref, job.ssh_command)
+    target = await resolve(job.url, ref, job.world)
     partial = job.dest.with_name(f".{job.dest.name}.{secrets.token_hex(4)}.partial")
     try:
         await _transfer(job, target, partial)
         await _write_files(job, target, partial)
-        await write_known(partial / ".git")
-        lacks = await fetch_submodules(partial, job.url, job.ssh_command)
+        await write_known(job.world, partial / ".git")
+        lacks = await fetch_submodules(partial, job.url, job.world)
         await aio.run_in_thread_shielded(_complete, partial, job, lacks)
     except GitProblem as failed:
         if failed.kind not in _INNOCENT:
@@ -208,10 +209,11 @@ async def _transfer(job: _Job, target: RemoteRef, partial: Path) -> None:
     if _fetched(job.kept) == job.url:
         await aio.run_in_thread_shielded(_salvage, job.kept, partial)
         gitdir = partial / ".git"
-        await read("config", "--file", str(gitdir / "config"), "remote.origin.url", job.url, folder=partial, what="")
-        await fetch(job.url, "+refs/heads/*:refs/remotes/origin/*", gitdir, job.ssh_command)
+        setting = ("config", "--file", str(gitdir / "config"), "remote.origin.url", job.url)
+        await read(job.world, *setting, folder=partial, what="")
+        await fetch(job.url, "+refs/heads/*:refs/remotes/origin/*", gitdir, job.world)
         if target.tag:
-            await fetch(job.url, f"+refs/tags/{target.tag}:refs/tags/{target.tag}", gitdir, job.ssh_command)
+            await fetch(job.url, f"+refs/tags/{target.tag}:refs/tags/{target.tag}", gitdir, job.world)
         return
     free = _free(partial.parent)
     _spare(job, free)
@@ -264,9 +266,9 @@ async def _fetch_all(job: _Job, target: RemoteRef, partial: Path) -> None:
     arguments += [f"--branch={target.branch or target.tag}"] if target.branch or target.tag else []
     what = f"clone {plain(job.url)}"
     result = await git(
+        job.world,
         *(*arguments, "--", job.url, str(partial)),
         folder=partial.parent,
-        ssh_command=job.ssh_command,
         timeout=CLONE_TIMEOUT,
         on_line=job.on_line,
     )
@@ -290,11 +292,11 @@ async def _write_files(job: _Job, target: RemoteRef, partial: Path) -> None:
         where = ["--detach", f"refs/tags/{target.tag}"]
     else:
         gitdir = partial / ".git"
-        where = ["--detach", await fetch_commit(job.url, target.commit, partial, gitdir, job.ssh_command)]
+        where = ["--detach", await fetch_commit(job.url, target.commit, partial, gitdir, job.world)]
     result = await git(
+        job.world,
         *("switch", "--progress", "--discard-changes", *where),
         folder=partial,
-        ssh_command=job.ssh_command,
         timeout=CLONE_TIMEOUT,
         on_line=job.on_line,
     )

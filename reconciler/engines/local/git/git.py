@@ -1,13 +1,13 @@
 """Run git safely.
 
 A clone belongs to its agent, which may write anything into `.git/config` and `.git/hooks`, and a remote may answer
-anything: no program named by either ever runs, and no transport but ssh, https and local paths is used.
+anything: no program named by either ever runs, and no transport but ssh, https and local paths is used. What git sees
+besides is what the agent's git sees: its project's world.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import tempfile
@@ -23,6 +23,7 @@ from reconciler.system.aio import run_in_thread_shielded
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from reconciler.engines.local.git.git_world import GitWorld
     from reconciler.engines.local.git.subprocesses import Completed
 
 __all__ = [
@@ -45,28 +46,16 @@ _VIEW: Final = "opencode-manager-view-"
 _VIEW_AGE: Final = 7200.0
 """Seconds after which a view is abandoned: its maker was killed."""
 
-_PASSED_ON: Final = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "TMPDIR",
-    "XDG_CONFIG_HOME",
-    "GIT_SSL_CAINFO",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
+_OF_A_REPOSITORY: Final = frozenset(
+    {
+        *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_NAMESPACE"),
+        *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_SHALLOW_FILE"),
+        *("GIT_GRAFT_FILE", "GIT_REPLACE_REF_BASE", "GIT_NO_REPLACE_OBJECTS", "GIT_IMPLICIT_WORK_TREE"),
+    }
 )
+"""Variables that put another repository in the place of the one we mean (git rev-parse --local-env-vars)."""
 _FIXED: Final = {
     **safe_git.VARIABLES,
-    "GIT_ALLOW_PROTOCOL": "ssh:https:file",
     "GIT_SSH_VARIANT": "ssh",
 }
 _OPTIONS: Final = (
@@ -77,16 +66,18 @@ _OPTIONS: Final = (
 )
 
 
-def environment(ssh_command: str = "") -> dict[str, str]:
-    """Build the whole environment of git: no secret of the controller, no prompt, no helper transport."""
-    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _FIXED
-    return env | {"GIT_SSH_COMMAND": ssh_command} if ssh_command else env
+def environment(world: GitWorld) -> dict[str, str]:
+    """Return the whole environment of our git: its project's world, but nobody is asked."""
+    return {name: value for name, value in world.environment.items() if name not in _OF_A_REPOSITORY} | {
+        **_FIXED,
+        "GIT_ALLOW_PROTOCOL": ":".join(world.protocols),
+    }
 
 
 async def git(
+    world: GitWorld,
     *arguments: str,
     folder: Path,
-    ssh_command: str = "",
     timeout: float = LOCAL_TIMEOUT,  # noqa: ASYNC109  passed on
     on_line: Callable[[str], None] | None = None,
     variables: Mapping[str, str] | None = None,
@@ -94,9 +85,9 @@ async def git(
     """Run git to its end, however it ends.
 
     Args:
+        world: of its project.
         arguments: its command and the command's arguments.
         folder: where it runs.
-        ssh_command: how it reaches an ssh remote.
         timeout: seconds.
         on_line: called with each line of its progress.
         variables: added to its environment.
@@ -104,10 +95,10 @@ async def git(
     Raises:
         GitProblem: it took too long, or is not installed.
     """
-    known = environment(ssh_command) | dict(variables or {})
+    known = environment(world) | dict(variables or {})
     try:
         return await subprocesses.run(
-            ["git", *_OPTIONS, *arguments], env=known, cwd=folder, timeout=timeout, on_line=on_line
+            [*world.wrapper, "git", *_OPTIONS, *arguments], env=known, cwd=folder, timeout=timeout, on_line=on_line
         )
     except TimeoutError:
         message = f"cannot finish git {_command(arguments)}: it did not end within {timeout:.0f} s"
@@ -117,10 +108,11 @@ async def git(
         raise GitProblem(GitProblemKind.SETUP, "cannot run git: it is not on PATH", "install git") from None
 
 
-async def read(*arguments: str, folder: Path, what: str) -> str:
+async def read(world: GitWorld, *arguments: str, folder: Path, what: str) -> str:
     """Return what git prints, when it must succeed and needs no network.
 
     Args:
+        world: of its project.
         arguments: its command and the command's arguments.
         folder: where it runs.
         what: for the sentence of a failure: "cannot <what>: ...".
@@ -128,7 +120,7 @@ async def read(*arguments: str, folder: Path, what: str) -> str:
     Raises:
         GitProblem: it failed.
     """
-    result = await git(*arguments, folder=folder)
+    result = await git(world, *arguments, folder=folder)
     if result.code != 0:
         raise problem(what, result)
     return result.out

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core import git_url
 from reconciler.engines.local.git.cloning import MARK, clone, repo_facts, write_mark
-from reconciler.engines.local.git.git import (
-    LOCAL_TIMEOUT,
-    GitProblem,
-    GitProblemKind,
-    environment,
-    git,
-    read,
-    view,
-)
+from reconciler.engines.local.git.git import GitProblem, GitProblemKind, git, read, view
 from reconciler.engines.local.git.remotes import (
     RemoteRef,
     check,
@@ -33,12 +24,13 @@ from reconciler.system import aio, files
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from reconciler.engines.local.git.git_world import GitWorld
+
 __all__ = [
     "GitProblem",
     "GitProblemKind",
     "checkout",
     "clone",
-    "copy_identity",
     "key_page",
     "moved_to",
     "repo_facts",
@@ -61,16 +53,16 @@ _SSH_HOSTS: Final = {
 """The same forges, for networks that let only port 443 through."""
 
 
-async def test_access(url: str, *, ssh_command: str) -> None:
+async def test_access(url: str, *, world: GitWorld) -> None:
     """Test whether this remote accepts us; return nothing when it does.
 
     Raises:
         GitProblem: it does not, or cannot be reached.
     """
-    await list_remote(url, ["HEAD"], ssh_command)
+    await list_remote(url, ["HEAD"], world)
 
 
-async def checkout(clone: Path, ref: str | None, *, ssh_command: str, source: str = "") -> None:
+async def checkout(clone: Path, ref: str | None, *, world: GitWorld, source: str = "") -> None:
     """Check out another ref of the remote. Work is carried over or left alone, never overwritten.
 
     A branch that exists here already is checked out as it is, and moved on to the remote's when that loses nothing.
@@ -78,7 +70,7 @@ async def checkout(clone: Path, ref: str | None, *, ssh_command: str, source: st
     Args:
         clone: the work tree.
         ref: as for `clone`.
-        ssh_command: the value of GIT_SSH_COMMAND.
+        world: what git runs in.
         source: what git is given now, where that is not what the clone was made from.
 
     Raises:
@@ -88,63 +80,64 @@ async def checkout(clone: Path, ref: str | None, *, ssh_command: str, source: st
     source = source or str((files.read_json(gitdir / MARK) or {}).get("source", ""))
     check(source, ref)
     what = f"check out {ref or 'the default branch'} in {clone}"
-    target = await resolve(source, ref, ssh_command)
+    target = await resolve(source, ref, world)
     if target == RemoteRef():
         return  # an empty remote has nothing to check out
     async with view(gitdir) as place:
-        commit = await _fetch_target(source, target, place, ssh_command)
-        await _guard_head(place, gitdir, what)
-        await _switch(clone, target, commit, what)
-    await write_known(gitdir)
-    await _note_missing(clone)
+        commit = await _fetch_target(source, target, place, world)
+        await _guard_head(world, place, gitdir, what)
+        await _switch(world, clone, target, commit, what)
+    await write_known(world, gitdir)
+    await _note_missing(world, clone)
 
 
-async def _note_missing(clone: Path) -> None:
+async def _note_missing(world: GitWorld, clone: Path) -> None:
     """Record which submodules of the checked-out commit are missing: in an agent's clone, git fetches none for us."""
     async with view(clone / ".git") as place:
-        lacks = await missing(clone, place)
+        lacks = await missing(world, clone, place)
     mark = files.read_json(clone / ".git" / MARK) or {}
     await aio.run_in_thread_shielded(write_mark, clone, str(mark.get("url", "")), str(mark.get("source", "")), lacks)
 
 
-async def _fetch_target(source: str, target: RemoteRef, place: Path, ssh_command: str) -> str:
+async def _fetch_target(source: str, target: RemoteRef, place: Path, world: GitWorld) -> str:
     """Fetch through the view, so that no setting of the clone applies; return the commit to detach at, if any."""
     if target.branch:
-        await fetch(source, f"+refs/heads/{target.branch}:refs/remotes/origin/{target.branch}", place, ssh_command)
+        await fetch(source, f"+refs/heads/{target.branch}:refs/remotes/origin/{target.branch}", place, world)
         return ""
     if target.tag:
-        await fetch(source, f"+refs/tags/{target.tag}:refs/tags/{target.tag}", place, ssh_command)
+        await fetch(source, f"+refs/tags/{target.tag}:refs/tags/{target.tag}", place, world)
         return f"refs/tags/{target.tag}"
-    return await fetch_commit(source, target.commit, place, place, ssh_command)
+    return await fetch_commit(source, target.commit, place, place, world)
 
 
-async def _guard_head(place: Path, gitdir: Path, what: str) -> None:
+async def _guard_head(world: GitWorld, place: Path, gitdir: Path, what: str) -> None:
     """Refuse to leave a detached HEAD that would strand commits which nothing else leads to."""
     if (place / "HEAD").read_text().startswith("ref:"):
         return
-    if stranded := await unpushed(place, gitdir, stranded=True):
+    if stranded := await unpushed(world, place, gitdir, stranded=True):
         message = f"cannot {what}: {stranded[0]} and is on no branch; push it or make a branch of it first"
         raise GitProblem(GitProblemKind.DIRTY, message)
 
 
-async def _switch(clone: Path, target: RemoteRef, commit: str, what: str) -> None:
-    safe = [f"--git-dir={clone / '.git'}", f"--work-tree={clone}", *await _without_filters(clone)]
+async def _switch(world: GitWorld, clone: Path, target: RemoteRef, commit: str, what: str) -> None:
+    safe = [f"--git-dir={clone / '.git'}", f"--work-tree={clone}", *await _without_filters(world, clone)]
     if not target.branch:
-        await read(*safe, "switch", "--detach", commit, folder=clone, what=what)
+        await read(world, *safe, "switch", "--detach", commit, folder=clone, what=what)
         return
-    local = await git(*safe, "show-ref", "--verify", "--quiet", f"refs/heads/{target.branch}", folder=clone)
+    local = await git(world, *safe, "show-ref", "--verify", "--quiet", f"refs/heads/{target.branch}", folder=clone)
     if local.code != 0:
         arguments = ("--create", target.branch, "--track", f"origin/{target.branch}")
-        await read(*safe, "switch", *arguments, folder=clone, what=what)
+        await read(world, *safe, "switch", *arguments, folder=clone, what=what)
         return
-    await read(*safe, "switch", "--no-guess", target.branch, folder=clone, what=what)
+    await read(world, *safe, "switch", "--no-guess", target.branch, folder=clone, what=what)
     # Not possible where the branch has work of its own: then that stays, and the agent or a person merges.
-    await git(*safe, "merge", "--ff-only", "--quiet", f"refs/remotes/origin/{target.branch}", folder=clone)
+    await git(world, *safe, "merge", "--ff-only", "--quiet", f"refs/remotes/origin/{target.branch}", folder=clone)
 
 
-async def _without_filters(clone: Path) -> list[str]:
+async def _without_filters(world: GitWorld, clone: Path) -> list[str]:
     """Return options that switch off every filter program which the clone's own settings name."""
-    out = await read("config", "--list", "--show-scope", "--name-only", "-z", folder=clone, what="read its settings")
+    listing = ("config", "--list", "--show-scope", "--name-only", "-z")
+    out = await read(world, *listing, folder=clone, what="read its settings")
     words = out.split("\0")
     keys = [key for scope, key in zip(words[::2], words[1::2], strict=False) if scope in {"local", "worktree"}]
     drivers = dict.fromkeys(key.rpartition(".")[0] for key in keys if key.startswith("filter."))
@@ -178,26 +171,3 @@ def key_page(url: str) -> str:
     host = found.host.lower()
     page = _KEY_PAGES.get(_SSH_HOSTS.get(host, host))
     return f": {page.format(path=path)}" if page else ""
-
-
-def copy_identity(source: Path, dest: Path) -> None:
-    """Give the agent the user's name and address to commit with, and nothing else of the user's git settings.
-
-    Args:
-        source: the user's git settings.
-        dest: a file to make; it is left out when the user has no name either.
-    """
-    lines = []
-    for key in ("name", "email"):
-        argv = ["git", "config", "--file", str(source), "--includes", "--get", f"user.{key}"]
-        try:
-            result = subprocess.run(  # called off the loop
-                argv, env=environment(), capture_output=True, text=True, timeout=LOCAL_TIMEOUT, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return  # a name is a courtesy
-        if value := result.stdout.strip():
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            lines.append(f'\t{key} = "{escaped}"\n')
-    if lines:
-        files.replace_file(dest, f"[user]\n{''.join(lines)}".encode())

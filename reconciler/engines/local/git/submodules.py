@@ -12,13 +12,16 @@ import asyncio
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from reconciler.core import git_url
 from reconciler.core.git_url import Transport
 from reconciler.engines.local.git.git import GitProblem, GitProblemKind, git, plain, problem, read
 from reconciler.engines.local.git.remotes import write_known
+
+if TYPE_CHECKING:
+    from reconciler.engines.local.git.git_world import GitWorld
 
 MAX_SUBMODULES: Final = 50
 """Of one clone, those within others included."""
@@ -50,8 +53,8 @@ class _Entry:
 class _Fetcher:
     """Fetch the submodules of one clone, within its limits."""
 
-    def __init__(self, ssh_command: str) -> None:
-        self._ssh_command = ssh_command
+    def __init__(self, world: GitWorld) -> None:
+        self._world = world
         self._number = MAX_SUBMODULES
         self._until = asyncio.get_running_loop().time() + TIMEOUT
         self.lacks: list[Lack] = []
@@ -59,7 +62,7 @@ class _Fetcher:
     async def fetch_in(self, tree: Path, url: str, prefix: str = "", depth: int = MAX_DEPTH) -> None:
         """Fetch all submodules of this work tree, whose remote is `url` and which lies at `prefix` within the clone."""
         try:
-            entries = await _entries(tree)
+            entries = await _entries(self._world, tree)
         except GitProblem as error:
             self.lacks.append(Lack(f"{prefix}.gitmodules", str(error)))
             return
@@ -82,15 +85,16 @@ class _Fetcher:
         # By its address a local repository is copied, not linked: spoiling one must spoil only one.
         address = f"file://{quote(source)}" if local else source
         for key, value in (("url", address), ("active", "true")):
-            await read("config", f"submodule.{entry.name}.{key}", value, folder=tree, what="note its url")
+            await read(self._world, "config", f"submodule.{entry.name}.{key}", value, folder=tree, what="note its url")
         left = self._until - asyncio.get_running_loop().time()
         if left <= 0:
             raise GitProblem(GitProblemKind.OTHER, "cannot: there was no time left for it")
-        allowed = "ssh:https:file" if git_url.transport(main) is Transport.LOCAL else "ssh:https"
+        near = git_url.transport(self._world.rewrites.fetched(main)) is Transport.LOCAL
+        allowed = ":".join(name for name in self._world.protocols if near or name != "file")
         result = await git(
+            self._world,
             *("-c", "init.templateDir=", "--literal-pathspecs", "submodule", "update", "--checkout", "--", entry.path),
             folder=tree,
-            ssh_command=self._ssh_command,
             timeout=left,
             variables={"GIT_ALLOW_PROTOCOL": allowed},
         )
@@ -98,42 +102,44 @@ class _Fetcher:
             raise problem("", result, GitProblemKind.CHECKOUT)
         if not (tree / entry.path / ".git").is_file():
             raise GitProblem(GitProblemKind.OTHER, "cannot: git passed over it")
-        gitdir = await read("rev-parse", "--absolute-git-dir", folder=tree / entry.path, what="find its git folder")
-        await write_known(Path(gitdir.rstrip("\n")))
+        where = ("rev-parse", "--absolute-git-dir")
+        gitdir = await read(self._world, *where, folder=tree / entry.path, what="find its git folder")
+        await write_known(self._world, Path(gitdir.rstrip("\n")))
 
 
-async def fetch_submodules(tree: Path, url: str, ssh_command: str) -> tuple[Lack, ...]:
+async def fetch_submodules(tree: Path, url: str, world: GitWorld) -> tuple[Lack, ...]:
     """Fetch and check out the submodules of a work tree that only we have written in; return those that failed.
 
     Args:
         tree: the work tree.
         url: of its remote, to which their urls may be relative.
-        ssh_command: the value of GIT_SSH_COMMAND.
+        world: what git runs in.
     """
-    fetcher = _Fetcher(ssh_command)
+    fetcher = _Fetcher(world)
     await fetcher.fetch_in(tree, url)
     return tuple(fetcher.lacks)
 
 
-async def missing(tree: Path, place: Path) -> tuple[Lack, ...]:
+async def missing(world: GitWorld, tree: Path, place: Path) -> tuple[Lack, ...]:
     """Return the missing submodules of a clone; nothing is fetched, and its settings do not apply.
 
     Args:
+        world: what git runs in.
         tree: the work tree.
         place: a view of its git folder.
     """
-    paths = [entry.path for entry in await _entries(tree, f"--git-dir={place}")]
+    paths = [entry.path for entry in await _entries(world, tree, f"--git-dir={place}")]
     why = "cannot: it came with another git.ref"
     return tuple(Lack(path, _sentence(path, "", why, "")) for path in paths if not (tree / path / ".git").exists())
 
 
-async def _entries(tree: Path, *where: str) -> list[_Entry]:
+async def _entries(world: GitWorld, tree: Path, *where: str) -> list[_Entry]:
     """Return what the checked-out commit names in `.gitmodules` and has as a submodule."""
     if not (tree / ".gitmodules").is_file():
         return []
     found: dict[str, dict[str, str]] = {}
     arguments = ("config", "--blob", "HEAD:.gitmodules", "--list", "-z")
-    for setting in (await read(*where, *arguments, folder=tree, what="read .gitmodules")).split("\0"):
+    for setting in (await read(world, *where, *arguments, folder=tree, what="read .gitmodules")).split("\0"):
         key, _, value = setting.partition("\n")
         section, _, field = key.rpartition(".")
         if section.startswith("submodule."):
@@ -144,7 +150,9 @@ async def _entries(tree: Path, *where: str) -> list[_Entry]:
         if fields.get("update") != "none" and _safe(name) and _safe(fields.get("path", ""))
     ]
     listing = ("ls-tree", "-z", "HEAD", "--", *(entry.path for entry in entries[: 2 * MAX_SUBMODULES]))
-    out = await read(*where, "--literal-pathspecs", *listing, folder=tree, what="list submodules") if entries else ""
+    if not entries:
+        return []
+    out = await read(world, *where, "--literal-pathspecs", *listing, folder=tree, what="list submodules")
     links = {line.partition("\t")[2] for line in out.split("\0") if line.startswith("160000 ")}
     return [entry for entry in entries if entry.path in links]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.agents.base import Driver
+    from reconciler.engines.local.git.git_world import GitWorld
 
 KNOWN_FILE: Final = "opencode-manager.known"
 """In `.git`: objects that came from the remote although no remote-tracking branch leads to them, one a line."""
@@ -49,18 +50,20 @@ class _Walk(NamedTuple):
     """Git folders."""
     driver: Driver
     """Of the agent that works there: what it writes by itself is nobody's work."""
+    world: GitWorld
 
 
-async def work_at_risk(clone: Path, kind: str = kinds.DEFAULT) -> tuple[str, ...]:
+async def work_at_risk(clone: Path, world: GitWorld, kind: str = kinds.DEFAULT) -> tuple[str, ...]:
     """Return what of this clone exists nowhere else, for people; empty when nothing does.
 
     Args:
         clone: the work tree, with its `.git`.
+        world: what git runs in.
         kind: of the agent that works there.
     """
-    walk = _Walk(clone, set(), agents.driver(kind))
+    walk = _Walk(clone, set(), agents.driver(kind), world)
     found = await _work_at_risk(clone, MAX_DEPTH, walk)
-    return (*found, *await _left_behind(clone, walk.seen))
+    return (*found, *await _left_behind(walk))
 
 
 async def _work_at_risk(tree: Path, depth: int, walk: _Walk) -> tuple[str, ...]:
@@ -69,8 +72,8 @@ async def _work_at_risk(tree: Path, depth: int, walk: _Walk) -> tuple[str, ...]:
         walk.seen.add(gitdir.resolve())
         async with view(gitdir) as place:
             return (
-                *await _in_repository(place, gitdir),
-                *await _files(place, tree, walk.driver),
+                *await _in_repository(walk.world, place, gitdir),
+                *await _files(place, tree, walk),
                 *_worktrees(gitdir),
                 *await _index(place, tree, depth, walk),
             )
@@ -78,22 +81,23 @@ async def _work_at_risk(tree: Path, depth: int, walk: _Walk) -> tuple[str, ...]:
         return (f"cannot tell what would be lost: {plain(str(error))}",)
 
 
-async def _in_repository(place: Path, gitdir: Path) -> tuple[str, ...]:
+async def _in_repository(world: GitWorld, place: Path, gitdir: Path) -> tuple[str, ...]:
     """Return what is in a git folder alone, and in no file beside it."""
-    return (*_unfinished(gitdir), *await _stashes(place), *_some(await unpushed(place, gitdir), "commits"))
+    commits = await unpushed(world, place, gitdir)
+    return (*_unfinished(gitdir), *await _stashes(world, place), *_some(commits, "commits"))
 
 
-async def _left_behind(clone: Path, seen: set[Path]) -> tuple[str, ...]:
+async def _left_behind(walk: _Walk) -> tuple[str, ...]:
     """Return the same for submodules that no file leads to any more: git keeps their folder on other branches."""
     found: list[str] = []
-    modules = clone / ".git" / "modules"
+    modules = walk.top / ".git" / "modules"
     for gitdir in await run_in_thread_shielded(list, _module_folders(modules)):
-        if gitdir.resolve() in seen:
+        if gitdir.resolve() in walk.seen:
             continue
         name = plain(str(gitdir.relative_to(modules)))
         try:
             async with view(gitdir) as place:
-                inside = await _in_repository(place, gitdir)
+                inside = await _in_repository(walk.world, place, gitdir)
         except (GitProblem, OSError) as error:
             inside = (f"cannot tell what would be lost: {plain(str(error))}",)
         found += (f"in submodule {name}, which is not checked out: {loss}" for loss in inside)
@@ -113,16 +117,18 @@ def _module_folders(folder: Path, deep: int = 0) -> Iterator[Path]:
         yield from _module_folders(inner, deep + 1)
 
 
-async def unpushed(place: Path, gitdir: Path, *, stranded: bool = False) -> list[str]:
+async def unpushed(world: GitWorld, place: Path, gitdir: Path, *, stranded: bool = False) -> list[str]:
     """Return commits that no remote-tracking branch and nothing else we fetched leads to, newest first.
 
     Args:
+        world: what git runs in.
         place: a view of the clone.
         gitdir: its git folder.
         stranded: only those that no local branch or tag leads to either, so only what a detached HEAD holds.
     """
     tips = ("HEAD", "--not", "--branches", "--tags") if stranded else ("--all", "--not")
     out = await read(
+        world,
         *(f"--git-dir={place}", "log", "-z", "--max-count=1000", "--ignore-missing", "--format=%h on %S: %s"),
         *("--exclude=refs/remotes/*", "--exclude=refs/stash", *tips, "--remotes", *_known(gitdir), "--"),
         folder=place,
@@ -161,39 +167,42 @@ def _unfinished(gitdir: Path) -> Iterator[str]:
         yield f"a {name} is in progress"
 
 
-async def _stashes(place: Path) -> tuple[str, ...]:
+async def _stashes(world: GitWorld, place: Path) -> tuple[str, ...]:
     git_dir = f"--git-dir={place}"
     what = "list its stashes"
-    if not await read(git_dir, "for-each-ref", "refs/stash", folder=place, what=what):
+    if not await read(world, git_dir, "for-each-ref", "refs/stash", folder=place, what=what):
         return ()
-    out = await read(git_dir, "log", "-z", "-g", "--format=%gd: %gs", "refs/stash", "--", folder=place, what=what)
+    log = ("log", "-z", "-g", "--format=%gd: %gs", "refs/stash", "--")
+    out = await read(world, git_dir, *log, folder=place, what=what)
     entries = [f"stash {plain(entry)}" for entry in out.split("\0") if entry]
     return _some(entries or ["stash without a log"], "stashes")
 
 
-async def _files(place: Path, tree: Path, driver: Driver) -> tuple[str, ...]:
+async def _files(place: Path, tree: Path, walk: _Walk) -> tuple[str, ...]:
     out = await read(
+        walk.world,
         *(f"--git-dir={place}", f"--work-tree={tree}", "status", "--porcelain=v1", "-z", "--no-renames"),
         *("--untracked-files=normal", "--ignore-submodules=dirty"),
         folder=tree,
         what="compare its files",
     )
     found = [entry for entry in out.split("\0") if len(entry) > 3]
-    entries = [entry for entry in found if not await _is_agents(driver, place, tree, entry)]
+    entries = [entry for entry in found if not await _is_agents(walk, place, tree, entry)]
     changed = [f"changed file {plain(entry[3:])}" for entry in entries if not entry.startswith("??")]
     untracked = [f"untracked {plain(entry[3:])}" for entry in entries if entry.startswith("??")]
     return (*_some(changed, "changed files"), *_some(untracked, "untracked files"))
 
 
-async def _is_agents(driver: Driver, place: Path, tree: Path, entry: str) -> bool:
+async def _is_agents(walk: _Walk, place: Path, tree: Path, entry: str) -> bool:
     """Tell whether the agent by itself made this difference, which is nobody's work; `entry` is git's status line."""
     status, name = entry[:2], entry[3:]
-    if status not in {" M", "M ", "??"} or not driver.may_write(name.rstrip("/")):
+    if status not in {" M", "M ", "??"} or not walk.driver.may_write(name.rstrip("/")):
         return False
     committed = None
     if status != "??":
-        committed = await read(f"--git-dir={place}", "cat-file", "blob", f"HEAD:{name}", folder=place, what="read it")
-    return await asyncio.to_thread(driver.wrote, tree, name, committed)
+        blob = (f"--git-dir={place}", "cat-file", "blob", f"HEAD:{name}")
+        committed = await read(walk.world, *blob, folder=place, what="read it")
+    return await asyncio.to_thread(walk.driver.wrote, tree, name, committed)
 
 
 def _worktrees(gitdir: Path) -> tuple[str, ...]:
@@ -204,6 +213,7 @@ def _worktrees(gitdir: Path) -> tuple[str, ...]:
 async def _index(place: Path, tree: Path, depth: int, walk: _Walk) -> tuple[str, ...]:
     """Return files that `git status` is set to skip, and what submodules would lose."""
     out = await read(
+        walk.world,
         *(f"--git-dir={place}", f"--work-tree={tree}", "ls-files", "-z", "-v", "--stage"),
         folder=tree,
         what="list its files",

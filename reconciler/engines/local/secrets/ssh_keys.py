@@ -62,8 +62,8 @@ async def key_facts(path: Path, *, generated: bool) -> KeyFacts:
     return replace(facts, exists=True, public=_seen[path][1])
 
 
-def ssh_command(key: Path | None, known_hosts: Path) -> str:
-    """Return the value of GIT_SSH_COMMAND.
+def ssh_command(key: Path | None, known_hosts: Path, *, agent: bool = False) -> str:
+    """The value of GIT_SSH_COMMAND.
 
     The user's own ssh configuration (host aliases, jumps) stays in force, and so do host keys that the administrator
     pinned or revoked for everybody; nothing is ever written there. Agents, multiplexed connections and the user's usual
@@ -73,11 +73,12 @@ def ssh_command(key: Path | None, known_hosts: Path) -> str:
     Args:
         key: the private key; None for a project that has none, which then uses no key at all.
         known_hosts: where the host keys of this project are pinned.
+        agent: whether the keys of the user's SSH agent may be used besides (SSH_AUTH_SOCK).
     """
     options = {
         "IdentityFile": _quoted(key) if key else "none",
-        "IdentitiesOnly": "yes",
-        "IdentityAgent": "none",
+        "IdentitiesOnly": "no" if agent else "yes",
+        "IdentityAgent": "SSH_AUTH_SOCK" if agent else "none",
         "BatchMode": "yes",
         "StrictHostKeyChecking": "accept-new",
         "UserKnownHostsFile": _quoted(known_hosts),

@@ -31,7 +31,15 @@ PASSED_ON: Final = (
     "NODE_EXTRA_CA_CERTS",
 )
 """Variables of the controller that every service gets."""
-PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+PROXIES: Final = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+)
+AUTHORITIES: Final = (
+    *("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_PROXY_SSL_CAINFO"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"),
+)
+"""Variables that name whom to trust besides: for a program of the agent, and for our git, they win over settings."""
 
 
 class Origin(StrEnum):
@@ -102,7 +110,7 @@ def build(project: LaunchContext) -> World:
             {name: Variable(name=name, value=value, origin=origin, secret=secret) for name, value in values.items()}
         )
 
-    add(Origin.CONTROLLER, inherited(project.settings.environment, (*PASSED_ON, *PROXIES)))
+    add(Origin.CONTROLLER, inherited(project.settings.environment, (*PASSED_ON, *PROXIES, *AUTHORITIES)))
     add(Origin.SPEC, project.spec.agent.env)
     add(
         Origin.MANAGER,
@@ -114,6 +122,7 @@ def build(project: LaunchContext) -> World:
             "XDG_CACHE_HOME": str(sandbox.xdg / "cache"),
             "TMPDIR": str(sandbox.tmp),
             "GIT_SSH_COMMAND": project.ssh_command,
+            **project.git.variables,
         },
     )
     try:
@@ -122,7 +131,7 @@ def build(project: LaunchContext) -> World:
         raise UserError(str(error)) from None
     for name, value in own.items():
         add(Origin.DRIVER, {name: value}, secret=value == project.place.secret)
-    return World(variables=tuple(found.values()))
+    return World(variables=tuple(found.values()), files=project.git.handed, left_out=project.git.left_out)
 
 
 def inherited(environment: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
