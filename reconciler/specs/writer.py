@@ -118,7 +118,7 @@ def edit(
     raise UserError(f"cannot edit {path}: somebody else keeps changing it; try again")
 
 
-def rewrite(folder: Path, home: Home, name: str, old: bytes, text: str) -> WrittenSpec:
+def rewrite(folder: Path, home: Home, name: str, old: bytes, text: str, author: Author | None = None) -> WrittenSpec:
     """Replace the whole text of a spec file, as a person has edited it.
 
     Args:
@@ -127,6 +127,7 @@ def rewrite(folder: Path, home: Home, name: str, old: bytes, text: str) -> Writt
         name: of the project.
         old: the text that was edited: another one in the file is kept.
         text: the new one.
+        author: who edited it.
 
     Raises:
         SpecMissingError: there is no such file.
@@ -139,7 +140,7 @@ def rewrite(folder: Path, home: Home, name: str, old: bytes, text: str) -> Writt
         target = path.resolve(strict=True) if path.is_symlink() else path
         mode = stat.S_IMODE(target.stat().st_mode)
         if target.read_bytes() == old:
-            with _trusted(home, name, new):
+            with _trusted(home, name, new, author):
                 if _replace(target, old, new, mode=mode):
                     announcements.announce(folder)
                     return WrittenSpec(_version(target), digest, changed=True)

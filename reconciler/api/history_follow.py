@@ -1,0 +1,33 @@
+"""Follow the history of a home from outside of its controller, by a watch of its folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from reconciler.state.history_files import Follower
+from reconciler.system import watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from reconciler.core.history import HistoryRecord
+    from reconciler.settings import Settings
+
+
+def run(settings: Settings, after: int, show: Callable[[Sequence[HistoryRecord]], None]) -> None:
+    """Call `show` with the events after an index as they are written. Ends only with an exception."""
+    asyncio.run(_run(settings, after, show))
+
+
+async def _run(settings: Settings, after: int, show: Callable[[Sequence[HistoryRecord]], None]) -> None:
+    news = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(watcher.watch(settings.home.controller, news.set, settings.poll))
+        with contextlib.closing(Follower(settings.home, after)) as follower:
+            while True:
+                news.clear()
+                if records := list(follower.news()):
+                    show(records)
+                await news.wait()
