@@ -23,11 +23,13 @@ def run(settings: Settings, after: int, show: Callable[[Sequence[HistoryRecord]]
 
 async def _run(settings: Settings, after: int, show: Callable[[Sequence[HistoryRecord]], None]) -> None:
     news = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(watcher.watch(settings.home.controller, news.set, settings.poll))
+    watch = asyncio.create_task(watcher.watch(settings.home.controller, news.set, settings.poll))
+    try:  # no group of tasks: what `show` raises is to come out as it is
         with contextlib.closing(Follower(settings.home, after)) as follower:
             while True:
                 news.clear()
                 if records := list(follower.news()):
                     show(records)
                 await news.wait()
+    finally:
+        watch.cancel()

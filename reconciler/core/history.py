@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -18,11 +18,13 @@ from reconciler.core import plain_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-WINDOW: Final = timedelta(hours=1)
+WINDOW: Final = timedelta(minutes=10)
 """Time after which what happens once more begins a new series: a parked service is tried every minute or so."""
+FEW: Final = 3
+"""Repeats that are shown one by one: a project that is stopped and started again is no burst."""
 SERIES: Final = 2000
 """Series remembered at once: some kilobytes a project in trouble, and few projects are."""
-LONGEST: Final = 8_000
+LONGEST: Final = plain_text.LONGEST
 """Characters of one text."""
 HIDDEN: Final = "(not shown)"
 """In place of a value that may be a secret."""
@@ -124,7 +126,8 @@ class HistoryRecord:
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON has it."""
         changes = [change._asdict() for change in self.changes]
-        return asdict(self) | {"author": self.author._asdict(), "changes": changes}
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return fields | {"author": self.author._asdict(), "changes": changes}
 
 
 def iso(seconds: float) -> str:
@@ -135,7 +138,9 @@ def iso(seconds: float) -> str:
 
 def make(time: str, reason: str, **fields: Any) -> HistoryRecord:  # noqa: ANN401  the fields of a record
     """Return a record without index, with its texts made safe to show."""
-    safe = {key: plain_text.document({key: value})[key][:LONGEST] for key, value in fields.items() if key in _TEXTS}
+    safe = {key: plain_text.plain(value, LONGEST) for key, value in fields.items() if key in _LINES}
+    if "message" in fields:
+        safe["message"] = plain_text.paragraph(fields["message"], LONGEST)[:LONGEST]
     author = fields.get("author", CONTROLLER)
     named = Author(author.via, plain_text.plain(author.name, 80), plain_text.plain(author.detail, 80))
     changes = tuple(
@@ -146,7 +151,7 @@ def make(time: str, reason: str, **fields: Any) -> HistoryRecord:  # noqa: ANN40
     return HistoryRecord(time=time, reason=reason, first=time, last=time, **found)
 
 
-_TEXTS: Final = ("project", "message", "cause", "revision")
+_LINES: Final = ("project", "cause", "revision")
 
 
 def encode(record: HistoryRecord) -> bytes:
@@ -207,7 +212,7 @@ def _near(before: str, now: str) -> bool:
 
 
 def newest(records: Iterable[HistoryRecord]) -> Iterator[HistoryRecord]:
-    """Return of each series only the newest, which counts the others.
+    """Return of each series of more than a few only the newest, which counts the others.
 
     Args:
         records: the newest first.
@@ -216,7 +221,7 @@ def newest(records: Iterable[HistoryRecord]) -> Iterator[HistoryRecord]:
     for record in records:
         series = (*record.series, record.first)
         if series not in counted:
-            if record.count > 1:
+            if record.count > FEW:
                 counted.add(series)
             yield record
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core import history
@@ -133,7 +133,7 @@ class Follower:
         if last_index(self._home) < self.after:
             self.after = 0  # somebody has deleted the history, and a new one began
         paths = full(self._home)  # listed after the other was opened: so none between them is missed
-        for path, following in zip(paths, [*paths[1:], None], strict=True):
+        for path, following in zip_longest(paths, paths[1:]):
             if following is None or _first(following) > self.after + 1:
                 with contextlib.suppress(OSError):
                     yield from self._new(path.read_bytes().split(b"\n")[:-1])

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core import plain_text
-from reconciler.core.history import Type
+from reconciler.core.history import FEW, Type
 from reconciler.frontends.cli import render
 from reconciler.frontends.cli.terminal import plain
 
@@ -72,7 +72,7 @@ def sentence(record: HistoryRecord) -> str:
     """Return in one line what happened, why, how often, and what has changed."""
     parts = (record.message, *(change.text for change in record.changes))
     cause = f", because {record.cause}" if record.cause else ""
-    often = f" ({record.count} times since {local(record.first)})" if record.count > 1 else ""
+    often = f" ({record.count} times since {local(record.first)})" if record.count > FEW else ""
     return " ".join(f"{_joined(filter(None, parts))}{cause}{often}".split())
 
 
