@@ -22,7 +22,7 @@ from reconciler.state import history_files
 from reconciler.system import ofd_lock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from reconciler.core.history import Author, HistoryRecord, KeyChange
     from reconciler.core.reasons import Reason
@@ -151,12 +151,13 @@ class History:
         self.flush()
         self._close()
 
-    async def follow(self, after: int = 0) -> AsyncIterator[HistoryRecord]:
+    async def follow(self, after: int = 0) -> AsyncGenerator[HistoryRecord]:
         """Yield the events after this index, then each as it is written, until closed.
 
         Args:
             after: the index of the last one that is known.
         """
+        self.flush()  # else an index that is known, and in no file yet, would be that of an older history
         news, follower = asyncio.Event(), history_files.Follower(self._home, after)
         self._followers.add(news)
         try:
