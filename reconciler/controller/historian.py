@@ -48,7 +48,7 @@ class Historian:
         events.subscribe(SpecJudged, self._judged)
         events.subscribe(ActionBegun, self._begun)
         events.subscribe(Observed, self._observed)
-        events.subscribe(PassEnded, lambda event: self._ended(event.status))
+        events.subscribe(PassEnded, lambda event: self.pass_ended(event.status))
         events.subscribe(ProjectGone, self._gone)
 
     def controller_started(self, version: str, before: str, where: str) -> None:
@@ -113,7 +113,7 @@ class Historian:
         generation = event.ledger.generation
         self._history.record(reason, event.facts.name, message, kind=kind, cause=cause, generation=generation)
 
-    def _ended(self, status: ProjectStatus) -> None:
+    def pass_ended(self, status: ProjectStatus) -> None:
         """Record where a pass has led, unless the last one led there too."""
         standing = (status.ready.status, status.stalled.status, status.reason)
         if standing == self._standing.get(status.name):

@@ -139,8 +139,7 @@ def iso(seconds: float) -> str:
 def make(time: str, reason: str, **fields: Any) -> HistoryRecord:  # noqa: ANN401  the fields of a record
     """Return a record without index, with its texts made safe to show."""
     safe = {key: plain_text.plain(value, LONGEST) for key, value in fields.items() if key in _LINES}
-    if "message" in fields:
-        safe["message"] = plain_text.paragraph(fields["message"], LONGEST)[:LONGEST]
+    safe["message"] = plain_text.paragraph(fields.get("message", ""), LONGEST)[:LONGEST]
     author = fields.get("author", CONTROLLER)
     named = Author(author.via, plain_text.plain(author.name, 80), plain_text.plain(author.detail, 80))
     changes = tuple(
