@@ -11,7 +11,7 @@ from reconciler.frontends.cli import render
 from reconciler.frontends.cli.terminal import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from reconciler.core.history import HistoryRecord
     from reconciler.frontends.cli.terminal import Paint
@@ -70,14 +70,11 @@ def render_events(records: Sequence[HistoryRecord]) -> str:
 
 def sentence(record: HistoryRecord) -> str:
     """Return in one line what happened, why, how often, and what has changed."""
-    parts = (record.message, *(change.text for change in record.changes))
-    cause = f", because {record.cause}" if record.cause else ""
-    often = f" ({record.count} times since {local(record.first)})" if record.count > FEW else ""
-    return " ".join(f"{_joined(filter(None, parts))}{cause}{often}".split())
-
-
-def _joined(parts: Iterable[str]) -> str:
-    return "; ".join(parts)
+    happened = ": ".join(filter(None, (record.message, record.cause)))
+    often = (f"{record.count} times since {local(record.first)}",) if record.count > FEW else ()
+    return "; ".join(
+        " ".join(part.split()) for part in (happened, *(one.text for one in record.changes), *often) if part
+    )
 
 
 def local(time: str) -> str:
