@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from reconciler.controller.events import ActionBegun, Observed, PassEnded, SpecJudged
-from reconciler.core.history import Type
+from reconciler.core.history import CONTROLLER, Type
 from reconciler.core.observed import Phase, Service
 from reconciler.core.reasons import Reason
-from reconciler.engines.base import ProjectGone
+from reconciler.engines.base import ProjectGone, Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Historian:
     """
 
     def __init__(self, history: History, events: Events, published: Mapping[str, Mapping[str, Any]]) -> None:
-        self._history = history
+        self.history = history
         self._standing: dict[str, tuple[bool, bool, str]] = {}
         """By project: whether it is ready, whether it is stalled, and why."""
         for name, status in published.items():
@@ -49,6 +49,7 @@ class Historian:
         events.subscribe(ActionBegun, self._begun)
         events.subscribe(Observed, self._observed)
         events.subscribe(PassEnded, lambda event: self.pass_ended(event.status))
+        events.subscribe(Recorded, self._recorded)
         events.subscribe(ProjectGone, self._gone)
 
     def controller_started(self, version: str, before: str, where: str) -> None:
@@ -59,18 +60,18 @@ class Historian:
             before: of the controller that published last; empty: none did.
             where: its specs folder.
         """
-        self._history.record(Reason.CONTROLLER_STARTED, message=f"version {version}, specs in {where}")
+        self.history.record(Reason.CONTROLLER_STARTED, message=f"version {version}, specs in {where}")
         if before and before != version:
-            self._history.record(Reason.CONTROLLER_UPGRADED, message=f"version {before} -> {version}")
+            self.history.record(Reason.CONTROLLER_UPGRADED, message=f"version {before} -> {version}")
 
     def controller_stopped(self) -> None:
         """Record the end of this controller."""
-        self._history.record(Reason.CONTROLLER_STOPPED, message="what runs goes on")
-        self._history.close()
+        self.history.record(Reason.CONTROLLER_STOPPED, message="what runs goes on")
+        self.history.close()
 
     def _judged(self, event: SpecJudged) -> None:
         bad = event.reason in {Reason.SPEC_INVALID, Reason.SPEC_VANISHED}
-        self._history.record(
+        self.history.record(
             event.reason,
             event.name,
             event.message,
@@ -82,7 +83,7 @@ class Historian:
 
     def _begun(self, event: ActionBegun) -> None:
         action = event.action
-        self._history.record(action.reason, event.name, action.text, cause=action.cause, generation=event.generation)
+        self.history.record(action.reason, event.name, action.text, cause=action.cause, generation=event.generation)
 
     def _observed(self, event: Observed) -> None:
         name = event.facts.name
@@ -111,7 +112,7 @@ class Historian:
 
     def _record_service(self, event: Observed, reason: Reason, message: str, kind: Type, cause: str = "") -> None:
         generation = event.ledger.generation
-        self._history.record(reason, event.facts.name, message, kind=kind, cause=cause, generation=generation)
+        self.history.record(reason, event.facts.name, message, kind=kind, cause=cause, generation=generation)
 
     def pass_ended(self, status: ProjectStatus) -> None:
         """Record where a pass has led, unless the last one led there too."""
@@ -122,7 +123,7 @@ class Historian:
         if status.reason is Reason.SPEC_INVALID:
             return  # recorded already, with its author
         how = "stalled" if status.stalled.status else "ready" if status.ready.status else "not ready"
-        self._history.record(
+        self.history.record(
             status.reason,
             status.name,
             f"{how}: {status.message}" if status.message else how,
@@ -130,8 +131,12 @@ class Historian:
             generation=status.observed_generation,
         )
 
+    def _recorded(self, event: Recorded) -> None:
+        kind, author = Type.WARNING if event.warning else Type.NORMAL, event.author or CONTROLLER
+        self.history.record(event.reason, event.name, event.message, kind=kind, cause=event.cause, author=author)
+
     def _gone(self, event: ProjectGone) -> None:
-        self._history.record(Reason.DESTROYED, event.name, "nothing of it is left")
+        self.history.record(Reason.DESTROYED, event.name, "nothing of it is left")
         self._standing.pop(event.name, None)
         for service in Service:
             self._services.pop((event.name, service), None)

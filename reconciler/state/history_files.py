@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from reconciler.settings import Home
 
 NAME: Final = "events.jsonl"
+MOST: Final = 64 << 20
+"""Bytes read of one file, from its end: far more than we ever write into one."""
 _RENAMES: Final = 4
 """Times that the file is opened again in one look; another look goes on from there."""
 
@@ -89,8 +91,10 @@ def _contents(home: Home) -> Iterator[list[bytes]]:
 def _lines(path: Path, seen: set[int]) -> Iterator[list[bytes]]:
     """Return the lines of a file that was not seen yet, by its inode; nothing where it is gone."""
     with contextlib.suppress(OSError), path.open("rb") as file:
-        if (inode := os.fstat(file.fileno()).st_ino) not in seen:
-            seen.add(inode)
+        about = os.fstat(file.fileno())
+        if about.st_ino not in seen:
+            seen.add(about.st_ino)
+            file.seek(max(0, about.st_size - MOST))
             yield file.read().split(b"\n")[:-1]
 
 

@@ -13,6 +13,7 @@ from reconciler.core.actions import Blocked, Retry
 from reconciler.core.history import Author, HistoryRecord, Via
 from reconciler.core.observed import Service
 from reconciler.core.reasons import Reason
+from reconciler.engines.base import Recorded
 from reconciler.engines.local import actions as local
 from reconciler.specs import writer
 from reconciler.state import history_files, published
@@ -240,6 +241,19 @@ def test_a_controller_that_finds_everything_as_it_left_it_tells_nothing(site: Ch
     assert [one.reason for one in second.lines(before)] == []
     assert ("ServiceEnded", "bridge ended: exit code 7") in [
         (one.reason, one.message) for one in second.lines(before, "blog")
+    ]
+
+
+@pytest.mark.parametrize(("author", "by"), [(None, "controller"), (BOT, "bot (mcp opencode_stop)")])
+def test_others_may_have_something_recorded(site: Chronicle, author: Author | None, by: str) -> None:
+    """As a need that was opened, or answered."""
+    asked = Recorded(name="app", reason=Reason.WAITING_FOR_PERMISSION, message="rm -r", warning=True, author=author)
+    site.events.publish(asked)
+    site.events.publish(replace(asked, warning=False, cause="a need"))
+
+    assert [(one.message, one.type, one.cause, one.author.text) for one in site.lines()] == [
+        ("rm -r", "Warning", "", by),
+        ("rm -r", "Normal", "a need", by),
     ]
 
 

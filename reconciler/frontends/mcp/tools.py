@@ -26,6 +26,7 @@ from pydantic import BaseModel, Field
 
 from reconciler import __version__
 from reconciler.api import client, reader, results
+from reconciler.core import plain_text
 from reconciler.core.history import Author, Via
 from reconciler.core.names import valid_name
 from reconciler.frontends.cli import render
@@ -219,7 +220,8 @@ class Tools:
 def author_of(ctx: Context[Any, Any], tool: str) -> Author:
     """Return who calls a tool, as the client itself says."""
     client_says = ctx.session.client_params
-    return Author(Via.MCP, client_says.client_info.name if client_says else "a client without a name", tool)
+    name = plain_text.plain(client_says.client_info.name, 80) if client_says else ""
+    return Author(Via.MCP, name or "a client without a name", tool)
 
 
 def answer(result: ProjectResult, text: str) -> CallToolResult:
