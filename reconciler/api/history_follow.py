@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from reconciler.state.history_files import Follower
-from reconciler.system import watcher
+from reconciler.system import log, watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, after: int, show: Callable[[Sequence[HistoryRecord]], None]) -> None:
     """Call `show` with the events after an index as they are written. Ends only with an exception."""
+    log.use_stderr()
     asyncio.run(_run(settings, after, show))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from reconciler.controller.events import ActionBegun, Observed, PassEnded, SpecJudged
@@ -42,7 +43,8 @@ class Historian:
         self._standing: dict[str, tuple[bool, bool, str]] = {}
         """By project: whether it is ready, whether it is stalled, and why."""
         for name, status in published.items():
-            self._standing[name] = (status["ready"]["status"], status["stalled"]["status"], status["reason"])
+            with contextlib.suppress(LookupError, TypeError):  # whatever is in that file: all it costs is an event
+                self._standing[name] = (status["ready"]["status"], status["stalled"]["status"], status["reason"])
         self._services: dict[tuple[str, Service], ObservedService] = {}
         """As observed last by this controller."""
         events.subscribe(SpecJudged, self._judged)

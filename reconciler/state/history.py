@@ -20,6 +20,7 @@ from reconciler.core import history
 from reconciler.core.history import CONTROLLER, Repeats, Type
 from reconciler.state import history_files
 from reconciler.system import ofd_lock
+from reconciler.system.log import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -105,10 +106,10 @@ class History:
             history.iso(self._clock()),
             reason,
             project=project,
-            message=message,
+            message=redact_text(message),
             type=kind,
             author=author,
-            cause=cause,
+            cause=redact_text(cause),
             generation=generation,
             revision=revision,
             changes=changes,

@@ -21,6 +21,7 @@ from reconciler.state import history as module
 from reconciler.state import history_files as files
 from reconciler.state.history import KEPT, History
 from reconciler.state.history_files import Follower
+from reconciler.system import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,6 +172,16 @@ def test_a_write_that_is_cut_short_leaves_no_half_line(home: Home, monkeypatch: 
     assert indexes(home) == [1, 2, 3, 4]
 
 
+def test_what_looks_like_a_secret_is_not_written(home: Home) -> None:
+    """The last line of defence: nobody records a secret at all."""
+    canary = "canary-0123456789"
+    history = History(home)
+    history.record(Reason.GIT_FAILED, "app", f"cannot reach https://me:{canary}@host/x", cause=f"token={canary}")
+
+    assert canary not in files.current(home).read_text()
+    assert "cannot reach https://me:[redacted]@host/x" in files.current(home).read_text()
+
+
 def test_the_newest_events_of_some_projects_are_found(home: Home) -> None:
     """Over all files, by pattern and time, the oldest first; a long series is one."""
     now = [1_800_000_000.0]
@@ -256,8 +267,9 @@ async def test_the_controllers_own_process_follows_without_a_watch(home: Home) -
     assert seen == list(range(2, 64))
 
 
-def test_another_process_follows_by_a_watch(home: Home) -> None:
+def test_another_process_follows_by_a_watch(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the command line does; what stops it comes out as it is."""
+    monkeypatch.setattr(log, "use_stderr", lambda: None)  # this process has a log of its own
     history, seen = History(home, size=SMALL), list[int]()
     write(history, 3)
 

@@ -244,6 +244,15 @@ def test_a_controller_that_finds_everything_as_it_left_it_tells_nothing(site: Ch
     ]
 
 
+@pytest.mark.parametrize("status", [3, {}, {"ready": True, "stalled": [], "reason": "x"}])
+def test_an_index_that_says_nothing_costs_one_event(site: Chronicle, status: Any) -> None:
+    """What was published is only read to know what is no news."""
+    Historian(site.history, site.events, {"app": status})
+    play(site, started(site))
+
+    assert "Running" in {one.reason for one in site.lines()}
+
+
 @pytest.mark.parametrize(("author", "by"), [(None, "controller"), (BOT, "bot (mcp opencode_stop)")])
 def test_others_may_have_something_recorded(site: Chronicle, author: Author | None, by: str) -> None:
     """As a need that was opened, or answered."""
