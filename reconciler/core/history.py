@@ -137,7 +137,7 @@ def iso(seconds: float) -> str:
 
 
 def make(time: str, reason: str, **fields: Any) -> HistoryRecord:  # noqa: ANN401  the fields of a record
-    """Return a record without index, with its texts made safe to show."""
+    """Return a record, with its texts made safe to show."""
     safe = {key: plain_text.plain(value, LONGEST) for key, value in fields.items() if key in _LINES}
     safe["message"] = plain_text.paragraph(fields.get("message", ""), LONGEST)[:LONGEST]
     author = fields.get("author", CONTROLLER)

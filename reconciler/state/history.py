@@ -11,7 +11,6 @@ import asyncio
 import errno
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -102,9 +101,11 @@ class History:
         Returns:
             It, with its index, and how often the same has happened.
         """
+        self._index += 1
         made = history.make(
             history.iso(self._clock()),
             reason,
+            index=self._index,
             project=project,
             message=redact_text(message),
             type=kind,
@@ -114,8 +115,7 @@ class History:
             revision=revision,
             changes=changes,
         )
-        self._index += 1
-        record = self._repeats.fold(replace(made, index=self._index))
+        record = self._repeats.fold(made)
         self._waiting.append((self._index, history.encode(record)))
         self._write_soon()
         return record

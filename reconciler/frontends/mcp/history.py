@@ -24,7 +24,10 @@ MOST: Final = 500
 
 Line: Final = schema(history.EventLine, "index", "time", "type", "reason", "author")
 Lines: Final = schema(history.Events, "events", "index", items=Line, message=(str, None))
-Names = Annotated[list[str], Field(description="Names of projects, or patterns like blog-*; default: all")]
+Names = Annotated[
+    list[Annotated[str, Field(max_length=200)]],
+    Field(description="Names of projects, or patterns like blog-*; default: all"),
+]
 Since = Annotated[str, Field(description="A duration like 90s, 30m, 1h or 2d, or a time; default: whenever")]
 Limit = Annotated[int, Field(ge=1, le=MOST, description="At most so many, the newest")]
 
