@@ -49,7 +49,7 @@ class EventLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Events:
+class EventListing:
     """Some events, the oldest first."""
 
     events: tuple[EventLine, ...]
@@ -80,10 +80,10 @@ def last_index(settings: Settings) -> int:
     return history_files.last_index(settings.home)
 
 
-def answer(settings: Settings, which: Filter, limit: int) -> tuple[Events, list[HistoryRecord]]:
+def answer(settings: Settings, which: Filter, limit: int) -> tuple[EventListing, list[HistoryRecord]]:
     """Return the same as an answer, and as records. Blocking, for milliseconds."""
     records = latest(settings, which, limit)
-    return Events(events=tuple(map(line, records)), index=history_files.last_index(settings.home)), records
+    return EventListing(events=tuple(map(line, records)), index=history_files.last_index(settings.home)), records
 
 
 def line(record: HistoryRecord) -> EventLine:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from reconciler.state.history_files import Follower
+from reconciler.state.history_files import HistoryFollower
 from reconciler.system import log, watcher
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ async def _run(settings: Settings, after: int, show: Callable[[Sequence[HistoryR
     news = asyncio.Event()
     watch = asyncio.create_task(watcher.watch(settings.home.controller, news.set, settings.poll))
     try:  # no group of tasks: what `show` raises is to come out as it is
-        with contextlib.closing(Follower(settings.home, after)) as follower:
+        with contextlib.closing(HistoryFollower(settings.home, after)) as follower:
             while True:
                 news.clear()
                 if records := list(follower.news()):

@@ -159,7 +159,7 @@ class History:
             after: the index of the last one that is known.
         """
         self.flush()  # else an index that is known, and in no file yet, would be that of an older history
-        news, follower = asyncio.Event(), history_files.Follower(self._home, after)
+        news, follower = asyncio.Event(), history_files.HistoryFollower(self._home, after)
         self._followers.add(news)
         try:
             while True:

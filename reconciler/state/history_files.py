@@ -98,7 +98,7 @@ def _lines(path: Path, seen: set[int]) -> Iterator[list[bytes]]:
             yield file.read().split(b"\n")[:-1]
 
 
-class Follower:
+class HistoryFollower:
     """Follow what is written, over renames of the file.
 
     Args:

@@ -20,7 +20,7 @@ from reconciler.settings import Home, Settings
 from reconciler.state import history as module
 from reconciler.state import history_files as files
 from reconciler.state.history import KEPT, History
-from reconciler.state.history_files import Follower
+from reconciler.state.history_files import HistoryFollower
 from reconciler.system import log
 
 if TYPE_CHECKING:
@@ -202,14 +202,14 @@ def test_a_home_without_history_has_none(tmp_path: Path) -> None:
     """Also one without a folder."""
     home = Home(tmp_path / "nowhere")
 
-    assert (files.latest(home), files.last_index(home), list(Follower(home).news())) == ([], 0, [])
+    assert (files.latest(home), files.last_index(home), list(HistoryFollower(home).news())) == ([], 0, [])
 
 
 @pytest.mark.parametrize("step", [1, 7, 25])
 def test_a_follower_sees_each_event_once(home: Home, step: int) -> None:
     """However many files were filled since it looked last, as long as they are there."""
     history, seen = History(home, size=SMALL), list[int]()
-    with contextlib.closing(Follower(home)) as follower:
+    with contextlib.closing(HistoryFollower(home)) as follower:
         for _ in range(0, 125, step):
             write(history, step)
             seen += [record.index for record in follower.news()]
@@ -222,14 +222,14 @@ def test_a_follower_begins_where_it_is_asked_to(home: Home) -> None:
     history = History(home, size=SMALL)
     write(history, 40)
     for after in (15, 39, 40):
-        with contextlib.closing(Follower(home, after)) as follower:
+        with contextlib.closing(HistoryFollower(home, after)) as follower:
             assert [record.index for record in follower.news()] == list(range(after + 1, 41))
 
 
 def test_a_follower_goes_on_when_history_begins_again(home: Home) -> None:
     """All files were deleted while no controller ran, and so the index begins again."""
     write(History(home), 9)
-    with contextlib.closing(Follower(home)) as follower:
+    with contextlib.closing(HistoryFollower(home)) as follower:
         assert len(list(follower.news())) == 9
         files.current(home).unlink()
         write(History(home), 2)
@@ -242,7 +242,7 @@ def test_a_follower_waits_for_the_end_of_a_line(home: Home) -> None:
     write(History(home), 2)
     whole = files.current(home).read_bytes()
     files.current(home).write_bytes(whole[:-4])
-    with contextlib.closing(Follower(home)) as follower:
+    with contextlib.closing(HistoryFollower(home)) as follower:
         assert [record.index for record in follower.news()] == [1]
         with files.current(home).open("ab") as file:
             file.write(whole[-4:])

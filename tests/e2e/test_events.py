@@ -86,9 +86,9 @@ async def test_every_line_of_a_story_has_its_author(world: World) -> None:
     assert "app.yaml:" in judged[-1].message
     assert {one.author.text for one in lines} == {"controller", *(one.author.text for one in judged)}
     assert [one.index for one in _by_index(lines)] == sorted({one.index for one in lines})
-    told = {(one.reason, one.type, one.message) for one in lines if one.reason in {"ServiceStarted", "ServiceEnded"}}
-    assert ("ServiceStarted", "Normal", "agent started") in told
-    assert ("ServiceEnded", "Warning", "agent ended: exit code 3") in told
+    known = {(one.reason, one.type, one.message) for one in lines if one.reason in {"ServiceStarted", "ServiceEnded"}}
+    assert ("ServiceStarted", "Normal", "agent started") in known
+    assert ("ServiceEnded", "Warning", "agent ended: exit code 3") in known
     assert all(one.cause for one in lines if one.reason in {"StartService", "StopService", "CloneRepo"})
     assert [one.reason for one in lines if not one.project] == ["ControllerStarted", "ControllerStopped"]
 

@@ -109,7 +109,7 @@ def test_a_refused_spec_is_one_event_with_its_line(site: Chronicle) -> None:
     assert ready.reason == "Running"
 
 
-def test_a_spec_that_vanishes_and_returns_is_told(site: Chronicle) -> None:
+def test_a_spec_that_vanishes_and_returns_is_recorded(site: Chronicle) -> None:
     """With who may have done it."""
 
     async def story() -> None:
@@ -127,7 +127,7 @@ def test_a_spec_that_vanishes_and_returns_is_told(site: Chronicle) -> None:
     assert (returned.type, returned.message) == ("Normal", "accepted: it says the same as before")
 
 
-def test_an_exit_is_told_with_its_cause(site: Chronicle) -> None:
+def test_an_exit_is_recorded_with_its_cause(site: Chronicle) -> None:
     """One that nobody asked for is a warning, and so is the crash loop."""
 
     async def story() -> None:
@@ -166,7 +166,7 @@ def test_an_exit_that_was_asked_for_is_no_warning(site: Chronicle) -> None:
         (Retry(Reason.GIT_UNREACHABLE, "no answer"), "not ready: no answer", "Warning"),
     ],
 )
-def test_what_stands_in_the_way_is_told_once(site: Chronicle, outcome: Any, says: str, kind: str) -> None:
+def test_what_stands_in_the_way_is_recorded_once(site: Chronicle, outcome: Any, says: str, kind: str) -> None:
     """However often it is tried again."""
     site.engine.outcomes[local.CloneRepo] = [outcome] * 3
 
@@ -223,7 +223,7 @@ def test_a_destroyed_project_has_an_end(site: Chronicle) -> None:
 
 
 def test_a_controller_that_finds_everything_as_it_left_it_tells_nothing(site: Chronicle, tmp_path: Path) -> None:
-    """A thousand projects would fill the files at each restart; what happened meanwhile is told."""
+    """A thousand projects would fill the files at each restart; what happened meanwhile is recorded."""
     for name in ("app", "blog"):
         site.home.sandbox(name).run.mkdir(parents=True)  # where ledgers are kept
     play(site, started(site, "app", "blog"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST: Final = 500
 
 Line: Final = schema(history.EventLine, "index", "time", "type", "reason", "author")
-Lines: Final = schema(history.Events, "events", "index", items=Line, message=(str, None))
+Lines: Final = schema(history.EventListing, "events", "index", items=Line, message=(str, None))
 Names = Annotated[
     list[Annotated[str, Field(max_length=200)]],
     Field(description="Names of projects, or patterns like blog-*; default: all"),
@@ -62,6 +62,6 @@ async def fields(settings: Settings) -> dict[str, Any]:
     return _fields(found, "")
 
 
-def _fields(found: history.Events, message: str) -> dict[str, Any]:
+def _fields(found: history.EventListing, message: str) -> dict[str, Any]:
     plain = without_empty(asdict(found) | {"message": message})
     return plain | {"events": [without_empty(one) for one in plain.get("events", [])]}
