@@ -54,11 +54,11 @@ def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return settings
 
 
-async def story(world: World, port: int) -> None:
+async def story(world: World, port: int, mode: str) -> None:
     """A person writes a spec, a chat stops it, a person starts it on the command line and edits it by hand."""
     world.light("app")
     await asyncio.to_thread(world.ready, "app")
-    async with connect(world, port, client_info=BOT) as client:
+    async with connect(world, port, mode, client_info=BOT) as client:
         answer = await client.call_tool("opencode_stop", {"project_name": "app", "wait_seconds": 60})
         assert fields(answer)["status"] == "success"
     await asyncio.to_thread(world.run, "start", "app")
@@ -68,10 +68,11 @@ async def story(world: World, port: int) -> None:
     await asyncio.to_thread(world.wait, "app", lambda status: status["stalled"]["status"])
 
 
-async def test_every_line_of_a_story_has_its_author(world: World) -> None:
+@pytest.mark.parametrize("mode", ERAS)
+async def test_every_line_of_a_story_has_its_author(world: World, mode: str) -> None:
     """By chat, by hand and on the command line, and what the controller did about it."""
     port = serving(world)
-    await story(world, port)
+    await story(world, port, mode)
     world.stop()
     me, lines = users.name_of(os.getuid()), history_files.latest(world.home)
     judged = [one for one in lines if one.author.via is not Via.CONTROLLER]

@@ -26,11 +26,10 @@ from pydantic import BaseModel, Field
 
 from reconciler import __version__
 from reconciler.api import client, reader, results
-from reconciler.core import plain_text
-from reconciler.core.history import Author, Via
 from reconciler.core.names import valid_name
 from reconciler.frontends.cli import render
 from reconciler.frontends.mcp import history, toolset
+from reconciler.frontends.mcp.callers import Callers
 from reconciler.frontends.mcp.router import Router
 from reconciler.frontends.mcp.wire import schema, without_empty
 from reconciler.mcpkit.binding import bound, offered
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 
     from reconciler.api.client import SpecChange
     from reconciler.api.results import Listing, ProjectResult
+    from reconciler.core.history import Author
     from reconciler.settings import Settings
 
 DEFAULT_WAIT: Final = 20.0
@@ -122,9 +122,10 @@ def _shown(project_name: str) -> str:
 class Tools:
     """The six tools on one home."""
 
-    def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, stopping: asyncio.Event, callers: Callers) -> None:
         self._settings = settings
         self._stopping = stopping
+        self._callers = callers
 
     async def start(
         self,
@@ -210,18 +211,11 @@ class Tools:
 
         try:
             # In a thread: it may wait for a lock. Even if this call is cancelled, the file is written whole.
-            written = await asyncio.to_thread(write, author_of(ctx, tool))
+            written = await asyncio.to_thread(write, self._callers.author(ctx, tool))
             result = await client.wait(self._settings, written, seconds, progress, self._stopping)
         except UserError as error:
             raise ToolError(str(error)) from None
         return answer(result, render.render_result(result))
-
-
-def author_of(ctx: Context[Any, Any], tool: str) -> Author:
-    """Return who calls a tool, as the client itself says."""
-    client_says = ctx.session.client_params
-    name = plain_text.plain(client_says.client_info.name, 80) if client_says else ""
-    return Author(Via.MCP, name or "a client without a name", tool)
 
 
 def answer(result: ProjectResult, text: str) -> CallToolResult:
@@ -280,7 +274,8 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     # Without `subscriptions/listen`: a stream that never ends would hold up the end of the process, and no client at
     # hand listens to a status.
     router = Router(settings, stopping)
-    tools = Tools(settings, stopping)
+    callers = Callers()
+    tools = Tools(settings, stopping, callers)
     six = [
         _tool(tools.start, "opencode_start", "Start a project", idempotent=True, open_world=True),
         _tool(tools.status, "opencode_status", "Status of a project", read_only=True, idempotent=True),
@@ -296,7 +291,7 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
         instructions=INSTRUCTIONS,
         log_level="WARNING",
         version=__version__,
-        middleware=[without("prompts")],
+        middleware=[without("prompts"), callers.listen],
         subscriptions=False,
         lifespan=router.open,
         tools=every,
