@@ -7,7 +7,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
-import pytest
 
 from reconciler.frontends.mcp import callers
 from reconciler.frontends.mcp.callers import NAMELESS
@@ -19,6 +18,8 @@ from tests.support.fakecontroller import make_settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    import pytest
 
     from reconciler.mcpkit.http_guard import App
     from reconciler.settings import Settings
