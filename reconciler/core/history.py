@@ -171,6 +171,8 @@ def decode(line: bytes) -> HistoryRecord | None:
         data = plain_text.document(json.loads(line))
         time, author = data["time"], data["author"]
         known = {key: data[key] for key in _KEPT if key in data and isinstance(data[key], _KEPT[key])}
+        if known.get("index", 0) < 0:
+            return None
         return HistoryRecord(
             **known,
             first=str(data.get("first", time)),

@@ -206,7 +206,7 @@ class History:
 
     def _open(self) -> None:
         """Open the file that is written to, without the line that a kill or a power cut has torn."""
-        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         size = os.fstat(self._handle).st_size
         begin = max(0, size - _TAIL)
         self._length = begin + _whole(os.pread(self._handle, _TAIL, begin))

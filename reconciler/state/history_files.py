@@ -7,7 +7,9 @@ themselves in which order they are, whenever they are renamed or deleted, and ea
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 NAME: Final = "events.jsonl"
 MOST: Final = 64 << 20
 """Bytes read of one file, from its end: far more than we ever write into one."""
+_OLDER: Final = 1000
+"""Events in a row that are older than asked for, after which no newer one is sought: the clock may have been set."""
 _RENAMES: Final = 4
 """Times that the file is opened again in one look; another look goes on from there."""
 
@@ -70,14 +74,17 @@ def last_index(home: Home) -> int:
 
 def _backwards(home: Home, since: str = "") -> Iterator[HistoryRecord]:
     """Return all events, the newest first, back to those of a time."""
+    older = 0
     for lines in _contents(home):
         for line in reversed(lines):
             record = history.decode(line)
             if record is None:
                 continue  # a line that a power cut has damaged
-            if record.time < since:
+            if record.time >= since:
+                older = 0
+                yield record
+            elif (older := older + 1) > _OLDER:
                 return
-            yield record
 
 
 def _contents(home: Home) -> Iterator[list[bytes]]:
@@ -90,12 +97,21 @@ def _contents(home: Home) -> Iterator[list[bytes]]:
 
 def _lines(path: Path, seen: set[int]) -> Iterator[list[bytes]]:
     """Return the lines of a file that was not seen yet, by its inode; nothing where it is gone."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    with contextlib.suppress(OSError), open(_open(path), "rb") as file:
         about = os.fstat(file.fileno())
         if about.st_ino not in seen:
             seen.add(about.st_ino)
             file.seek(max(0, about.st_size - MOST))
             yield file.read().split(b"\n")[:-1]
+
+
+def _open(path: Path) -> int:
+    """Open a regular file. A pipe that somebody put in its place must not hold us. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+    return handle
 
 
 class HistoryFollower:
@@ -133,14 +149,14 @@ class HistoryFollower:
         self.close()
         self._position = 0
         with contextlib.suppress(OSError):
-            self._handle = os.open(current(self._home), os.O_RDONLY | os.O_CLOEXEC)
+            self._handle = _open(current(self._home))
         if last_index(self._home) < self.after:
             self.after = 0  # somebody has deleted the history, and a new one began
         paths = full(self._home)  # listed after the other was opened: so none between them is missed
         for path, following in zip_longest(paths, paths[1:]):
             if following is None or _first(following) > self.after + 1:
-                with contextlib.suppress(OSError):
-                    yield from self._new(path.read_bytes().split(b"\n")[:-1])
+                for lines in _lines(path, set()):
+                    yield from self._new(lines)
 
     def _rest(self) -> Iterator[HistoryRecord]:
         """Return what the open file holds beyond our position, up to the last whole line."""

@@ -24,7 +24,7 @@ from reconciler.state.history_files import HistoryFollower
 from reconciler.system import log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from reconciler.core.history import HistoryRecord
@@ -196,6 +196,28 @@ def test_the_newest_events_of_some_projects_are_found(home: Home) -> None:
     assert [record.index for record in files.latest(home, Filter(since=since))] == [31, 33, 35, 37, 39, 40]
     assert [record.count for record in files.latest(home, Filter(names=("app",)))] == [20]
     assert files.latest(home, Filter(names=("other",))) == []
+
+
+def test_a_clock_that_was_set_back_hides_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer events are sought behind older ones, though not for ever."""
+    times = iter([1_800_000_000.0, 1_800_000_001.0, 1_700_000_000.0, 1_700_000_001.0])
+    history, since = History(home, clock=lambda: next(times)), Filter(since=values.iso(1_800_000_000.0))
+    write(history, 4)
+
+    assert [record.index for record in files.latest(home, since)] == [1, 2]
+    monkeypatch.setattr(files, "_OLDER", 1)
+    assert files.latest(home, since) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_holds_nobody(home: Home, make: Callable[[Path], None]) -> None:
+    """A pipe or a folder in its place: nothing can be read or written, and nothing waits or raises."""
+    make(files.current(home))
+    history = History(home)
+    write(history, 1)
+    with contextlib.closing(HistoryFollower(home)) as follower:
+        assert (list(follower.news()), files.latest(home)) == ([], [])
+    history.close()
 
 
 def test_a_home_without_history_has_none(tmp_path: Path) -> None:

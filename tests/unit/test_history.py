@@ -109,6 +109,7 @@ def test_texts_have_an_end() -> None:
         b"[1]",
         b"3",
         b'{"index": 3}',
+        history.encode(a_record()).replace(b'"index": 0', b'"index": -1'),
         b'{"time": "x", "reason": "y", "author": {"via": "a door", "name": "", "detail": ""}}',
         b'{"time": "x", "reason": "y", "author": "me"}',
         b'{"time": "x", "author": {"via": "cli", "name": "", "detail": ""}}',
