@@ -155,7 +155,9 @@ class Intake:
         if not known and not returned and old and before and before.generation == now.generation:
             return
         changes = (
-            history.diff(old, now.spec) if old else history.diff({}, change.spec.model_dump(exclude_defaults=True))
+            history.diff(old, now.spec)
+            if old
+            else history.diff({}, change.spec.model_dump(mode="json", exclude_defaults=True))
         )
         same = "accepted: it says the same as before"
         self._events.publish(

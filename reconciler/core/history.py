@@ -159,7 +159,8 @@ def encode(record: HistoryRecord) -> bytes:
     if record.count == 1:
         del data["first"]
     del data["last"]
-    return json.dumps({key: value for key, value in data.items() if value or key == "index"}).encode() + b"\n"
+    kept = {key: value for key, value in data.items() if value or key == "index"}
+    return json.dumps(kept, default=str).encode() + b"\n"
 
 
 def decode(line: bytes) -> HistoryRecord | None:
