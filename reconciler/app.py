@@ -22,6 +22,7 @@ from reconciler.controller import dry_run
 from reconciler.controller.controller import Controller
 from reconciler.controller.dry_run import UnknownProjectError
 from reconciler.controller.events import AllPassed, AtRest, FolderNoted, StatusChanged
+from reconciler.controller.historian import Historian
 from reconciler.controller.intake import Intake
 from reconciler.controller.publisher import Publisher
 from reconciler.engines import registry
@@ -30,6 +31,7 @@ from reconciler.frontends.cli.console import Console
 from reconciler.settings import HOME_VARIABLE, PORT_VARIABLE, UserError, absolute, default_specs
 from reconciler.specs import spec_folder
 from reconciler.state import published
+from reconciler.state.history import History
 from reconciler.state.leadership import Leadership
 from reconciler.state.ledger import Ledgers
 from reconciler.system import files, log, orphans
@@ -145,6 +147,7 @@ async def _serve(
     publisher = Publisher(settings, intake, identity, events)
     engine = registry.create(settings, ledgers, events)
     controller = Controller(settings, ledgers, engine, events, intake, publisher)
+    historian = _historian(settings, events)
 
     def listening(port: int, trouble: str) -> None:
         if (port, trouble) != (identity.port, identity.trouble):
@@ -168,10 +171,23 @@ async def _serve(
         await controller.run(stop)
         leading.cancel()
     logger.info("controller ended")
+    historian.controller_stopped()
     if console:
         alive = [name for name, project in intake.projects.items() if project.attempt.facts.agent.alive]
         _farewell(settings, console, alive)
     return calm.is_set() and publisher.all_ready()
+
+
+def _historian(settings: Settings, events: Events) -> Historian:
+    """Begin to write the history of a controller that begins."""
+    try:
+        index = published.read(settings.home)
+    except UserError:  # by a newer version
+        index = published.Index()
+    historian = Historian(History(settings.home), events, index.projects)
+    before = index.controller.version if index.controller else ""
+    historian.controller_started(__version__, before, str(settings.specs))
+    return historian
 
 
 class _Identity:

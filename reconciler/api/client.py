@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.api.drafts import Draft
+    from reconciler.core.history import Author
     from reconciler.settings import Settings
     from reconciler.state.published import Index
 
@@ -46,35 +47,45 @@ class SpecChange:
     """A destroy: it is done when nothing is left."""
 
 
-def write(settings: Settings, draft: Draft) -> SpecChange:
-    """Write a change of a spec. Raises UserError."""
+def write(settings: Settings, draft: Draft, author: Author | None = None) -> SpecChange:
+    """Write a change of a spec, and who asked for it, for the history. Raises UserError."""
     if draft.text is None:
-        written = writer.edit(draft.folder, settings.home, draft.name, draft.changes)
+        written = writer.edit(draft.folder, settings.home, draft.name, draft.changes, author)
     elif draft.replaces is None:
-        written = writer.create(draft.folder, settings.home, draft.name, draft.text)
+        written = writer.create(draft.folder, settings.home, draft.name, draft.text, author)
     else:
-        written = writer.rewrite(draft.folder, settings.home, draft.name, draft.replaces, draft.text)
+        written = writer.rewrite(draft.folder, settings.home, draft.name, draft.replaces, draft.text, author)
     return SpecChange(name=draft.name, version=written.token.text, folder=draft.folder, gone=draft.gone)
 
 
-def start(settings: Settings, name: str, git_url: str | None = None, ssh_key: str | None = None) -> SpecChange:
+def start(
+    settings: Settings,
+    name: str,
+    git_url: str | None = None,
+    ssh_key: str | None = None,
+    *,
+    author: Author | None = None,
+) -> SpecChange:
     """Ask for a project to run, as `drafts.start` says. Raises UserError."""
-    return write(settings, drafts.start(settings, name, git_url, ssh_key))
+    return write(settings, drafts.start(settings, name, git_url, ssh_key), author)
 
 
-def stop(settings: Settings, name: str) -> SpecChange:
+def stop(settings: Settings, name: str, *, author: Author | None = None) -> SpecChange:
     """Ask for a project to stop; everything is kept. Raises UserError."""
-    return write(settings, drafts.stop(settings, name))
+    return write(settings, drafts.stop(settings, name), author)
 
 
-def restart(settings: Settings, name: str) -> SpecChange:
+def restart(settings: Settings, name: str, *, author: Author | None = None) -> SpecChange:
     """Ask for one restart of both services of a project. Raises UserError."""
-    return write(settings, drafts.restart(settings, name))
+    return write(settings, drafts.restart(settings, name), author)
 
 
-def destroy(settings: Settings, name: str, *, confirm: str, discard_unpushed: bool = False) -> SpecChange:
+def destroy(
+    settings: Settings, name: str, *, confirm: str, discard_unpushed: bool = False, author: Author | None = None
+) -> SpecChange:
     """Ask for a project to be destroyed, as `drafts.destroy` says. Raises UserError."""
-    return write(settings, drafts.destroy(settings, name, confirm=confirm, discard_unpushed=discard_unpushed))
+    draft = drafts.destroy(settings, name, confirm=confirm, discard_unpushed=discard_unpushed)
+    return write(settings, draft, author)
 
 
 def confirm_missing(settings: Settings, names: list[str], *, dry_run: bool = False) -> list[str]:

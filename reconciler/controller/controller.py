@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from reconciler.controller import passes
-from reconciler.controller.events import FolderScanned, Observing, SpecChanged
+from reconciler.controller.events import FolderScanned, Observing, PassEnded, SpecChanged
 from reconciler.controller.reconciler import Reconciler
 from reconciler.controller.workqueue import WorkQueue
 from reconciler.core.reasons import Reason
@@ -60,6 +60,7 @@ class Controller:
         self._settings = settings
         self._ledgers = ledgers
         self._engine = engine
+        self._events = events
         self._intake = intake
         self._projects = intake.projects
         self._publisher = publisher
@@ -157,6 +158,8 @@ class Controller:
             log.exception("pass failed", project=name)
             what = f"cannot reconcile {name}: {type(error).__name__}; this is a bug, see the controller's log"
             due = self._reconciler.failed(project, what)
+        if project.status is not None:
+            self._events.publish(PassEnded(project.status))
         if passes.destroyed(project) and not spec_folder.spec_path(self._settings.specs, name).exists():
             self._intake.forget(name)
             return None

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 from reconciler.engines.base import Event
 
 if TYPE_CHECKING:
+    from reconciler.core.actions import Action
+    from reconciler.core.history import Author, KeyChange
+    from reconciler.core.observed import Ledger, ObservedProject
+    from reconciler.core.reasons import Reason
     from reconciler.core.status import ProjectStatus
 
 
@@ -20,6 +24,19 @@ class SpecChanged(Event):
     """Whether a person waits for it."""
     replaced: bool = False
     """Whether another spec is in force: a pass towards the old one is of no use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecJudged(Event):
+    """A spec file has changed: what that means for its project."""
+
+    name: str
+    reason: Reason
+    message: str
+    author: Author
+    generation: int = 0
+    changes: tuple[KeyChange, ...] = ()
+    """Of what it says, where it was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,33 @@ class Observing(Event):
     """A pass begins to observe a project: what changes from here on it may miss."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed(Event):
+    """A project was observed."""
+
+    facts: ObservedProject
+    before: Ledger
+    """What was remembered until then."""
+    ledger: Ledger
+    """The same, with the exits counted that were seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionBegun(Event):
+    """An action is about to be performed."""
+
+    name: str
+    action: Action
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassEnded(Event):
+    """A pass over a project has ended: its status says where that has led."""
+
+    status: ProjectStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from reconciler.controller.events import FolderNoted, FolderScanned, SpecChanged
+from reconciler.controller.events import FolderNoted, FolderScanned, SpecChanged, SpecJudged
 from reconciler.controller.project import Desired, Project
-from reconciler.core import missing
+from reconciler.core import history, missing
+from reconciler.core.history import Author, Via
 from reconciler.core.missing import Decision, Missing
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Note
@@ -24,7 +25,7 @@ from reconciler.specs import spec_folder, tombstones
 from reconciler.system import watcher
 
 if TYPE_CHECKING:
-    from reconciler.core.spec import Spec
+    from reconciler.core.observed import Ledger
     from reconciler.engines.base import Events
     from reconciler.settings import Settings
     from reconciler.specs.spec_folder import SpecFolder
@@ -61,8 +62,8 @@ class Intake:
         self._folder = folder
         self._ledgers = ledgers
         self._events = events
-        self._missing: set[str] = set()
-        """Projects whose file has been gone for the settle time."""
+        self._missing: dict[str, Author] = {}
+        """Projects whose file has been gone for the settle time, and who may have removed it."""
         self._held: frozenset[str] = frozenset()
         """Those of them that are held back until a person confirms."""
         self._hint = asyncio.Event()
@@ -128,34 +129,73 @@ class Intake:
 
     def _apply(self, change: spec_folder.Change, version: str, *, few: bool) -> None:
         match change:
-            case spec_folder.Accepted(name=name, spec=accepted, trusted=trusted):
-                self._accept(name, accepted, version, urgent=few or trusted)
-            case spec_folder.Rejected(name=name, message=message):
-                self._reject(name, message, version)
-            case spec_folder.Touched(name=name):
-                self._poke(name, version)
-            case spec_folder.Removed(name=name):
-                self._missing.add(name)
+            case spec_folder.Accepted():
+                self._accept(change, version, urgent=few or change.trusted)
+            case spec_folder.Rejected():
+                self._reject(change, version)
+            case spec_folder.Touched(name=name, author=author):
+                self._poke(name, version, author)
+            case spec_folder.Removed(name=name, author=author):
+                self._missing[name] = author
 
-    def _accept(self, name: str, accepted: Spec, version: str, *, urgent: bool) -> None:
+    def _accept(self, change: spec_folder.Accepted, version: str, *, urgent: bool) -> None:
+        name, accepted, before = change.name, change.spec, self._ledgers.get(change.name)
         ledger = self._ledgers.accept(name, accepted)
         project = self.projects.setdefault(name, Project(name=name))
+        self._judged(change, before, ledger, known=bool(project.desired.version))
         changed = project.desired.spec is not None and project.desired.spec != accepted
         project.desired = Desired(spec=accepted, version=version)
         log.info("spec accepted", project=name, generation=ledger.generation, state=accepted.state)
         self._events.publish(SpecChanged(name, urgent=urgent, replaced=changed))
 
-    def _reject(self, name: str, message: str, version: str) -> None:
+    def _judged(self, change: spec_folder.Accepted, before: Ledger | None, now: Ledger, *, known: bool) -> None:
+        """Publish what an accepted spec changes; nothing when a controller begins and finds what it left."""
+        old = before.spec if before else {}
+        returned = before is not None and before.vanished
+        if not known and not returned and old and before and before.generation == now.generation:
+            return
+        changes = (
+            history.diff(old, now.spec)
+            if old
+            else history.diff({}, change.spec.model_dump(mode="json", exclude_defaults=True))
+        )
+        same = "accepted: it says the same as before"
+        self._events.publish(
+            SpecJudged(
+                name=change.name,
+                reason=Reason.SPEC_RETURNED if returned else Reason.SPEC_ACCEPTED,
+                message="accepted: a new project" if not old else "accepted" if changes else same,
+                author=change.author,
+                generation=now.generation,
+                changes=changes,
+            )
+        )
+
+    def _reject(self, change: spec_folder.Rejected, version: str) -> None:
         """Keep the last accepted spec in force and say what is wrong with the file."""
+        name, message = change.name, change.message
         project = self._restore(name)
+        author, generation = change.author, self._generation(name)
+        self._events.publish(
+            SpecJudged(name=name, reason=Reason.SPEC_INVALID, message=message, author=author, generation=generation)
+        )
         problem = Note(reason=Reason.SPEC_INVALID, message=message, stalled=True)
         project.desired = replace(project.desired, version=version, problem=problem)
         log.warning("spec rejected", project=name, reason=message)
         self._events.publish(SpecChanged(name, urgent=True))
 
-    def _poke(self, name: str, version: str) -> None:
+    def _generation(self, name: str) -> int:
+        ledger = self._ledgers.get(name)
+        return ledger.generation if ledger else 0
+
+    def _poke(self, name: str, version: str, author: Author) -> None:
         """Reconcile now: the same text was written again, or the file was touched."""
         if project := self.projects.get(name):
+            reason, message = Reason.RECONCILE_REQUESTED, "its file was touched, or the same was written again"
+            generation = self._generation(name)
+            self._events.publish(
+                SpecJudged(name=name, reason=reason, message=message, author=author, generation=generation)
+            )
             project.desired = replace(project.desired, version=version, asked=True)
             self._events.publish(SpecChanged(name, urgent=True))
 
@@ -171,8 +211,8 @@ class Intake:
     def _take_missing(self, scan: spec_folder.Scan) -> None:
         there = scan.files.keys() | scan.unusable.keys()
         gone = self._ledgers.names(but=there) | (self.projects.keys() - there)
-        self._missing &= gone
-        if pending := gone - self._missing:
+        self._missing = {name: author for name, author in self._missing.items() if name in gone}
+        if pending := gone - self._missing.keys():
             if self._folder.expect(pending):  # a sandbox that was put back
                 self.rescan()
             return  # more are on their way out: they are judged together
@@ -198,10 +238,17 @@ class Intake:
         spec = self._restore(name).desired.spec
         if spec is None:
             return
-        self._ledgers.update(name, vanished=True)
+        before = self._ledgers.get(name)
+        generation = self._ledgers.update(name, vanished=True).generation
         tombstones.forget_confirmation(self._settings.home, name)
         message = f"{self._settings.specs / name}.yaml is missing: stopped, and everything is kept"
         warning = f"{message}; to delete it for good: opencode-manager destroy {name}"
+        if before is None or not before.vanished:  # else an earlier controller has said so
+            author = self._missing.get(name, Author(Via.FILE))
+            reason = Reason.SPEC_VANISHED
+            self._events.publish(
+                SpecJudged(name=name, reason=reason, message=message, author=author, generation=generation)
+            )
         self.projects[name].desired = Desired(spec=missing.stopped(spec), warnings=(warning,))
         log.warning("spec vanished", project=name)
         self._events.publish(SpecChanged(name, urgent=True, replaced=True))

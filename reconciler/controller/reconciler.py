@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from reconciler.controller.events import Observing, StatusAged, StatusChanged
+from reconciler.controller.events import ActionBegun, Observed, Observing, StatusAged, StatusChanged
 from reconciler.controller.fingerprints import FingerprintTracker
 from reconciler.controller.workqueue import PrioritySemaphore
 from reconciler.core import restarts, status
@@ -161,7 +161,8 @@ class Reconciler:
         if spec.wanted is State.ABSENT:
             there, ours = await asyncio.to_thread(self._tombstones.look, project.name)
             facts = replace(facts, removable_spec=there and ours, spec_stays=there and not ours)
-        ledger = self._account(project, spec, facts, ledger)
+        before, ledger = ledger, self._account(project, spec, facts, ledger)
+        self._events.publish(Observed(facts, before, ledger))
         view = View(
             spec=spec,
             facts=facts,
@@ -199,6 +200,7 @@ class Reconciler:
             run_id = project.attempt.facts.service(action.service).instance
             self._count(project, spec, action.service, partial(restarts.wedged, run_id=run_id))
         self._remember(project)
+        self._events.publish(ActionBegun(project.name, action, self._ledger(project, spec).generation))
         failpoint.point(f"before:{type(action).__name__}")
         with self.edits.own_changes(project.name) if action.edits else nullcontext():
             if isinstance(action, RemoveSpec):

@@ -1,4 +1,4 @@
-"""Every reason of a condition: the API of status.
+"""Every reason of a condition or an event: the API of status and history.
 
 Code never builds a reason from a name, nor compares it with a string.
 """
@@ -93,6 +93,16 @@ class Reason(StrEnum):
     MOVE_TO_TRASH_FAILED = "MoveToTrashFailed"
     REMOVE_SPEC = "RemoveSpec"
     REMOVE_SPEC_FAILED = "RemoveSpecFailed"
+    # Of events only:
+    SPEC_ACCEPTED = "SpecAccepted"
+    SPEC_VANISHED = "SpecVanished"
+    SPEC_RETURNED = "SpecReturned"
+    RECONCILE_REQUESTED = "ReconcileRequested"
+    SERVICE_STARTED = "ServiceStarted"
+    SERVICE_ENDED = "ServiceEnded"
+    CONTROLLER_STARTED = "ControllerStarted"
+    CONTROLLER_STOPPED = "ControllerStopped"
+    CONTROLLER_UPGRADED = "ControllerUpgraded"
 
 
 SENTENCES: Final[dict[Reason, str]] = {
@@ -177,6 +187,15 @@ SENTENCES: Final[dict[Reason, str]] = {
     Reason.MOVE_TO_TRASH_FAILED: "The sandbox could not be moved to the trash.",
     Reason.REMOVE_SPEC: "The tombstone is removed next.",
     Reason.REMOVE_SPEC_FAILED: "The tombstone could not be removed.",
+    Reason.SPEC_ACCEPTED: "A spec was accepted and is in force.",
+    Reason.SPEC_VANISHED: "A spec file is missing; its project is stopped, and everything is kept.",
+    Reason.SPEC_RETURNED: "A spec file that was missing is there again, and in force.",
+    Reason.RECONCILE_REQUESTED: "The same spec was written again, or its file touched, which requests a pass.",
+    Reason.SERVICE_STARTED: "A service was started.",
+    Reason.SERVICE_ENDED: "A service ended, by itself or as requested.",
+    Reason.CONTROLLER_STARTED: "The controller began to reconcile.",
+    Reason.CONTROLLER_STOPPED: "The controller ended; what runs goes on.",
+    Reason.CONTROLLER_UPGRADED: "The controller is of another version than the one before.",
 }
 """What each says, for people; the reference page is made of these."""
 
@@ -184,7 +203,8 @@ SENTENCES: Final[dict[Reason, str]] = {
 def page() -> str:
     """Return the reference page of all reasons, in Markdown."""
     rows = "".join(f"| `{reason}` | {sentence} |\n" for reason, sentence in sorted(SENTENCES.items()))
-    return f"# Reasons\n\nEach condition in `status` has one of these.\n\n| reason | means |\n|---|---|\n{rows}"
+    what = "Each condition in `status`, and each line of `events`, has one of these."
+    return f"# Reasons\n\n{what}\n\n| reason | means |\n|---|---|\n{rows}"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.findings import Finding
+    from reconciler.core.history import Author
     from reconciler.core.observed import Ledger, Now, ObservedProject, ObservedService, Probe, Service
     from reconciler.core.plan import Recipe, View
     from reconciler.core.reasons import Reason
@@ -63,6 +64,20 @@ class ProjectGone(Event):
     """Nothing of a project is left, neither desired nor actual: what is kept by its name can go."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded(Event):
+    """Something for the history that no other event tells: a need that was opened or answered."""
+
+    name: str
+    """Of the project."""
+    reason: Reason
+    message: str
+    warning: bool = False
+    cause: str = ""
+    author: Author | None = None
+    """Who did it; None: the controller."""
 
 
 E = TypeVar("E", bound=Event)

@@ -39,6 +39,8 @@ _MEANT: Final[Mapping[str, frozenset[str]]] = {
     "reply": frozenset({"answer", "response", "decision"}),
     "answers": frozenset({"answer", "response", "reply", "replies"}),
     "model": frozenset({"provider"}),
+    "names": frozenset({"project", "projects", "projectname", "projectnames"}),
+    "since": frozenset({"after", "from", "start", "begin"}),
 }
 """Other words for our names that are not near to them by spelling."""
 _NEAR: Final = 0.8

@@ -11,10 +11,11 @@ import contextlib
 import hashlib
 import os
 import stat
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from reconciler.specs import ignored, yaml_reader
+from reconciler.core.history import Author, Via
+from reconciler.specs import authors, ignored, yaml_reader
 from reconciler.specs.scan import (
     NEVER_SEEN,
     SUFFIX,
@@ -27,6 +28,7 @@ from reconciler.specs.scan import (
     token_of,
 )
 from reconciler.specs.yaml_reader import MAX_BYTES, SpecFileError
+from reconciler.system import users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -61,6 +63,8 @@ class Change:
     """A change of one project's spec file that the controller must know."""
 
     name: str
+    author: Author = field(default=Author(Via.FILE), compare=False)
+    """The tool that wrote it, else the file's owner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +133,8 @@ def remove_expected_digest(home: Home, name: str) -> None:
 def read_now(folder: Path, name: str) -> Accepted | Rejected:
     """Return what the file says right now, settled or not: for answering a user, never for acting."""
     found = _read(folder, name)
-    if isinstance(found, tuple):
-        return _judge(name, *found)
+    if isinstance(found, _Content):
+        return _judge(name, found.data, found.token)
     return Rejected(name=name, message=found or f"cannot read {spec_path(folder, name)}: it does not exist")
 
 
@@ -248,7 +252,7 @@ class SpecFolder:
             return file.missing_since + self._settle_open
         del self._files[name]
         remove_expected_digest(self._home, name)
-        return Removed(name=name)
+        return Removed(name=name, author=Author(Via.FILE, _owner(self._folder)))
 
     @staticmethod
     def _unreadable(name: str, file: _File, why: str) -> Change | None:
@@ -269,18 +273,20 @@ class SpecFolder:
             return now + self._settle
         if isinstance(found, str):
             return self._unreadable(name, file, found)
-        data, token = found
+        data, token = found.data, found.token
         if token != version:
             file.version, file.since = token, now
             return now + self._settle
-        trusted = hashlib.sha256(data).hexdigest() == expected
+        trusted = hashlib.sha256(data).hexdigest() == authors.digest(expected)
         if not trusted:
             wait = self._settle if data.endswith(b"\n") else self._settle_open
             if now < file.since + wait:
                 return file.since + wait
         if expected and expected == _expected_digest(self._home, name):  # else a tool has recorded its next text by now
             remove_expected_digest(self._home, name)
-        return self._report(name, file, data, token, trusted=trusted)
+        author = authors.author(expected) if trusted else None
+        result = self._report(name, file, data, token, trusted=trusted)
+        return result and replace(result, author=author or Author(Via.FILE, users.name_of(found.owner)))
 
     @staticmethod
     def _report(name: str, file: _File, data: bytes, token: Token, *, trusted: bool) -> Change | None:
@@ -332,8 +338,16 @@ def _judge(name: str, data: bytes, token: Token) -> Accepted | Rejected:
     return Accepted(name=name, spec=document.spec, sha=sha, token=token, lines=document.lines)
 
 
-def _read(folder: Path, name: str) -> tuple[bytes, Token] | str | None:
-    """Return the bytes and their version, or why there are none; None when there is no file.
+class _Content(NamedTuple):
+    """What a file holds, and whose it is."""
+
+    data: bytes
+    token: Token
+    owner: int
+
+
+def _read(folder: Path, name: str) -> _Content | str | None:
+    """Return the content, or why there are none; None when there is no file.
 
     Of a file that is too long only the beginning is read, enough to see that it is.
     """
@@ -351,7 +365,14 @@ def _read(folder: Path, name: str) -> tuple[bytes, Token] | str | None:
     except OSError as error:
         return f"cannot read {path.name}: {reason(error)}"
     # A file written to while it was read gets no version that anybody has seen.
-    return data, token_of(after) if token_of(before) == token_of(after) else NEVER_SEEN
+    return _Content(data, token_of(after) if token_of(before) == token_of(after) else NEVER_SEEN, after.st_uid)
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return users.name_of(folder.stat().st_uid)
+    except OSError:
+        return ""
 
 
 def _trusted_names(home: Home) -> set[str]:

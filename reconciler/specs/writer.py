@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.core.names import refused_name, valid_name
 from reconciler.settings import UserError
-from reconciler.specs import patch, yaml_reader
+from reconciler.specs import authors, patch, yaml_reader
 from reconciler.specs.spec_folder import (
     NEVER_SEEN,
     Token,
@@ -35,6 +35,7 @@ from reconciler.system.files import LockFile, LockHeld, private_folder, replace_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from reconciler.core.history import Author
     from reconciler.settings import Home
 
 _LOCK_LIMIT: Final = 5.0
@@ -74,7 +75,7 @@ def new_text(git_url: str, ssh_key: str | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def create(folder: Path, home: Home, name: str, text: str) -> WrittenSpec:
+def create(folder: Path, home: Home, name: str, text: str, author: Author | None = None) -> WrittenSpec:
     """Write a new spec file; create the folder if it is missing.
 
     Raises:
@@ -89,13 +90,15 @@ def create(folder: Path, home: Home, name: str, text: str) -> WrittenSpec:
         if os.path.lexists(path):
             raise SpecExistsError(f"cannot create {path}: it exists")
         data = text.encode()
-        with _trusted(home, name, data):
+        with _trusted(home, name, data, author):
             _write_new(path, data)
         announcements.announce(folder)
         return WrittenSpec(_version(path), digest, changed=True)
 
 
-def edit(folder: Path, home: Home, name: str, changes: Mapping[patch.Path, patch.Scalar]) -> WrittenSpec:
+def edit(
+    folder: Path, home: Home, name: str, changes: Mapping[patch.Path, patch.Scalar], author: Author | None = None
+) -> WrittenSpec:
     """Set values in a spec file, by key path, and leave everything else as it is.
 
     Raises:
@@ -108,14 +111,14 @@ def edit(folder: Path, home: Home, name: str, changes: Mapping[patch.Path, patch
         # A link was put there on purpose: what it points to is changed, beside itself. Nothing else is followed.
         target = path.resolve(strict=True) if path.is_symlink() else path
         for _ in range(_ATTEMPTS):
-            written = _edit_once(target, home, name, changes)
+            written = _edit_once(target, home, name, changes, author)
             if written is not None:
                 announcements.announce(folder)
                 return written
     raise UserError(f"cannot edit {path}: somebody else keeps changing it; try again")
 
 
-def rewrite(folder: Path, home: Home, name: str, old: bytes, text: str) -> WrittenSpec:
+def rewrite(folder: Path, home: Home, name: str, old: bytes, text: str, author: Author | None = None) -> WrittenSpec:
     """Replace the whole text of a spec file, as a person has edited it.
 
     Args:
@@ -124,6 +127,7 @@ def rewrite(folder: Path, home: Home, name: str, old: bytes, text: str) -> Writt
         name: of the project.
         old: the text that was edited: another one in the file is kept.
         text: the new one.
+        author: who edited it.
 
     Raises:
         SpecMissingError: there is no such file.
@@ -136,7 +140,7 @@ def rewrite(folder: Path, home: Home, name: str, old: bytes, text: str) -> Writt
         target = path.resolve(strict=True) if path.is_symlink() else path
         mode = stat.S_IMODE(target.stat().st_mode)
         if target.read_bytes() == old:
-            with _trusted(home, name, new):
+            with _trusted(home, name, new, author):
                 if _replace(target, old, new, mode=mode):
                     announcements.announce(folder)
                     return WrittenSpec(_version(target), digest, changed=True)
@@ -198,7 +202,9 @@ def _try_lock(path: Path) -> LockFile | None:
         return None
 
 
-def _edit_once(path: Path, home: Home, name: str, changes: Mapping[patch.Path, patch.Scalar]) -> WrittenSpec | None:
+def _edit_once(
+    path: Path, home: Home, name: str, changes: Mapping[patch.Path, patch.Scalar], author: Author | None
+) -> WrittenSpec | None:
     """Read, change and write; return None when somebody else changed the file meanwhile."""
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):
@@ -210,7 +216,7 @@ def _edit_once(path: Path, home: Home, name: str, changes: Mapping[patch.Path, p
     new = text.encode()
     if path.read_bytes() != data:
         return None
-    with _trusted(home, name, new):
+    with _trusted(home, name, new, author):
         if new == data:
             os.utime(path)
         elif not _replace(path, data, new, mode=stat.S_IMODE(about.st_mode)):
@@ -274,9 +280,9 @@ def _write_new(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _trusted(home: Home, name: str, data: bytes) -> Iterator[None]:
-    """Record the hash of a text that is about to be written; remove it when writing failed."""
-    _record_digest(home, name, data)
+def _trusted(home: Home, name: str, data: bytes, author: Author | None) -> Iterator[None]:
+    """Record the hash of a text that is about to be written, and who writes it; remove it when writing failed."""
+    _record_digest(home, name, data, author)
     try:
         yield
     except BaseException:
@@ -284,10 +290,10 @@ def _trusted(home: Home, name: str, data: bytes) -> Iterator[None]:
         raise
 
 
-def _record_digest(home: Home, name: str, data: bytes) -> None:
+def _record_digest(home: Home, name: str, data: bytes, author: Author | None) -> None:
     path = expected_digest_path(home, name)
     private_folder(path.parent)
-    replace_file(path, hashlib.sha256(data).hexdigest().encode(), durable=False)
+    replace_file(path, authors.note(hashlib.sha256(data).hexdigest(), author).encode(), durable=False)
 
 
 def _checked_path(folder: Path, name: str) -> Path:

@@ -1,10 +1,11 @@
-"""Configure the controller's own log: one JSON object per line, secrets redacted."""
+"""Configure the log: the controller's own is one JSON object per line, secrets redacted."""
 
 from __future__ import annotations
 
 import logging
 import logging.handlers
 import re
+import sys
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -39,6 +40,11 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         elif isinstance(value, str):
             event[key] = redact_text(value)
     return event
+
+
+def use_stderr() -> None:
+    """Send what this command logs to stderr: stdout may be read by a program."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
 def configure(path: Path) -> None:

@@ -49,6 +49,7 @@ ANNOTATIONS = {
     "opencode_restart": (False, False, False, False),
     "opencode_destroy": (False, True, True, False),
     "opencode_list": (True, False, True, False),
+    "opencode_events": (True, False, True, False),
 }
 """Read only, destructive, idempotent, open world."""
 

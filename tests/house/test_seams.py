@@ -17,6 +17,7 @@ DYNAMIC: Final = {
     "bridge/serve.py": {"reconciler.bridge.server"},
     "engines/local/access.py": {"reconciler.engines.local.doctor.report", "reconciler.engines.local.processes.usage"},
     "engines/registry.py": {"*.engine", "*.access", "*.prepare"},
+    "frontends/cli/commands/events.py": {"reconciler.api.history_follow"},
     "frontends/cli/commands/plan.py": {"reconciler.app"},
     "frontends/cli/commands/run.py": {"reconciler.app"},
     "frontends/cli/grammar.py": {"difflib", "shutil"},

@@ -47,8 +47,8 @@ class Site:
     def __init__(self, root: Path) -> None:
         self.home = Home(root / "home")
         self.specs = root / "specs"
-        self.specs.mkdir()
-        self.home.controller.mkdir(parents=True)
+        self.specs.mkdir(exist_ok=True)
+        self.home.controller.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(home=self.home, specs=self.specs, development=True)
         self.ledgers = Ledgers(self.home)
         self.events = Events()

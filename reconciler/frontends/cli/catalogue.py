@@ -92,6 +92,7 @@ COMMANDS: Final = (
     Command(name="status", group=_SHOW, summary="show all projects, or some in full"),
     Command(name="wait", group=_SHOW, summary="wait until projects are ready, stopped, or in some condition"),
     Command(name="get", group=_SHOW, summary="print specs"),
+    Command(name="events", group=_SHOW, summary="show what happened: what changed, why, and by whom"),
     Command(name="logs", group=_SHOW, summary="show what a service printed"),
     Command(name="doctor", group=_CHECK, summary="check everything that agents need, with the fix", needed=_RANGES),
     Command(

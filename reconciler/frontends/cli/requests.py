@@ -8,8 +8,10 @@ import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
 from reconciler.api import client, drafts
+from reconciler.core.history import Author, Via
 from reconciler.frontends.cli import render, terminal
 from reconciler.state import published
+from reconciler.system import users
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,13 +46,18 @@ def carry_out(settings: Settings, wanted: Sequence[Draft], command: str, *, seco
     if dry_run:
         preview(wanted)
         return 0
-    changes = [client.write(settings, draft) for draft in wanted]
+    changes = [client.write(settings, draft, author(command)) for draft in wanted]
     results = asyncio.run(_wait(settings, changes, seconds))
     print("\n\n".join(render.render_result(result, named=len(results) > 1) for result in results))
     # A script reads the status; a person at a terminal wants to know what comes next.
     if len(results) == 1 and terminal.is_terminal(sys.stdout) and (hint := _hint(settings, command, results[0])):
         print(f"\n{hint}")
     return worst([CODES.get(result.status, 2) for result in results])
+
+
+def author(command: str) -> Author:
+    """Return who runs a command, for the history."""
+    return Author(Via.CLI, users.name_of(os.getuid()), command)
 
 
 def preview(wanted: Sequence[Draft]) -> None:

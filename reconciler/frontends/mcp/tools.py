@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import textwrap
 from dataclasses import asdict
-from types import GenericAlias, NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import (
@@ -23,25 +22,28 @@ from mcp.server.mcpserver import (
 )
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field
 
 from reconciler import __version__
 from reconciler.api import client, reader, results
 from reconciler.core.names import valid_name
 from reconciler.frontends.cli import render
-from reconciler.frontends.mcp import toolset
+from reconciler.frontends.mcp import history, toolset
+from reconciler.frontends.mcp.callers import Callers
 from reconciler.frontends.mcp.router import Router
+from reconciler.frontends.mcp.wire import schema, without_empty
 from reconciler.mcpkit.binding import bound, offered
 from reconciler.mcpkit.endpoint import without
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
 
     from mcp.server.mcpserver.tools import Tool
 
     from reconciler.api.client import SpecChange
     from reconciler.api.results import Listing, ProjectResult
+    from reconciler.core.history import Author
     from reconciler.settings import Settings
 
 DEFAULT_WAIT: Final = 20.0
@@ -66,30 +68,10 @@ IN_FULL: Final = (
 """Fields that only a status in full has."""
 
 
-def _schema(
-    of: type,
-    *required: str,
-    without: Collection[str] = (),
-    items: Any = None,  # noqa: ANN401  a type
-    **more: Any,  # noqa: ANN401
-) -> type[BaseModel]:
-    """Return the model of a result on the wire: what is not known or empty is left out, so nothing there is null."""
-
-    def wire(hint: Any) -> Any:  # noqa: ANN401  a type
-        inner = get_args(hint)
-        if get_origin(hint) is tuple:
-            return GenericAlias(list, items or inner[0])
-        return next(one for one in inner if one is not NoneType) if NoneType in inner else hint
-
-    hints = {name: wire(hint) for name, hint in get_type_hints(of).items() if name not in without}
-    fields: Any = {name: (hint, ... if name in required else None) for name, hint in hints.items()}
-    return create_model(of.__name__, **more, **fields)
-
-
-Answer: Final = _schema(results.ProjectResult, "project", "status", "message", without=IN_FULL)
-FullAnswer: Final = _schema(results.ProjectResult, "project", "status", "message")
-Line: Final = _schema(results.Summary, "project", "desired", "actual", "reason")
-Lines: Final = _schema(results.Listing, "projects", "controller_running", items=Line, message=(str, ...))
+Answer: Final = schema(results.ProjectResult, "project", "status", "message", without=IN_FULL)
+FullAnswer: Final = schema(results.ProjectResult, "project", "status", "message")
+Line: Final = schema(results.Summary, "project", "desired", "actual", "reason")
+Lines: Final = schema(results.Listing, "projects", "controller_running", items=Line, message=(str, ...))
 
 
 class DestroyConfirmation(BaseModel):
@@ -140,9 +122,10 @@ def _shown(project_name: str) -> str:
 class Tools:
     """The six tools on one home."""
 
-    def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, stopping: asyncio.Event, callers: Callers) -> None:
         self._settings = settings
         self._stopping = stopping
+        self._callers = callers
 
     async def start(
         self,
@@ -157,7 +140,10 @@ class Tools:
         Safe to call again. Once it runs, go on with opencode-session-create.
         """
         return await self._ask(
-            lambda: client.start(self._settings, project_name, git_url, user_ssh_key), wait_seconds, ctx
+            lambda author: client.start(self._settings, project_name, git_url, user_ssh_key, author=author),
+            "opencode_start",
+            wait_seconds,
+            ctx,
         )
 
     async def status(self, project_name: Name) -> Annotated[CallToolResult, FullAnswer]:
@@ -173,13 +159,20 @@ class Tools:
         self, project_name: Name, ctx: Context[Any, Any], wait_seconds: Wait = DEFAULT_WAIT
     ) -> Annotated[CallToolResult, Answer]:
         """Stop a project: end its agent and bridge processes. The sandbox is kept; opencode_start starts it again."""
-        return await self._ask(lambda: client.stop(self._settings, project_name), wait_seconds, ctx)
+        return await self._ask(
+            lambda author: client.stop(self._settings, project_name, author=author), "opencode_stop", wait_seconds, ctx
+        )
 
     async def restart(
         self, project_name: Name, ctx: Context[Any, Any], wait_seconds: Wait = DEFAULT_WAIT
     ) -> Annotated[CallToolResult, Answer]:
         """Restart a project: its agent and its bridge, once."""
-        return await self._ask(lambda: client.restart(self._settings, project_name), wait_seconds, ctx)
+        return await self._ask(
+            lambda author: client.restart(self._settings, project_name, author=author),
+            "opencode_restart",
+            wait_seconds,
+            ctx,
+        )
 
     async def destroy(
         self,
@@ -193,7 +186,10 @@ class Tools:
         """DESTRUCTIVE: destroy (delete) a project and move its sandbox to the trash. Unpushed work blocks it."""
         confirmed = _confirmed(project_name, sure, confirm)
         return await self._ask(
-            lambda: client.destroy(self._settings, project_name, confirm=confirmed, discard_unpushed=discard_unpushed),
+            lambda author: client.destroy(
+                self._settings, project_name, confirm=confirmed, discard_unpushed=discard_unpushed, author=author
+            ),
+            "opencode_destroy",
             wait_seconds,
             ctx,
         )
@@ -205,7 +201,9 @@ class Tools:
         except UserError as error:
             raise ToolError(str(error)) from None
 
-    async def _ask(self, write: Any, seconds: float, ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ANN401
+    async def _ask(
+        self, write: Callable[[Author], SpecChange], tool: str, seconds: float, ctx: Context[Any, Any]
+    ) -> CallToolResult:
         """Write the change, then wait for its result."""
 
         async def progress(waited: float, result: ProjectResult) -> None:
@@ -213,7 +211,7 @@ class Tools:
 
         try:
             # In a thread: it may wait for a lock. Even if this call is cancelled, the file is written whole.
-            written: SpecChange = await asyncio.to_thread(write)
+            written = await asyncio.to_thread(write, self._callers.author(ctx, tool))
             result = await client.wait(self._settings, written, seconds, progress, self._stopping)
         except UserError as error:
             raise ToolError(str(error)) from None
@@ -240,7 +238,7 @@ def answer(result: ProjectResult, text: str) -> CallToolResult:
 
 def fields(result: ProjectResult) -> dict[str, Any]:
     """Return the answer as an object, with its whole message and without empty fields."""
-    return _plain(asdict(result) | {"message": "; ".join(results.sentences(result))})
+    return without_empty(asdict(result) | {"message": "; ".join(results.sentences(result))})
 
 
 def listed(listing: Listing) -> CallToolResult:
@@ -263,13 +261,7 @@ def lines_of(listing: Listing) -> dict[str, Any]:
     if not listing.projects:
         message = "there are no projects yet; opencode_start makes one from its git url"
     found = {"message": message, **asdict(listing)}
-    return _plain(found) | {"projects": [_plain(one) for one in found["projects"]]}
-
-
-def _plain(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the data in JSON types, without what is empty."""
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
-    return {key: value for key, value in plain.items() if value is not None and value not in ("", [])}
+    return without_empty(found) | {"projects": [without_empty(one) for one in found["projects"]]}
 
 
 def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
@@ -282,7 +274,8 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     # Without `subscriptions/listen`: a stream that never ends would hold up the end of the process, and no client at
     # hand listens to a status.
     router = Router(settings, stopping)
-    tools = Tools(settings, stopping)
+    callers = Callers()
+    tools = Tools(settings, stopping, callers)
     six = [
         _tool(tools.start, "opencode_start", "Start a project", idempotent=True, open_world=True),
         _tool(tools.status, "opencode_status", "Status of a project", read_only=True, idempotent=True),
@@ -291,18 +284,23 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
         _tool(tools.destroy, "opencode_destroy", "Destroy a project", destructive=True, idempotent=True),
         _tool(tools.list, "opencode_list", "List all projects", read_only=True, idempotent=True),
     ]
-    every = [*six, *bound(toolset.every(), router.resolve, routed=True)]
+    events = _tool(history.tool(settings), "opencode_events", "What happened", read_only=True, idempotent=True)
+    every = [*six, events, *bound(toolset.every(), router.resolve, routed=True)]
     mcp: MCPServer[Any] = MCPServer(
         "ocm",
         instructions=INSTRUCTIONS,
         log_level="WARNING",
         version=__version__,
-        middleware=[without("prompts")],
+        middleware=[without("prompts"), callers.listen],
         subscriptions=False,
         lifespan=router.open,
         tools=every,
     )
+    _add_resources(mcp, settings)
+    return mcp
 
+
+def _add_resources(mcp: MCPServer[Any], settings: Settings) -> None:
     @mcp.resource("opencode://projects", mime_type="application/json")
     def projects() -> dict[str, Any]:
         """All projects, a line each."""
@@ -311,6 +309,11 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
         except UserError as error:
             raise ResourceNotFoundError(str(error)) from None
 
+    @mcp.resource("opencode://events", mime_type="application/json")
+    async def latest_events() -> dict[str, Any]:
+        """What happened last, the newest at the end."""
+        return await history.fields(settings)
+
     @mcp.resource("opencode://projects/{name}/status", mime_type="application/json")
     def status(name: str) -> dict[str, Any]:
         """One project in full."""
@@ -318,8 +321,6 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
             return fields(results.in_full(reader.raw_status(settings, name)))
         except UserError as error:
             raise ResourceNotFoundError(str(error)) from None
-
-    return mcp
 
 
 def _tool(function: Any, name: str, title: str, **hints: bool) -> Tool:  # noqa: ANN401

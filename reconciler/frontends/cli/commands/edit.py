@@ -44,7 +44,7 @@ def run(settings: Settings, options: Namespace) -> int:
         return 0
     requests.preview([draft])
     if not options.dry_run:
-        client.write(settings, draft)
+        client.write(settings, draft, requests.author("edit"))
     return 0
 
 

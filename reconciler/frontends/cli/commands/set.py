@@ -51,5 +51,5 @@ def run(settings: Settings, options: Namespace) -> int:
         return requests.carry_out(settings, wanted, "set", seconds=options.wait or 0.0, dry_run=options.dry_run)
     requests.preview(wanted)
     for draft in wanted:
-        client.write(settings, draft)
+        client.write(settings, draft, requests.author("set"))
     return 0
