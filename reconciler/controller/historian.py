@@ -84,8 +84,10 @@ class Historian:
         )
 
     def _begun(self, event: ActionBegun) -> None:
+        """Record an action before it is performed: should this process end meanwhile, the line says what it did."""
         action = event.action
         self.history.record(action.reason, event.name, action.text, cause=action.cause, generation=event.generation)
+        self.history.flush()
 
     def _observed(self, event: Observed) -> None:
         name = event.facts.name

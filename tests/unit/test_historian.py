@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reconciler.controller.events import ActionBegun
 from reconciler.controller.historian import Historian
 from reconciler.core.actions import Blocked, Retry
 from reconciler.core.history import Author, HistoryRecord, Via
@@ -64,6 +65,17 @@ def test_a_new_project_is_followed_from_its_spec_to_ready(site: Chronicle) -> No
     assert [one.message for one in steps if one.reason == "ServiceStarted"] == ["agent started", "bridge started"]
     assert (last.reason, last.message, last.type, last.generation) == ("Running", "ready", "Normal", 1)
     assert [one.index for one in site.lines()] == list(range(1, site.history.index + 1))
+
+
+def test_an_action_is_written_down_before_it_is_performed(site: Chronicle) -> None:
+    """In the same turn of the event loop: a controller that is killed by what it does has said what that was."""
+
+    async def story() -> None:
+        site.events.publish(ActionBegun("app", local.CloneRepo(cause="there is no clone yet"), 1))
+
+        assert history_files.last_index(site.home) == site.history.index == 1
+
+    play(site, story())
 
 
 def test_a_tool_is_the_author_of_what_it_wrote(site: Chronicle) -> None:
