@@ -391,6 +391,7 @@ async def test_a_changed_setting_reaches_a_running_agent(user: GitUser, origin: 
     user.has("[user]\n\tname = Ada\n")
 
     assert user.engine.fingerprint("app") != before
-    user.project.git.put()
+    user.engine._observer._prober = user.engine._prober  # not dry
+    await user.observe()
     assert user.project.git != settings
     assert user.agent("config", "user.name") == "Ada"
