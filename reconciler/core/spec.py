@@ -61,7 +61,9 @@ _LABEL_WORD: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY: Final = re.compile(rf"(?=[A-Za-z]){_LABEL_WORD}")
 """As Kubernetes has them, so that the same labels serve in a cluster."""
 _LABEL_VALUE: Final = re.compile(rf"(?:{_LABEL_WORD})?")
-_RESERVED_ENV: Final = re.compile(r"MCP_TOOL_.*|OCM_.*|HOME|PATH|TMPDIR|XDG_.*|GIT_SSH.*|LD_.*|DYLD_.*")
+_RESERVED_ENV: Final = re.compile(
+    r"MCP_TOOL_.*|OCM_.*|HOME|PATH|TMPDIR|XDG_.*|GIT_SSH.*|GIT_CONFIG_SYSTEM|LD_.*|DYLD_.*"
+)
 """What the manager sets, whatever the kind of the agent."""
 _SECRET_ENV: Final = re.compile(
     r".*(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL|AUTH_CONTENT).*", re.IGNORECASE

@@ -128,7 +128,7 @@ class DriverContract:
 
     def test_it_sets_no_variable_that_is_the_engines(self, driver: Driver, place: Place) -> None:
         """Its folders and its SSH command are given to it."""
-        engines = {"HOME", "PATH", "TMPDIR", "GIT_SSH_COMMAND", env_keys.TOKEN}
+        engines = {"HOME", "PATH", "TMPDIR", "GIT_SSH_COMMAND", "GIT_CONFIG_SYSTEM", env_keys.TOKEN}
 
         assert not engines & set(driver.environment(place))
 

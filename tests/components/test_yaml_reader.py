@@ -385,7 +385,9 @@ def test_patch_keeps_everything_else(
     assert patch_text(patched, changes) == patched
 
 
-@pytest.mark.parametrize("name", ["OPENCODE_DB", "OPENCODE_DISABLE_AUTOUPDATE", "GIT_SSH", "GIT_SSH_COMMAND", "HOME"])
+@pytest.mark.parametrize(
+    "name", ["OPENCODE_DB", "OPENCODE_DISABLE_AUTOUPDATE", "GIT_SSH_COMMAND", "GIT_CONFIG_SYSTEM", "HOME"]
+)
 def test_what_keeps_projects_apart_is_not_a_specs_to_set(name: str) -> None:
     """The manager sets it."""
     with pytest.raises(SpecFileError, match=f"cannot set {name}: the manager sets it"):

@@ -45,7 +45,11 @@ def _server(tmp_path: Path) -> Iterator[sshd.SshServer]:
 
 @pytest.fixture(name="story")
 def _story(real_world: World, model: FakeModel) -> World:
-    """A world whose agents talk to our model."""
+    """A world whose agents talk to our model, and whose user has a name in ~/.config/git/config alone."""
+    settings = real_world.root / "user" / ".config" / "git" / "config"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n")
+    real_world.environment["HOME"] = str(real_world.root / "user")
     real_world.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider(model.url))
     real_world.environment["OPENCODE_MANAGER_LIVENESS"] = "1"
     return real_world
@@ -96,6 +100,7 @@ async def test_the_whole_story_through_mcp(story: World, server: sshd.SshServer)
         assert started["status"] == "success", started
         assert started["generation"] == started["observed_generation"] == 1
         await prove_agent_and_bridge(story, started)
+        assert git(origin, "log", "-1", "--format=%an <%ae>: %s", "agents") == "Ada <ada@example.org>: By the agent\n"
 
         status = await ask(client, "opencode_status", project_name="blog-api")
         assert (status["desired"], status["actual"]) == ("running", "running")
@@ -128,7 +133,7 @@ async def test_the_whole_story_through_mcp(story: World, server: sshd.SshServer)
 
 
 async def prove_agent_and_bridge(world: World, started: dict[str, Any]) -> None:
-    """401 without the password and 200 with it; the bridge's tools work against the real server."""
+    """401 without the password and 200 with it; the bridge's tools work against the real server; the agent pushes."""
     env = read_env(world.home.sandbox("blog-api").env_file)
     health = f"{started['opencode_url']}/global/health"
     async with httpx2.AsyncClient() as http:
@@ -145,7 +150,10 @@ async def prove_agent_and_bridge(world: World, started: dict[str, Any]) -> None:
         assert said["state"] == "done", said
         assert path.read_text() == "by the agent"
         assert "made.txt" in json.dumps(await ask(bridge, "opencode-vcs-diff"))
-    path.unlink()
+        command = "git add made.txt && git commit -q -m 'By the agent' && git push -q origin HEAD:refs/heads/agents"
+        order = f"[[tool:bash {json.dumps({'command': command, 'description': 'Publish it'})}]]"
+        said = await ask(bridge, "opencode-session-message", sessionId=session, content=order, waitSeconds=120)
+        assert said["state"] == "done", said
 
 
 def commit_unpushed(world: World) -> None:

@@ -79,8 +79,9 @@ class LocalEngine(LocalAccess):
         """Return what identifies the state of the files that people edit or delete by hand."""
         if name not in self._edited:
             sandbox, key = self._settings.home.sandbox(name), self._settings.home.deploy_key(name)
-            self._edited[name] = tuple(map(str, (sandbox.env_file, key, sandbox.repo, sandbox.run)))
-        return *map(_stamp, self._edited[name]), git_config.stamps(self._settings.home.sandbox(name))
+            settings = git_config.user_files(self._settings.environment)
+            self._edited[name] = tuple(map(str, (sandbox.env_file, key, sandbox.repo, sandbox.run, *settings)))
+        return tuple(map(_stamp, self._edited[name]))
 
     async def watch(self) -> None:
         """Watch what people edit in sandboxes, and their keys."""

@@ -84,7 +84,7 @@ class RepoFacts:
     moved: bool = False
     """Its remote `origin` was set to the url of the spec, so that is the same repository at another place."""
     warnings: tuple[str, ...] = ()
-    """About parts of it that are missing, like submodules that could not be fetched."""
+    """About parts of it that are missing, like submodules that could not be fetched, and about git's settings there."""
     work_at_risk: tuple[str, ...] | None = None
     """What destroying would lose, checked only when that is desired; None: not checked."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,9 @@ class Observer:
         sandbox, request = self._settings.home.sandbox(name), self._request(name, spec)
         if (git := git_config.known(request)) is None:
             git = await run_in_thread_shielded(git_config.read, request)
+            if self._prober is not None:  # derived files, which a running agent's git reads at its next run
+                with contextlib.suppress(OSError):  # each action writes them too, and says what is wrong
+                    await run_in_thread_shielded(git.put)
         project = self._project(name, spec, ledger, git)
         destroying = spec.wanted is specs.State.ABSENT
         clone = repo.repo_facts(sandbox.repo)
@@ -164,7 +168,7 @@ async def _work_at_risk(project: LaunchContext) -> tuple[str, ...]:
     try:
         await run_in_thread_shielded(project.git.put)  # derived files: they may be of an earlier version, or gone
         return await repo.work_at_risk(project.sandbox.repo, project.git_world, project.spec.agent.kind)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return (f"cannot tell what would be lost: {error}",)
 
 

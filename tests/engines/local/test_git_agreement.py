@@ -383,11 +383,15 @@ async def test_the_agents_own_settings_win_and_stay(user: GitUser, origin: Origi
 async def test_a_changed_setting_reaches_a_running_agent(user: GitUser, origin: Origin) -> None:
     """Its git reads it at the next run: nobody is restarted for that, and the engine sees that something was edited."""
     await user.wants(origin.path).cloned()
+    before, settings = user.engine.fingerprint("app"), user.project.git
     await user.observe()
-    before, digest = user.engine.fingerprint("app"), user.project.git
+    user.agent("config", "--global", "x.y", "1")
+    await user.observe()
+    assert user.engine.fingerprint("app") == before  # an agent must not look like a person who edits
     user.has("[user]\n\tname = Ada\n")
 
     assert user.engine.fingerprint("app") != before
-    user.project.git.put()
-    assert user.project.git != digest
+    user.engine._observer._prober = user.engine._prober  # not dry
+    await user.observe()
+    assert user.project.git != settings
     assert user.agent("config", "user.name") == "Ada"

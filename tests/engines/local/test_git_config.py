@@ -315,6 +315,8 @@ def test_paths_lead_to_the_users_files(home: Home) -> None:
     assert settings["filter.x.clean"] == f"{home.path}/bin/clean --from {home.path}/x {home.path}/y $HOMES"
     handed = {one.source for one in home.read().handed}
     assert handed == {home.sandbox.run / "git", ca, ignore, attributes}
+    environment = {**home.request.environment, "GIT_SSL_CAINFO": str(ca), "SSL_CERT_DIR": "/not/there"}
+    assert ca in {one.source for one in home.read(environment=environment).handed}
 
 
 def test_both_places_and_their_includes_are_read_in_gits_order(home: Home) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -13,9 +14,11 @@ import pytest
 from reconciler.engines.local.facts import RepoFacts
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.git.git import GitProblemKind
+from reconciler.engines.local.git.git_world import GitWorld
 from reconciler.engines.local.secrets import ssh_keys
 from tests.support import sshd
 from tests.support.clones import cloned, git_world, head, refused, work_at_risk
+from tests.support.gitfaults import REAL_GIT, Programs
 from tests.support.gitrepo import Origin, git
 
 if TYPE_CHECKING:
@@ -107,6 +110,24 @@ async def test_the_clone_can_push(place: Place) -> None:
 
     assert git(place.origin.path, "rev-parse", "main") == git(place.clone, "rev-parse", "HEAD")
     assert await work_at_risk(place.clone) == ()
+
+
+async def test_every_git_runs_within_what_confines_it(origin: Origin, tmp_path: Path) -> None:
+    """From the first question to the last: a git that is started without it refuses to run here."""
+    origin.commit("a", "one")
+    origin.commit("a", "two", branch="dev")
+    programs = Programs(tmp_path / "bin")
+    programs.add("git", f'[ "$CONFINED" = yes ] || exit 77\nexec {REAL_GIT} "$@"')
+    inside = GitWorld(environment={**git_world().environment, "PATH": programs.path}, wrapper=("env", "CONFINED=yes"))
+    outside = replace(inside, wrapper=())
+    clone = tmp_path / "sandbox" / "repo"
+
+    await repo.test_access(str(origin.path), world=inside)
+    await repo.clone(str(origin.path), None, clone, world=inside)
+    await repo.checkout(clone, "dev", world=inside)
+    assert await repo.work_at_risk(clone, inside) == ()
+    assert "code 77" in str(await refused(repo.test_access(str(origin.path), world=outside)))
+    assert "code 77" in (await repo.work_at_risk(clone, outside))[0]
 
 
 async def test_another_host_key_is_never_accepted(place: Place) -> None:

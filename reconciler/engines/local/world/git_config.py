@@ -17,40 +17,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from reconciler.core import git_url
 from reconciler.engines.local.git.causes import GitProblem, plain
 from reconciler.engines.local.git.git_world import PROTOCOLS, Rewrites
-from reconciler.engines.local.world import git_settings
+from reconciler.engines.local.world import git_rules, git_settings
 from reconciler.engines.local.world.git_settings import Reader, Setting, parse, stamp, written
-from reconciler.engines.local.world.world import Handed, LeftOut
+from reconciler.engines.local.world.world import AUTHORITIES, Handed, LeftOut
 from reconciler.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from reconciler.engines.local.world.git_settings import Stamp
     from reconciler.settings import Sandbox
 
-_SIGNING: Final = re.compile(r"user\.signingkey|(?:commit|tag|push)\.gpgsign|tag\.forcesignannotated|gpg\..*")
-_NOBODY_ANSWERS: Final = re.compile(r"core\.(?:askpass|sshcommand)|sendemail\..*|imap\..*")
-_CREDENTIALS: Final = re.compile(
-    r"credential\..*|http\.(?:.*\.)?(?:extraheader|cookiefile|savecookies|(?:proxy)?ssl(?:key|cert)(?:passwordprotected)?)"
-    r"|(?!alias\.).*\.[\w-]*(?:token|password|passwd|secret|apikey)"
-)
-_PATHS: Final = re.compile(
-    r"core\.(?:excludesfile|attributesfile|hookspath)|commit\.template|init\.templatedir|blame\.ignorerevsfile"
-    r"|http\.(?:.*\.)?(?:(?:proxy)?ssl(?:cainfo|capath|key|cert)|cookiefile)|mailmap\.file|diff\.orderfile"
-    r"|format\.signaturefile|(?:fetch\.|receive\.)?fsck\.skiplist|safe\.directory"
-)
-_COMMANDS: Final = re.compile(
-    r"(?:filter|diff|merge|alias|difftool|mergetool|pager|browser|man)\..*|.*\.(?:editor|pager)"
-)
-_DATA: Final = re.compile(
-    r"core\.(?:autocrlf|eol|safecrlf|checkroundtripencoding|filemode|ignorecase|precomposeunicode|symlinks|quotepath"
-    r"|attributesfile|whitespace|longpaths)|user\.(?:name|email|useconfigonly)|i18n\..*|url\..*\.(?:push)?insteadof"
-    r"|http\.(?:.*\.)?(?:ssl(?:cainfo|capath|verify|version)|proxy|version|useragent)"
-)
-"""What the agent may set for the manager's git too: nothing that names a program or hides work."""
 _HELPERS: Final = (
     *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"),
     *("DBUS_SESSION_BUS_ADDRESS", "GH_CONFIG_DIR", "GLAB_CONFIG_DIR", "GNUPGHOME", "PASSWORD_STORE_DIR"),
@@ -165,10 +144,16 @@ def forget(sandbox: Sandbox) -> None:
     git_settings.forget(sandbox.path)
 
 
-def stamps(sandbox: Sandbox) -> tuple[Stamp, ...]:
-    """Return the state of every file that the project's settings were made from."""
-    last = _known.get(sandbox.path)
-    return tuple(map(stamp, last[1].consulted)) if last else ()
+def user_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the files of the user's settings, in git's order; they need not be there."""
+    if given := environment.get("GIT_CONFIG_GLOBAL"):
+        return (Path(given),)
+    home = Path(environment.get("HOME", "/"))
+    return _config_folder(environment) / "config", home / ".gitconfig"
+
+
+def _config_folder(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("XDG_CONFIG_HOME") or f"{environment.get('HOME', '')}/.config") / "git"
 
 
 def has_old_identity(home: Path) -> bool:
@@ -191,8 +176,7 @@ class _Making:
         environment, sandbox = request.environment, request.sandbox
         self._home = Path(environment.get("HOME", "/"))
         self._folder = sandbox.run / "git"
-        config = environment.get("XDG_CONFIG_HOME") or str(self._home / ".config")
-        self._config = Path(config) / "git"
+        self._config = _config_folder(environment)
         self._path = environment.get("PATH", os.defpath)
         self._reader = Reader(home=self._home, gitdir=sandbox.repo / ".git", url=request.url, path=self._path)
         self._left_out: dict[str, LeftOut] = {}
@@ -210,13 +194,14 @@ class _Making:
             return replace(kept, problem=error, consulted=dict(self._reader.consulted))
         own, own_consulted = self._agents()
         self._hand_netrc()
+        self._hand_authorities()
         return GitConfig(
             text=written(mine),
             own_text=written(own),
             folder=self._folder,
             variables=self._variables(),
-            rewrites=_rewrites(mine),
-            protocols=_protocols(mine),
+            rewrites=git_rules.rewrites(mine),
+            protocols=git_rules.protocols(mine),
             handed=(self._as_is(self._folder), *self._handed.values()),
             left_out=tuple(self._left_out.values()),
             warnings=self._warnings(),
@@ -229,10 +214,8 @@ class _Making:
 
     def _users(self) -> list[Setting]:
         """Return what is in force of the settings that the user's git reads, in its order."""
-        given = self._request.environment.get("GIT_CONFIG_GLOBAL")
-        places = (Path(given),) if given else (self._config / "config", self._home / ".gitconfig")
         found = list(self._reader.system())
-        for place in places:
+        for place in user_files(self._request.environment):
             found += self._reader.file(place)
         found = [self._there(setting) for setting in found if self._may_pass(setting)]
         for name in ("ignore", "attributes"):  # in force without any setting
@@ -245,11 +228,11 @@ class _Making:
 
     def _may_pass(self, setting: Setting) -> bool:
         key, value = setting
-        if _SIGNING.fullmatch(key):
+        if git_rules.SIGNING.fullmatch(key):
             why = "signing keys are not handed over: commits are made unsigned, and one that must be signed is yours"
-        elif _NOBODY_ANSWERS.fullmatch(key):
+        elif git_rules.NOBODY_ANSWERS.fullmatch(key):
             why = "ssh runs with the project's own key, and nobody is there to be asked"
-        elif not self._request.user and (_CREDENTIALS.fullmatch(key) or _has_password(key, value)):
+        elif not self._request.user and (git_rules.CREDENTIALS.fullmatch(key) or git_rules.has_password(key, value)):
             self._keep_back(key, value)
             why = _LOGS_IN
         else:
@@ -275,10 +258,10 @@ class _Making:
             self._helpers = self._helpers or bool(value)
             return Setting(key, self._as_user(value) if value else value)
         value = self._reader.expanded(value)
-        if _COMMANDS.fullmatch(key):
+        if git_rules.COMMANDS.fullmatch(key):
             home = shlex.quote(str(self._home))
             value = re.sub(r"(?<=\s)~(?=/)|\$(?:HOME\b|\{HOME\})", lambda _: home, value)
-        if _PATHS.fullmatch(key) and value.startswith("/") and stamp(Path(value)):
+        if git_rules.PATHS.fullmatch(key) and value.startswith("/") and stamp(Path(value)):
             self._handed[Path(value)] = self._as_is(Path(value))
         return Setting(key, value)
 
@@ -307,7 +290,7 @@ class _Making:
             if not reader.look(place) or not (given or _is_within(place, sandbox.path)):
                 continue
             try:
-                found += [each for each in parse(place, self._path) if _DATA.fullmatch(each.key)]
+                found += [each for each in parse(place, self._path) if git_rules.DATA.fullmatch(each.key)]
             except GitProblem:
                 continue  # what the agent cannot use either
         return [each._replace(value=each.value and reader.expanded(each.value)) for each in found], reader.consulted
@@ -355,6 +338,13 @@ class _Making:
             self._kept_back |= {f"https://{host}" for host in re.findall(r"\bmachine\s+(\S+)", text)}
             self._kept_back |= {""} if re.search(r"(?:^|\s)default\s", text) else set()
 
+    def _hand_authorities(self) -> None:
+        """List the certificates that variables of the controller name, so that they can be read."""
+        for name in (*AUTHORITIES, "NODE_EXTRA_CA_CERTS"):
+            place = self._request.environment.get(name, "")
+            if place.startswith("/") and stamp(place):
+                self._handed[Path(place)] = self._as_is(Path(place))
+
     def _as_is(self, path: Path) -> Handed:
         return Handed(source=path, place=path, how="read-only")
 
@@ -369,28 +359,3 @@ def _is_within(path: Path, folder: Path) -> bool:
         return path.resolve() == folder.resolve() / path.relative_to(folder) and path.is_file()
     except (OSError, RuntimeError):
         return False
-
-
-def _has_password(key: str, value: str | None) -> bool:
-    """Tell whether a URL in a setting holds a password; of a proxy it is part of the way, and not of the login."""
-    if key.endswith(".proxy") or key.startswith("filter."):
-        return False
-    users = re.findall(r"https?://([^/\s@]+)@", f"{key} {value or ''}")
-    return any(":" in user or git_url.like_a_secret(user) for user in users)
-
-
-def _protocols(settings: Iterable[Setting]) -> tuple[str, ...]:
-    """Return the transports that the user's settings leave allowed."""
-    policy = {key: value for key, value in settings if key.startswith("protocol.") and key.endswith("allow")}
-    otherwise = policy.get("protocol.allow", "always")
-    return tuple(name for name in PROTOCOLS if policy.get(f"protocol.{name}.allow", otherwise) != "never")
-
-
-def _rewrites(settings: Iterable[Setting]) -> Rewrites:
-    """Return the rules for URLs."""
-    found: dict[str, list[tuple[str, str]]] = {"insteadof": [], "pushinsteadof": []}
-    for key, value in settings:
-        section, _, name = key.rpartition(".")
-        if section.startswith("url.") and name in found and value is not None:
-            found[name].append((value, section.removeprefix("url.")))
-    return Rewrites(fetch=tuple(found["insteadof"]), push=tuple(found["pushinsteadof"]))
