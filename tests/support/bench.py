@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import watchfiles
 
+from reconciler.engines.local.confinement.walls import Reach, Walls, command
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.processes.processes import Launch
+from tests.support.bubblewrap import bubblewrap_or_skip
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,9 +40,15 @@ OFFSPRING = {"daemon": "grandchild", "hidden": "grandchild", "marked": "grandchi
 
 
 class Bench:
-    """One run folder and its service."""
+    """One run folder and its service.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: everything is below it.
+        confined: whether the service runs within bubblewrap, where it may write below the root.
+    """
+
+    def __init__(self, root: Path, *, confined: bool = False) -> None:
+        self.confined = confined
         self.run = root / "run"
         self.run.mkdir()
         self.log = root / "service.log"
@@ -55,8 +63,11 @@ class Bench:
 
     def launch(self, mode: str, argument: object = "", *, grace: float = 1.0) -> Launch:
         """What runs the misbehaving child."""
+        root = str(self.run.parent.resolve())
+        walls = Walls(bubblewrap=bubblewrap_or_skip() if self.confined else "", folder=root, places={root: Reach.WRITE})
+        python = (sys.executable, "-S", "-E", str(MISBEHAVE), str(self.fifo), mode, str(argument))
         return Launch(
-            argv=(sys.executable, "-S", "-E", str(MISBEHAVE), str(self.fifo), mode, str(argument)),
+            argv=(*(command(walls) if self.confined else ()), *python),
             env={"PATH": os.environ["PATH"], "THE_PASSWORD": SECRET},
             cwd=self.run.parent,
             log=self.log,
@@ -65,6 +76,7 @@ class Bench:
             port=4100,
             grace=grace,
             project="blog",
+            confinement="bubblewrap" if self.confined else "none",
         )
 
     async def start(self, mode: str, argument: object = "", *, grace: float = 1.0) -> str:
@@ -142,9 +154,9 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def a_bench(root: Path) -> AsyncIterator[Bench]:
+async def a_bench(root: Path, *, confined: bool = False) -> AsyncIterator[Bench]:
     """A bench that is left empty."""
-    bench = Bench(root)
+    bench = Bench(root, confined=confined)
     try:
         yield bench
     finally:

@@ -127,7 +127,8 @@ class World:
                 f"MCP_TOOL_BEARER_TOKEN=token-of-{name}-0123456789\n"
                 f"OPENCODE_BIN={LIGHT_AGENT}\nMCP_TOOL_DIR={LIGHT_TOOL}\n"
             )
-        fields = {"git": f"{{url: {self.origin}}}", **fields}
+        # Not confined: the stand-ins look for files that a test makes anywhere.
+        fields = {"git": f"{{url: {self.origin}}}", "confinement": "none", **fields}
         lines = [f"{key}: {value}" for key, value in fields.items()]
         if mode:
             lines.append(f"agent: {{env: {{LIGHT_AGENT: {mode}}}}}")

@@ -16,11 +16,12 @@ from reconciler.core.observed import Health, Phase, Probe, Service
 from reconciler.core.reasons import Reason
 from reconciler.engines.local import actions as local_actions
 from reconciler.engines.local import launch, ports, start_notes
+from reconciler.engines.local.confinement import confine
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.http1 import CallError
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.start_progress import Progress
-from reconciler.engines.local.world import git_config
+from reconciler.engines.local.world import git_config, world
 from reconciler.settings import UserError
 from reconciler.system import files
 from reconciler.system.aio import run_in_thread_shielded
@@ -97,12 +98,13 @@ class Serving:
             self._events.progressed(name, Reason.STARTING, f"starting the {service}")
             if not self._settings.home.logs.is_dir():
                 files.private_folder(self._settings.home.logs)
-            program = ""
+            program, wrapper = "", tuple[str, ...]()
             if service is Service.AGENT:
                 program = self._program(project)
                 if not _is_prepared(project):
                     await run_in_thread_shielded(_prepare_agent, project)
-            job = launch.launch(project, service, program)
+                wrapper = await confine.wrap(project, confine.Command(given=world.build(project), program=program))
+            job = launch.launch(project, service, program, wrapper)
             run_id = await processes.start(project.sandbox.run, service.value, job)
             self._watch(name, service)
             seen = processes.observe(project.sandbox.run, service.value, processes.now())

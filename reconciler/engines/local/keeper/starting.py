@@ -181,7 +181,7 @@ def problem(kept: RunHandle, signals: Signals) -> str:
 
 def run_record(job: Record, keeper: tuple[int, int]) -> Record:
     """Return the record of this run; never its environment or arguments, which may hold secrets."""
-    kept = ("run_id", "marker", "digest", "port", "grace", "log", "pid_file")
+    kept = ("run_id", "marker", "digest", "port", "grace", "log", "pid_file", "confinement")
     return {
         **{key: job[key] for key in kept},
         "boot_id": identity.boot_id(),

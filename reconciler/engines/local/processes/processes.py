@@ -59,6 +59,8 @@ class Launch:
     grace: float
     """Seconds between the first TERM and KILL."""
     project: str
+    confinement: str = "none"
+    """By what the arguments confine the service: with bubblewrap, the leader is the one who holds it from outside."""
 
 
 # -- clock -------------------------------------------------------------------------------------------------------------
@@ -97,6 +99,7 @@ def observe(run_dir: Path, service: str, now: Now) -> LocalService:
         digest=run["digest"],
         started=run["started"],
         started_wall=run["started_wall"],
+        confinement=run.get("confinement", "none") if leader else "",  # runs of older versions were not
         exit=_exit(place, run, ended, over=phase is Phase.EXITED),
     )
 
@@ -181,6 +184,7 @@ async def start(run_dir: Path, service: str, launch: Launch) -> str:
         "digest": launch.digest,
         "port": launch.port,
         "grace": float(launch.grace),
+        "confinement": launch.confinement,
     }
     await _ask([_place(run_dir, service).folder, service], json.dumps(job).encode())
     return run_id

@@ -1,0 +1,128 @@
+"""Decide what one project's agent may reach, from what there is on this machine."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from reconciler import settings_file
+from reconciler.engines.local.confinement import private_places
+from reconciler.engines.local.confinement.walls import Reach, reach_of
+from reconciler.settings import UserError
+from reconciler.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from reconciler.engines.local.launch import LaunchContext
+    from reconciler.engines.local.world.world import World
+
+_USERS: Final = Path("/etc/passwd")
+
+
+def places(project: LaunchContext, given: World, program: str = "") -> dict[str, Reach]:
+    """Return what the agent may reach, as `walls` wants it: real paths of what exists.
+
+    What is hidden comes first, then what of it the agent is given or allowed; the manager's own has the last word.
+
+    Args:
+        project: whose agent it is.
+        given: what of the user's is handed over.
+        program: that is to be run, wherever it lies.
+
+    Raises:
+        UserError: something that is allowed does not exist, or is nobody's to allow.
+    """
+    settings, spec = project.settings, project.spec
+    home, extra = settings.environment.get("HOME", "/"), settings_file.load(settings.home.root).confinement
+    found = dict.fromkeys(_real(_hidden(settings.environment)), Reach.HIDDEN)
+    found |= dict.fromkeys(_real([home]), Reach.READ) if _is_folder_of_somebody(home) else {}
+    found |= dict.fromkeys(_real(private_places.of_user(settings.environment)), Reach.HIDDEN)
+    found |= dict.fromkeys(_real(_expanded(extra.hide)), Reach.HIDDEN)
+    found |= dict.fromkeys(_real(private_places.PRIVATE), Reach.PRIVATE)
+    found |= dict.fromkeys(_real((*private_places.STILL_READ, *_expanded(extra.read))), Reach.READ)
+    found |= dict.fromkeys(_real(str(each.source) for each in given.files), Reach.READ)
+    allowed = spec.confinement_allow
+    found |= dict.fromkeys(_allowed(project, allowed.read, "read"), Reach.READ)
+    found |= dict.fromkeys(_allowed(project, allowed.write, "write"), Reach.WRITE)
+    found |= dict.fromkeys(_real([str(settings.home.root)]), Reach.HIDDEN)
+    for specs in _real([str(settings.specs)]):
+        if reach_of(found, specs) is Reach.WRITE:  # who writes those is confined by nothing
+            found[specs] = Reach.READ
+    return found | _own(project, program, found)
+
+
+def _own(project: LaunchContext, program: str, around: Mapping[str, Reach]) -> dict[str, Reach]:
+    """Return what is the agent's own of the manager's folders."""
+    sandbox, keys = project.sandbox, [project.key, project.key and project.key.with_name(f"{project.key.name}.pub")]
+    read = [*filter(None, keys), sandbox.known_hosts, project.settings.home.toolchains]
+    found = dict.fromkeys(_real(map(str, read)), Reach.READ)
+    found |= dict.fromkeys(_real(map(str, (sandbox.repo, sandbox.home, sandbox.xdg, sandbox.tmp))), Reach.WRITE)
+    for path in _real([program]) if program else ():
+        folder = _provided(project, path)
+        if reach_of({**around, **found}, path) in {Reach.HIDDEN, Reach.PRIVATE}:
+            found[folder or path] = Reach.READ
+    return found
+
+
+def _provided(project: LaunchContext, program: str) -> str:
+    """Return the folder of a toolchain that a program is of, should that be kept elsewhere by a link."""
+    for version in _children(project.settings.home.toolchains):
+        folder = os.path.realpath(version)
+        if program.startswith(f"{folder}/"):
+            return folder
+    return ""
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _hidden(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is private of a machine and of its other users."""
+    yield from private_places.OF_THE_MACHINE
+    for pattern in private_places.OF_SSH_SERVERS:
+        yield from glob.glob(pattern)  # noqa: PTH207  of an absolute pattern
+    try:
+        users = _USERS.read_text(errors="surrogateescape")
+    except OSError:
+        users = ""
+    yield from private_places.of_others(users, environment.get("HOME", "/").rstrip("/"))
+
+
+def _is_folder_of_somebody(home: str) -> bool:
+    """Tell whether a home is one: `/` would make all be read that is hidden."""
+    return os.path.realpath(home) != "/"
+
+
+def _allowed(project: LaunchContext, paths: Iterable[str], how: str) -> Iterator[str]:
+    root = os.path.realpath(project.settings.home.root)
+    for given in paths:
+        where = f"confinement_allow.{how} of {project.name}"
+        path = os.path.realpath(_expanded([given])[0])
+        if not os.path.exists(path):  # noqa: PTH110  it says False where pathlib raises
+            raise UserError(f"cannot let the agent {how} {given}: it is not there; make it, or remove it from {where}")
+        if path == root or path.startswith(f"{root}/"):
+            raise UserError(f"cannot let the agent {how} {given}: it is the manager's own; remove it from {where}")
+        if path == "/":
+            raise UserError(
+                f"cannot let the agent {how} all of the machine: name folders in {where}, or set confinement: none"
+            )
+        yield path
+
+
+def _expanded(paths: Iterable[str]) -> list[str]:
+    return [str(files.expanded(path)) for path in paths]
+
+
+def _real(paths: Iterable[str]) -> Iterator[str]:
+    """Yield those that exist and that we can see, without links: a mount is made where a link leads."""
+    for path in paths:
+        real = os.path.realpath(path)
+        if os.path.exists(real) and real != "/":  # noqa: PTH110  it says False where pathlib raises
+            yield real

@@ -1,0 +1,113 @@
+"""Build the arguments of bubblewrap from what a program may reach. Pure.
+
+No value of a variable is ever among them: everybody can read arguments. Secrets come with the inherited environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class Reach(Enum):
+    """What a program can do with a place, and with everything below it."""
+
+    HIDDEN = "hidden"
+    """It is empty, and stays so."""
+    PRIVATE = "private"
+    """Empty, writable, and gone at the end."""
+    READ = "read"
+    WRITE = "write"
+
+
+class Network(Enum):
+    """What a program can reach of the network. A policy for what goes out would be another one."""
+
+    MACHINE = ()
+    """The machine's own, loopback and abstract sockets included."""
+
+
+NAMESPACES: Final = (
+    "--unshare-user",
+    "--disable-userns",  # in one of its own a program is root, and half of the kernel's errors are behind that
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+    *("--cap-drop", "ALL"),
+)
+ROOT: Final = ("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc")
+"""The whole machine, read-only, with devices and processes of its own."""
+KERNEL: Final = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "driver", "mtrr")
+"""Below /proc: what root could change of the machine. bubblewrap 0.8 left these writable to root (measured: a program
+without any capability could name the program that the kernel runs for a core file)."""
+CONTROL: Final = tuple(word for name in KERNEL for word in ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walls:
+    """What a program may reach. Paths are absolute and without links."""
+
+    bubblewrap: str
+    """Path of the program."""
+    folder: str
+    """It starts there."""
+    places: Mapping[str, Reach]
+    """The nearest one above a path counts; what is below none can be read."""
+    files: frozenset[str] = field(default=frozenset())
+    """Those of the hidden places that are no folders."""
+    network: Network = Network.MACHINE
+    ends_with_us: bool = False
+    """Whether it dies with the process that starts it. An agent must not: its keeper may be killed and replaced."""
+
+
+def command(walls: Walls) -> tuple[str, ...]:
+    """Return what is put before a program and its arguments."""
+    needed = list(_needed(walls.places))
+    emptied = [path for path, reach in needed if reach is Reach.HIDDEN and path not in walls.files]
+    return (
+        walls.bubblewrap,
+        *NAMESPACES,
+        *walls.network.value,
+        *(("--die-with-parent",) if walls.ends_with_us else ()),
+        *ROOT,
+        *CONTROL,
+        *(word for path, reach in needed for word in _mount(path, reach, is_file=path in walls.files)),
+        *(word for path in emptied for word in ("--remount-ro", path)),  # last: mounts within make their own folders
+        *("--chdir", walls.folder),
+        "--",
+    )
+
+
+def _needed(places: Mapping[str, Reach]) -> Iterator[tuple[str, Reach]]:
+    """Yield the places that differ from what is round them, the outer ones first."""
+    for path in sorted(places, key=lambda path: path.split("/")):
+        around, reach = reach_of(places, path.rpartition("/")[0]), places[path]
+        hidden = reach is Reach.HIDDEN and around in {Reach.HIDDEN, Reach.PRIVATE}
+        if reach is Reach.PRIVATE or (reach is not around and not hidden):
+            yield path, reach
+
+
+def reach_of(places: Mapping[str, Reach], path: str) -> Reach:
+    """Return what can be done with a path."""
+    while path:
+        if path in places:
+            return places[path]
+        path = path.rpartition("/")[0]
+    return Reach.READ
+
+
+def _mount(path: str, reach: Reach, *, is_file: bool) -> tuple[str, ...]:
+    match reach:
+        case Reach.HIDDEN if is_file:
+            return ("--ro-bind", "/dev/null", path)
+        case Reach.HIDDEN | Reach.PRIVATE:
+            return ("--tmpfs", path)
+        case Reach.READ:
+            return ("--ro-bind", path, path)
+        case Reach.WRITE:
+            return ("--bind", path, path)
