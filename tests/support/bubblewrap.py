@@ -9,11 +9,14 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
 
 from reconciler.engines.local.confinement import bubblewrap
-from reconciler.engines.local.confinement.bubblewrap import Check
+
+if TYPE_CHECKING:
+    from reconciler.engines.local.confinement.bubblewrap import Check
 
 
 @cache

@@ -81,7 +81,8 @@ def observe(run_dir: Path, service: str, now: Now) -> LocalService:
     kept, left = identity.lock_held(place.keeper_lock), identity.lock_held(place.lock)
     if not run:
         # A keeper that is only starting, or whose record is lost: never a reason for a second copy.
-        left = left or any(name_lock.taken(place.folder, part) for part in (place.keeper_guard, place.guard))
+        guards = ((place.keeper_guard, place.keeper_lock), (place.guard, place.lock))
+        left = left or any(name_lock.taken(place.folder, *guard) for guard in guards)
         return LocalService(phase=Phase.ENDING if kept else Phase.ORPHANED if left else Phase.NEVER)
     ours = run["boot_id"] == now.boot_id
     leader = ours and _lives(run["leader"], run["marker"])
