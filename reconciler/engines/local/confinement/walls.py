@@ -25,10 +25,14 @@ class Reach(Enum):
 
 
 class Network(Enum):
-    """What a program can reach of the network. A policy for what goes out would be another one."""
+    """What a program can reach of the network. A policy for what goes out would be another member."""
 
-    MACHINE = ()
+    MACHINE = "machine"
     """The machine's own, loopback and abstract sockets included."""
+
+
+_NETWORK: Final[dict[Network, tuple[str, ...]]] = {Network.MACHINE: ()}
+"""The arguments for each."""
 
 
 NAMESPACES: Final = (
@@ -72,7 +76,7 @@ def command(walls: Walls) -> tuple[str, ...]:
     return (
         walls.bubblewrap,
         *NAMESPACES,
-        *walls.network.value,
+        *_NETWORK[walls.network],
         *(("--die-with-parent",) if walls.ends_with_us else ()),
         *ROOT,
         *CONTROL,
