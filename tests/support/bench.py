@@ -20,6 +20,7 @@ import watchfiles
 from reconciler.engines.local.confinement.walls import Reach, Walls, command
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import processes
+from reconciler.engines.local.processes.listener import family
 from reconciler.engines.local.processes.processes import Launch
 from tests.support.bubblewrap import bubblewrap_or_skip
 
@@ -106,11 +107,21 @@ class Bench:
             self._text += os.read(self._pipe, 65536).decode()
             *lines, self._text = self._text.split("\n")
             for line in lines:
-                name, _, pid = line.partition(" ")
-                self.announced[int(pid)] = name
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    self._known[int(pid)] = psutil.Process(int(pid))
+                name, _, number = line.partition(" ")
+                pid = self._outside(int(number)) if self.confined else int(number)
+                self.announced[pid] = name
+                with contextlib.suppress(psutil.NoSuchProcess, ValueError):
+                    self._known[pid] = psutil.Process(pid)
         return found
+
+    def _outside(self, number: int) -> int:
+        """The pid of a process that knows itself by the number in its own namespace; negative when it has ended."""
+        holder = self.facts().pid
+        for pid in () if holder is None else family(holder):
+            found = identity.read_bytes(f"/proc/{pid}/status").partition(b"\nNSpid:")[2].split(b"\n")[0].split()
+            if len(found) > 1 and int(found[-1]) == number:
+                return pid
+        return -number
 
     def silent(self) -> bool:
         """Whether nothing was told that was not heard."""
