@@ -35,11 +35,11 @@ def _folder(path: str) -> str:
 _Folders = list[Annotated[str, AfterValidator(_folder)]]
 
 
-class _Model(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
-class Confinement(_Model):
+class ConfinementSettings(_Section):
     """What every confined agent may reach."""
 
     default: Literal["auto", "none", "bubblewrap"] = "auto"
@@ -50,10 +50,10 @@ class Confinement(_Model):
     """Files and folders that every agent may read, although they are on that list."""
 
 
-class SettingsFile(_Model):
+class SettingsFile(_Section):
     """The whole file."""
 
-    confinement: Confinement = Field(default_factory=Confinement)
+    confinement: ConfinementSettings = Field(default_factory=ConfinementSettings)
 
 
 def load(home: Path) -> SettingsFile:

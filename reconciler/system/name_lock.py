@@ -27,7 +27,7 @@ def take(run_dir: str, part: str, lock: str = "") -> _socket.socket:
     Args:
         run_dir: the folder; it needs not exist.
         part: of it.
-        lock: real path of the lock file that whoever rightly has the name holds too. A stranger who has it is left
+        lock: real path of the lock file that the rightful holder of the name holds too. A stranger who has it is left
             alone: the lock file must do then. Without one, every holder counts.
 
     Raises:

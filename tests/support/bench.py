@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import watchfiles
 
-from reconciler.engines.local.confinement.walls import Reach, Walls, command
+from reconciler.engines.local.confinement.walls import PathAccess, Walls, command
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.processes.listener import family
@@ -65,7 +65,9 @@ class Bench:
     def launch(self, mode: str, argument: object = "", *, grace: float = 1.0) -> Launch:
         """What runs the misbehaving child."""
         root = str(self.run.parent.resolve())
-        walls = Walls(bubblewrap=bubblewrap_or_skip() if self.confined else "", folder=root, places={root: Reach.WRITE})
+        walls = Walls(
+            bubblewrap=bubblewrap_or_skip() if self.confined else "", folder=root, places={root: PathAccess.WRITE}
+        )
         python = (sys.executable, "-S", "-E", str(MISBEHAVE), str(self.fifo), mode, str(argument))
         return Launch(
             argv=(*(command(walls) if self.confined else ()), *python),

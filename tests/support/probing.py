@@ -145,7 +145,7 @@ async def run(project: LaunchContext) -> dict[str, bool]:
         while keeper := processes.observe(project.sandbox.run, "agent", processes.now()).keeper_pid:
             await gone(keeper)
     finally:
-        spawn.nursery.close()
+        spawn.fork_server.close()
     found: dict[str, bool] = json.loads(project.sandbox.repo.joinpath("found.json").read_text())
     return found
 
@@ -170,8 +170,8 @@ def main() -> None:
     paths = (folder / "user/.docker/run/docker.sock", settings.home.logs / "hub")
     token = {"MCP_TOOL_BEARER_TOKEN": CANARY}
     with listeners(*paths), subprocess.Popen(["/bin/sleep", "1000"], env=token) as bridge:
-        told = targets(settings, bridge.pid, dict.fromkeys(map(str, paths), int(socket.SOCK_STREAM)))
-        project.sandbox.repo.joinpath("targets.json").write_text(json.dumps(told))
+        written = targets(settings, bridge.pid, dict.fromkeys(map(str, paths), int(socket.SOCK_STREAM)))
+        project.sandbox.repo.joinpath("targets.json").write_text(json.dumps(written))
         try:
             print(json.dumps(asyncio.run(run(project))))  # noqa: T201  a program's output
         finally:

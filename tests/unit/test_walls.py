@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 
 from reconciler.engines.local.confinement import private_places, walls
-from reconciler.engines.local.confinement.walls import Reach, Walls, reach_of
+from reconciler.engines.local.confinement.walls import PathAccess, Walls, access_of
 
-HIDDEN, PRIVATE, READ, WRITE = Reach.HIDDEN, Reach.PRIVATE, Reach.READ, Reach.WRITE
+HIDDEN, PRIVATE, READ, WRITE = PathAccess.HIDDEN, PathAccess.PRIVATE, PathAccess.READ, PathAccess.WRITE
 
 
 def made(**fields: Any) -> Walls:
     return Walls(**{"bubblewrap": "/usr/bin/bwrap", "folder": "/work", "places": {}} | fields)
 
 
-def mounts(**places: Reach) -> list[str]:
+def mounts(**places: PathAccess) -> list[str]:
     """The mounts that are made for places, whose names have an underscore for each slash."""
     return of({name.replace("_", "/"): reach for name, reach in places.items()})
 
 
-def of(places: dict[str, Reach], files: frozenset[str] = frozenset()) -> list[str]:
+def of(places: dict[str, PathAccess], files: frozenset[str] = frozenset()) -> list[str]:
     words = walls.command(made(places=places, files=files))
     kept = words[words.index(walls.CONTROL[-1], len(words) - words[::-1].index(walls.CONTROL[-1]) - 1) + 1 : -3]
     return " ".join(kept).replace(" --", "\n--").splitlines()
@@ -98,7 +98,7 @@ def test_what_is_as_round_it_is_not_mounted() -> None:
 
 def test_neighbours_with_a_common_beginning_are_strangers() -> None:
     """`/box` is not above `/box-2`; and one beside it does not come between a folder and what is in it."""
-    assert reach_of({"/box": WRITE}, "/box-2") is READ
+    assert access_of({"/box": WRITE}, "/box-2") is READ
     assert mounts(**{"_box": HIDDEN, "_box-2": WRITE, "_box_in": READ}) == [
         "--tmpfs /box",
         "--ro-bind /box/in /box/in",

@@ -12,7 +12,7 @@ from reconciler import settings as settings_module
 from reconciler.core import spec as specs
 from reconciler.engines.local.confinement import bubblewrap, confine, policy
 from reconciler.engines.local.confinement.confine import Command
-from reconciler.engines.local.confinement.walls import Reach, reach_of
+from reconciler.engines.local.confinement.walls import PathAccess, access_of
 from reconciler.engines.local.facts import ConfinementFacts
 from reconciler.engines.local.launch import LaunchContext
 from reconciler.engines.local.secrets.env_file import Env
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOTHING = World(variables=())
-HIDDEN, PRIVATE, READ, WRITE = Reach.HIDDEN, Reach.PRIVATE, Reach.READ, Reach.WRITE
+HIDDEN, PRIVATE, READ, WRITE = PathAccess.HIDDEN, PathAccess.PRIVATE, PathAccess.READ, PathAccess.WRITE
 
 
 @pytest.fixture(name="user")
@@ -60,8 +60,8 @@ class Map:
         self._user = user
         self._places = policy.places(project(user, **spec), given, program)
 
-    def __getitem__(self, path: str) -> Reach:
-        return reach_of(self._places, str(self._user / path))
+    def __getitem__(self, path: str) -> PathAccess:
+        return access_of(self._places, str(self._user / path))
 
 
 def test_the_agents_own_is_written_the_managers_is_hidden(user: Path) -> None:
@@ -160,7 +160,7 @@ class TestChoosing:
         assert await confine.wrap(made, Command(given=NOTHING)) == ()
         assert await confine.facts(made.spec, made.settings, "") == ConfinementFacts()
 
-    async def test_auto_without_bubblewrap_is_told(self, user: Path) -> None:
+    async def test_auto_without_bubblewrap_is_reported(self, user: Path) -> None:
         """The agent starts, and status says what that means and what to do."""
         made = project(user, path=str(user))
         facts = await confine.facts(made.spec, made.settings, "none")
@@ -180,7 +180,7 @@ class TestChoosing:
         with pytest.raises(UserError, match="cannot confine the agent"):
             await confine.wrap(made, Command(given=NOTHING))
 
-    async def test_one_that_was_started_without_is_told(self, user: Path) -> None:
+    async def test_one_that_was_started_without_is_reported(self, user: Path) -> None:
         """By an older version, or before bubblewrap was installed: it is not restarted for that."""
         bubblewrap_or_skip()
         made = project(user)
@@ -189,7 +189,7 @@ class TestChoosing:
         assert "its next start confines it" in facts.warning
 
     @pytest.mark.parametrize(
-        ("says", "told"),
+        ("says", "expected"),
         [
             ("echo 'bwrap: Unknown option --disable-userns' >&2; exit 1", "too old .*; version 0.8.0 is needed"),
             (
@@ -199,7 +199,7 @@ class TestChoosing:
             ("exit 3", "it ended with code 3"),
         ],
     )
-    async def test_one_that_does_not_work(self, user: Path, says: str, told: str) -> None:
+    async def test_one_that_does_not_work(self, user: Path, says: str, expected: str) -> None:
         """As on a machine that gives ordinary users no namespaces. These programs are not bubblewrap."""
         program = user / "bwrap"
         program.write_text(f"#!/bin/sh\n{says}\n")
@@ -210,4 +210,4 @@ class TestChoosing:
             again = await bubblewrap.check({"PATH": f"{user}:/usr/bin:/bin"})
 
         assert found is again
-        assert re.search(told, found.why_not)
+        assert re.search(expected, found.why_not)

@@ -15,11 +15,11 @@ import pytest
 
 from reconciler.core.observed import Phase
 from reconciler.engines.local.confinement import walls
-from reconciler.engines.local.confinement.walls import Reach, Walls
+from reconciler.engines.local.confinement.walls import PathAccess, Walls
 from reconciler.engines.local.keeper import tree
 from reconciler.engines.local.processes import cpu_activity, listener, processes
 from reconciler.system import name_lock
-from tests.engines.local.test_exit_causes import HUNGRY, little_memory, noticed
+from tests.engines.local.test_exit_causes import HUNGRY, little_memory, until_observed
 from tests.support.bench import SECRET, SERVICE, Bench, a_bench, kill
 from tests.support.bubblewrap import bubblewrap_or_skip
 
@@ -69,13 +69,13 @@ async def test_no_secret_is_in_an_argument(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 127])
-async def test_its_exit_code_is_told(bench: Bench, code: int) -> None:
+async def test_its_exit_code_is_reported(bench: Bench, code: int) -> None:
     await bench.start("die", code)
 
     assert ((await ended(bench)).code, (await ended(bench)).asked) == (code, False)
 
 
-async def test_a_signal_that_ended_it_is_told(bench: Bench) -> None:
+async def test_a_signal_that_ended_it_is_reported(bench: Bench) -> None:
     """Bubblewrap tells it as a shell does, by a code above 128."""
     await bench.start("ignore")
     [pid] = bench.hear("leader")
@@ -103,8 +103,8 @@ async def test_a_program_that_is_not_there(bench: Bench) -> None:
 
 
 async def test_a_confinement_that_cannot_be_made(bench: Bench) -> None:
-    """It is told as such."""
-    broken = Walls(bubblewrap=bubblewrap_or_skip(), folder="/", places={"/usr/no/such": Reach.WRITE})
+    """It is reported as such."""
+    broken = Walls(bubblewrap=bubblewrap_or_skip(), folder="/", places={"/usr/no/such": PathAccess.WRITE})
     argv = (*walls.command(broken), "/bin/true")
     await processes.start(bench.run, SERVICE, replace(bench.launch("ignore"), argv=argv))
 
@@ -159,7 +159,7 @@ async def test_all_are_killed_and_nothing_is_left(bench: Bench) -> None:
     assert bench.living() == []
 
 
-async def test_want_of_memory_is_told(bench: Bench) -> None:
+async def test_want_of_memory_is_reported(bench: Bench) -> None:
     """By the count of its cgroup."""
     with little_memory() as group:
         if group is None:
@@ -172,7 +172,7 @@ async def test_want_of_memory_is_told(bench: Bench) -> None:
         await bench.until(lambda: tree.held(bench.facts().pid or 0) is not None)
         for pid in listener.family(bench.facts().pid or 0):
             group.joinpath("cgroup.procs").write_text(str(pid))
-        await noticed(bench)
+        await until_observed(bench)
         await asyncio.to_thread(leash.write_text, "go")
 
         assert (await ended(bench)).text == "signal 9 (out of memory)"

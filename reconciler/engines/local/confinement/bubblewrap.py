@@ -20,7 +20,7 @@ LIMIT: Final = 20.0
 """Seconds for what takes a hundredth of one: it is asked when everything starts at once."""
 AGAIN: Final = 60.0
 """Seconds until one that did not work is asked again."""
-_TOLD: Final = re.compile(r"^bwrap: (.{1,200})$", re.MULTILINE)
+_REASON: Final = re.compile(r"^bwrap: (.{1,200})$", re.MULTILINE)
 _INSTALL: Final = "install it with your package manager, like: apt-get install bubblewrap"
 
 
@@ -63,8 +63,8 @@ async def _why_not(program: str, environment: Mapping[str, str]) -> str:
         return f"bubblewrap cannot be run ({error.strerror})"
     if done.code == 0:
         return ""
-    told = _TOLD.search(done.err)
-    why = told[1] if told else f"it ended with code {done.code}"
+    reason = _REASON.search(done.err)
+    why = reason[1] if reason else f"it ended with code {done.code}"
     if "Unknown option" in why:
         return f"this bubblewrap is too old ({why}); version 0.8.0 is needed"
     return f"bubblewrap does not work for this user ({why}); let this user make user namespaces"

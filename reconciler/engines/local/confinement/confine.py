@@ -1,4 +1,4 @@
-"""Run a program of a project within what its agent may reach."""
+"""Run a program of a project within what its agent may access."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler import settings_file
 from reconciler.engines.local.confinement import bubblewrap, policy, walls
 from reconciler.engines.local.confinement.bubblewrap import Check
-from reconciler.engines.local.confinement.walls import Reach, Walls
+from reconciler.engines.local.confinement.walls import PathAccess, Walls
 from reconciler.engines.local.facts import ConfinementFacts
 from reconciler.settings import UserError
 
@@ -105,8 +105,8 @@ async def wrap(project: LaunchContext, command: Command) -> tuple[str, ...]:
 
 def _words(project: LaunchContext, command: Command, bubblewrap: str) -> tuple[str, ...]:
     places = policy.places(project, command.given, command.program)
-    places |= {str(path.resolve()): Reach.WRITE for path in command.write}
-    hidden = (path for path, reach in places.items() if reach is Reach.HIDDEN)
+    places |= {str(path.resolve()): PathAccess.WRITE for path in command.write}
+    hidden = (path for path, access in places.items() if access is PathAccess.HIDDEN)
     return walls.command(
         Walls(
             bubblewrap=bubblewrap,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler import settings_file
 from reconciler.engines.local.confinement import private_places
-from reconciler.engines.local.confinement.walls import Reach, reach_of
+from reconciler.engines.local.confinement.walls import PathAccess, access_of
 from reconciler.settings import UserError
 from reconciler.system import files
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _USERS: Final = Path("/etc/passwd")
 
 
-def places(project: LaunchContext, given: World, program: str = "") -> dict[str, Reach]:
+def places(project: LaunchContext, given: World, program: str = "") -> dict[str, PathAccess]:
     """Return what the agent may reach, as `walls` wants it: real paths of what exists.
 
     What is hidden comes first, then what of it the agent is given or allowed; the manager's own has the last word.
@@ -37,33 +37,33 @@ def places(project: LaunchContext, given: World, program: str = "") -> dict[str,
     """
     settings, spec = project.settings, project.spec
     home, extra = settings.environment.get("HOME", "/"), settings_file.load(settings.home.root).confinement
-    found = dict.fromkeys(_real(_hidden(settings.environment)), Reach.HIDDEN)
-    found |= dict.fromkeys(_real([home]), Reach.READ) if _is_folder_of_somebody(home) else {}
-    found |= dict.fromkeys(_real(private_places.of_user(settings.environment)), Reach.HIDDEN)
-    found |= dict.fromkeys(_real(_expanded(extra.hide)), Reach.HIDDEN)
-    found |= dict.fromkeys(_real(private_places.PRIVATE), Reach.PRIVATE)
-    found |= dict.fromkeys(_real((*private_places.STILL_READ, *_expanded(extra.read))), Reach.READ)
-    found |= dict.fromkeys(_real(str(each.source) for each in given.files), Reach.READ)
+    found = dict.fromkeys(_real(_hidden(settings.environment)), PathAccess.HIDDEN)
+    found |= dict.fromkeys(_real([home]), PathAccess.READ) if _is_folder_of_somebody(home) else {}
+    found |= dict.fromkeys(_real(private_places.of_user(settings.environment)), PathAccess.HIDDEN)
+    found |= dict.fromkeys(_real(_expanded(extra.hide)), PathAccess.HIDDEN)
+    found |= dict.fromkeys(_real(private_places.PRIVATE), PathAccess.PRIVATE)
+    found |= dict.fromkeys(_real((*private_places.STILL_READ, *_expanded(extra.read))), PathAccess.READ)
+    found |= dict.fromkeys(_real(str(each.source) for each in given.files), PathAccess.READ)
     allowed = spec.confinement_allow
-    found |= dict.fromkeys(_allowed(project, allowed.read, "read"), Reach.READ)
-    found |= dict.fromkeys(_allowed(project, allowed.write, "write"), Reach.WRITE)
-    found |= dict.fromkeys(_real([str(settings.home.root)]), Reach.HIDDEN)
+    found |= dict.fromkeys(_allowed(project, allowed.read, "read"), PathAccess.READ)
+    found |= dict.fromkeys(_allowed(project, allowed.write, "write"), PathAccess.WRITE)
+    found |= dict.fromkeys(_real([str(settings.home.root)]), PathAccess.HIDDEN)
     for specs in _real([str(settings.specs)]):
-        if reach_of(found, specs) is Reach.WRITE:  # who writes those is confined by nothing
-            found[specs] = Reach.READ
+        if access_of(found, specs) is PathAccess.WRITE:  # who writes those is confined by nothing
+            found[specs] = PathAccess.READ
     return found | _own(project, program, found)
 
 
-def _own(project: LaunchContext, program: str, around: Mapping[str, Reach]) -> dict[str, Reach]:
+def _own(project: LaunchContext, program: str, around: Mapping[str, PathAccess]) -> dict[str, PathAccess]:
     """Return what is the agent's own of the manager's folders."""
     sandbox, keys = project.sandbox, [project.key, project.key and project.key.with_name(f"{project.key.name}.pub")]
     read = [*filter(None, keys), sandbox.known_hosts, project.settings.home.toolchains]
-    found = dict.fromkeys(_real(map(str, read)), Reach.READ)
-    found |= dict.fromkeys(_real(map(str, (sandbox.repo, sandbox.home, sandbox.xdg, sandbox.tmp))), Reach.WRITE)
+    found = dict.fromkeys(_real(map(str, read)), PathAccess.READ)
+    found |= dict.fromkeys(_real(map(str, (sandbox.repo, sandbox.home, sandbox.xdg, sandbox.tmp))), PathAccess.WRITE)
     for path in _real([program]) if program else ():
         folder = _provided(project, path)
-        if reach_of({**around, **found}, path) in {Reach.HIDDEN, Reach.PRIVATE}:
-            found[folder or path] = Reach.READ
+        if access_of({**around, **found}, path) in {PathAccess.HIDDEN, PathAccess.PRIVATE}:
+            found[folder or path] = PathAccess.READ
     return found
 
 

@@ -1,4 +1,4 @@
-"""Build the arguments of bubblewrap from what a program may reach. Pure.
+"""Build the arguments of bubblewrap from what a program may access. Pure.
 
 No value of a variable is ever among them: everybody can read arguments. Secrets come with the inherited environment.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-class Reach(Enum):
+class PathAccess(Enum):
     """What a program can do with a place, and with everything below it."""
 
     HIDDEN = "hidden"
@@ -25,7 +25,7 @@ class Reach(Enum):
 
 
 class Network(Enum):
-    """What a program can reach of the network. A policy for what goes out would be another member."""
+    """What a program can access of the network. A policy for what goes out would be another member."""
 
     MACHINE = "machine"
     """The machine's own, loopback and abstract sockets included."""
@@ -54,13 +54,13 @@ CONTROL: Final = tuple(word for name in KERNEL for word in ("--ro-bind-try", f"/
 
 @dataclass(frozen=True, kw_only=True)
 class Walls:
-    """What a program may reach. Paths are absolute and without links."""
+    """What a program may access. Paths are absolute and without links."""
 
     bubblewrap: str
     """Path of the program."""
     folder: str
     """It starts there."""
-    places: Mapping[str, Reach]
+    places: Mapping[str, PathAccess]
     """The nearest one above a path counts; what is below none can be read."""
     files: frozenset[str] = field(default=frozenset())
     """Those of the hidden places that are no folders."""
@@ -72,7 +72,7 @@ class Walls:
 def command(walls: Walls) -> tuple[str, ...]:
     """Return what is put before a program and its arguments."""
     needed = list(_needed(walls.places))
-    emptied = [path for path, reach in needed if reach is Reach.HIDDEN and path not in walls.files]
+    emptied = [path for path, access in needed if access is PathAccess.HIDDEN and path not in walls.files]
     return (
         walls.bubblewrap,
         *NAMESPACES,
@@ -80,38 +80,38 @@ def command(walls: Walls) -> tuple[str, ...]:
         *(("--die-with-parent",) if walls.ends_with_us else ()),
         *ROOT,
         *CONTROL,
-        *(word for path, reach in needed for word in _mount(path, reach, is_file=path in walls.files)),
+        *(word for path, access in needed for word in _mount(path, access, is_file=path in walls.files)),
         *(word for path in emptied for word in ("--remount-ro", path)),  # last: mounts within make their own folders
         *("--chdir", walls.folder),
         "--",
     )
 
 
-def _needed(places: Mapping[str, Reach]) -> Iterator[tuple[str, Reach]]:
+def _needed(places: Mapping[str, PathAccess]) -> Iterator[tuple[str, PathAccess]]:
     """Yield the places that differ from what is round them, the outer ones first."""
     for path in sorted(places, key=lambda path: path.split("/")):
-        around, reach = reach_of(places, path.rpartition("/")[0]), places[path]
-        hidden = reach is Reach.HIDDEN and around in {Reach.HIDDEN, Reach.PRIVATE}
-        if reach is Reach.PRIVATE or (reach is not around and not hidden):
-            yield path, reach
+        around, access = access_of(places, path.rpartition("/")[0]), places[path]
+        hidden = access is PathAccess.HIDDEN and around in {PathAccess.HIDDEN, PathAccess.PRIVATE}
+        if access is PathAccess.PRIVATE or (access is not around and not hidden):
+            yield path, access
 
 
-def reach_of(places: Mapping[str, Reach], path: str) -> Reach:
+def access_of(places: Mapping[str, PathAccess], path: str) -> PathAccess:
     """Return what can be done with a path."""
     while path:
         if path in places:
             return places[path]
         path = path.rpartition("/")[0]
-    return Reach.READ
+    return PathAccess.READ
 
 
-def _mount(path: str, reach: Reach, *, is_file: bool) -> tuple[str, ...]:
-    match reach:
-        case Reach.HIDDEN if is_file:
+def _mount(path: str, access: PathAccess, *, is_file: bool) -> tuple[str, ...]:
+    match access:
+        case PathAccess.HIDDEN if is_file:
             return ("--ro-bind", "/dev/null", path)
-        case Reach.HIDDEN | Reach.PRIVATE:
+        case PathAccess.HIDDEN | PathAccess.PRIVATE:
             return ("--tmpfs", path)
-        case Reach.READ:
+        case PathAccess.READ:
             return ("--ro-bind", path, path)
-        case Reach.WRITE:
+        case PathAccess.WRITE:
             return ("--bind", path, path)
