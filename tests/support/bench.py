@@ -108,22 +108,24 @@ class Bench:
             assert poll.poll(max(0.0, deadline - time.monotonic()) * 1000), f"no {role} told anything"
             self._text += os.read(self._pipe, 65536).decode()
             *lines, self._text = self._text.split("\n")
+            outside = self._outside() if self.confined else {}
             for line in lines:
                 name, _, number = line.partition(" ")
-                pid = self._outside(int(number)) if self.confined else int(number)
+                pid = outside.get(int(number), -int(number)) if self.confined else int(number)  # negative: it has ended
                 self.announced[pid] = name
                 with contextlib.suppress(psutil.NoSuchProcess, ValueError):
                     self._known[pid] = psutil.Process(pid)
         return found
 
-    def _outside(self, number: int) -> int:
-        """The pid of a process that knows itself by the number in its own namespace; negative when it has ended."""
+    def _outside(self) -> dict[int, int]:
+        """The pids of those who live, by the number that each knows itself by, in a namespace of its own."""
+        found: dict[int, int] = {}
         holder = self.facts().pid
         for pid in () if holder is None else family(holder):
-            found = identity.read_bytes(f"/proc/{pid}/status").partition(b"\nNSpid:")[2].split(b"\n")[0].split()
-            if len(found) > 1 and int(found[-1]) == number:
-                return pid
-        return -number
+            status = identity.read_bytes(f"/proc/{pid}/status").partition(b"\nNSpid:")[2]
+            numbers = status.partition(b"\n")[0].split()
+            found |= {int(numbers[-1]): pid} if len(numbers) > 1 else {}
+        return found
 
     def silent(self) -> bool:
         """Whether nothing was told that was not heard."""
