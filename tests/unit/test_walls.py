@@ -127,4 +127,4 @@ def test_homes_of_others() -> None:
         "broken\n"
     )
 
-    assert set(private_places.of_others(users, "/data/me")) == {"/home", "/root", "/srv/ann"}
+    assert set(private_places.of_others(users, ["/data/me", "/x"])) == {"/home", "/root", "/srv/ann"}

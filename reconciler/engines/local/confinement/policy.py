@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
+import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -36,10 +38,12 @@ def places(project: LaunchContext, given: World, program: str = "") -> dict[str,
         UserError: something that is allowed does not exist, or is nobody's to allow.
     """
     settings, spec = project.settings, project.spec
-    home, extra = settings.environment.get("HOME", "/"), settings_file.load(settings.home.root).confinement
-    found = dict.fromkeys(_real(_hidden(settings.environment)), PathAccess.HIDDEN)
-    found |= dict.fromkeys(_real([home]), PathAccess.READ) if _is_folder_of_somebody(home) else {}
-    found |= dict.fromkeys(_real(private_places.of_user(settings.environment)), PathAccess.HIDDEN)
+    extra, homes = settings_file.load(settings.home.root).confinement, _homes(settings.environment)
+    found = dict.fromkeys(_real(_hidden(homes)), PathAccess.HIDDEN)
+    found |= dict.fromkeys(_real(homes), PathAccess.READ)
+    for home in homes:
+        places = private_places.of_user({**settings.environment, "HOME": home})
+        found |= dict.fromkeys(_real(places), PathAccess.HIDDEN)
     found |= dict.fromkeys(_real(_expanded(extra.hide)), PathAccess.HIDDEN)
     found |= dict.fromkeys(_real(private_places.PRIVATE), PathAccess.PRIVATE)
     found |= dict.fromkeys(_real((*private_places.STILL_READ, *_expanded(extra.read))), PathAccess.READ)
@@ -83,7 +87,15 @@ def _children(folder: Path) -> list[Path]:
         return []
 
 
-def _hidden(environment: Mapping[str, str]) -> Iterator[str]:
+def _homes(environment: Mapping[str, str]) -> list[str]:
+    """Return the user's own homes: the one in use, and the one that the system knows."""
+    homes = [environment.get("HOME", "")]
+    with contextlib.suppress(KeyError):
+        homes.append(pwd.getpwuid(os.getuid()).pw_dir)
+    return [home.rstrip("/") for home in homes if home.startswith("/")]
+
+
+def _hidden(homes: Iterable[str]) -> Iterator[str]:
     """Yield what is private of a machine and of its other users."""
     yield from private_places.OF_THE_MACHINE
     for pattern in private_places.OF_SSH_SERVERS:
@@ -92,12 +104,7 @@ def _hidden(environment: Mapping[str, str]) -> Iterator[str]:
         users = _USERS.read_text(errors="surrogateescape")
     except OSError:
         users = ""
-    yield from private_places.of_others(users, environment.get("HOME", "/").rstrip("/"))
-
-
-def _is_folder_of_somebody(home: str) -> bool:
-    """Tell whether a home is one: `/` would make all be read that is hidden."""
-    return os.path.realpath(home) != "/"
+    yield from private_places.of_others(users, homes)
 
 
 def _allowed(project: LaunchContext, paths: Iterable[str], how: str) -> Iterator[str]:
@@ -122,7 +129,7 @@ def _expanded(paths: Iterable[str]) -> list[str]:
 
 def _real(paths: Iterable[str]) -> Iterator[str]:
     """Yield those that exist and that we can see, without links: a mount is made where a link leads."""
-    for path in paths:
+    for path in filter(None, paths):
         real = os.path.realpath(path)
         if os.path.exists(real) and real != "/":  # noqa: PTH110  it says False where pathlib raises
             yield real

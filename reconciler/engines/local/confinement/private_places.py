@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _KEYS: Final = (".ssh", ".gnupg", ".pki", ".password-store", ".age", ".config/age", ".config/sops")
 _CLOUDS: Final = (
@@ -90,12 +90,12 @@ def of_user(environment: Mapping[str, str]) -> Iterator[str]:
         yield from filter(None, environment.get(name, "").split(":"))
 
 
-def of_others(users: str, home: str) -> Iterator[str]:
+def of_others(users: str, homes: Iterable[str]) -> Iterator[str]:
     """Yield the homes of other users.
 
     Args:
         users: the text of /etc/passwd.
-        home: of this user.
+        homes: of this user.
     """
     yield from ("/home", "/root")
     for line in users.splitlines():
@@ -103,5 +103,5 @@ def of_others(users: str, home: str) -> Iterator[str]:
         if len(fields) < 7 or not fields[2].isdecimal() or not (fields[2] == "0" or 1000 <= int(fields[2]) < 65534):
             continue
         place = fields[5].rstrip("/")
-        if place.startswith("/") and not f"{home}/".startswith(f"{place}/"):
+        if place.startswith("/") and not any(f"{home}/".startswith(f"{place}/") for home in homes):
             yield place
