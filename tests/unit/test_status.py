@@ -12,8 +12,7 @@ from reconciler.core.observed import Health, ObservedService, PendingRequest, Ph
 from reconciler.core.plan import Plan, View, make_plan
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Note, ProjectStatus, Sources
-from reconciler.engines.local.facts import LocalService
-from reconciler.engines.local.facts import ConfinementFacts
+from reconciler.engines.local.facts import ConfinementFacts, LocalService
 from tests.unit.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
 
 

@@ -104,6 +104,14 @@ def test_what_the_settings_file_says(user: Path) -> None:
     assert (found["work/lib"], found[".netrc"]) == (HIDDEN, READ)
 
 
+def test_a_local_repository_can_be_fetched_from(user: Path) -> None:
+    """And not pushed to: that is outside, and a spec may allow it."""
+    user.joinpath(".aws/app").mkdir(parents=True)
+    git = {"url": str(user / ".aws/app")}
+
+    assert [Map(user, git=git)[path] for path in (".aws/app/HEAD", ".aws/credentials")] == [READ, HIDDEN]
+
+
 def test_a_link_is_hidden_where_it_leads(user: Path) -> None:
     """Else what it leads to could be read by its own path."""
     user.joinpath(".gnupg").symlink_to(user / "work/lib")

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler import settings_file
+from reconciler.core import spec as specs
 from reconciler.engines.local.confinement import private_places
 from reconciler.engines.local.confinement.walls import PathAccess, access_of
+from reconciler.engines.local.git import repo
 from reconciler.settings import UserError
 from reconciler.system import files
 
@@ -52,9 +54,9 @@ def places(project: LaunchContext, given: World, program: str = "") -> dict[str,
     found |= dict.fromkeys(_allowed(project, allowed.read, "read"), PathAccess.READ)
     found |= dict.fromkeys(_allowed(project, allowed.write, "write"), PathAccess.WRITE)
     found |= dict.fromkeys(_real([str(settings.home.root)]), PathAccess.HIDDEN)
-    for specs in _real([str(settings.specs)]):
-        if access_of(found, specs) is PathAccess.WRITE:  # who writes those is confined by nothing
-            found[specs] = PathAccess.READ
+    for folder in _real([str(settings.specs)]):
+        if access_of(found, folder) is PathAccess.WRITE:  # who writes those is confined by nothing
+            found[folder] = PathAccess.READ
     return found | _own(project, program, found)
 
 
@@ -62,6 +64,8 @@ def _own(project: LaunchContext, program: str, around: Mapping[str, PathAccess])
     """Return what is the agent's own of the manager's folders."""
     sandbox, keys = project.sandbox, [project.key, project.key and project.key.with_name(f"{project.key.name}.pub")]
     read = [*filter(None, keys), sandbox.known_hosts, project.settings.home.toolchains]
+    if specs.transport(project.spec.git.url) is specs.Transport.LOCAL:
+        read.append(repo.source_of(project.spec.git.url, project.settings.specs))  # to fetch from what it was cloned of
     found = dict.fromkeys(_real(map(str, read)), PathAccess.READ)
     found |= dict.fromkeys(_real(map(str, (sandbox.repo, sandbox.home, sandbox.xdg, sandbox.tmp))), PathAccess.WRITE)
     for path in _real([program]) if program else ():
