@@ -138,7 +138,7 @@ def context(settings: Settings, method: str) -> LaunchContext:
 
 async def run(project: LaunchContext) -> dict[str, bool]:
     """Start it as its agent, and wait for its end."""
-    command = confine.Command(given=world.build(project), program=str(PROBE))
+    command = confine.ConfinedCommand(given=world.build(project), program=str(PROBE))
     job = launch.launch(project, Service.AGENT, str(PROBE), await confine.wrap(project, command))
     try:
         await processes.start(project.sandbox.run, "agent", job)

@@ -103,7 +103,9 @@ class Serving:
                 program = self._program(project)
                 if not _is_prepared(project):
                     await run_in_thread_shielded(_prepare_agent, project)
-                wrapper = await confine.wrap(project, confine.Command(given=world.build(project), program=program))
+                wrapper = await confine.wrap(
+                    project, confine.ConfinedCommand(given=world.build(project), program=program)
+                )
             job = launch.launch(project, service, program, wrapper)
             run_id = await processes.start(project.sandbox.run, service.value, job)
             self._watch(name, service)

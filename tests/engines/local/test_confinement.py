@@ -11,7 +11,7 @@ import pytest
 from reconciler import settings as settings_module
 from reconciler.core import spec as specs
 from reconciler.engines.local.confinement import bubblewrap, confine, policy
-from reconciler.engines.local.confinement.confine import Command
+from reconciler.engines.local.confinement.confine import ConfinedCommand
 from reconciler.engines.local.confinement.walls import PathAccess, access_of
 from reconciler.engines.local.facts import ConfinementFacts
 from reconciler.engines.local.launch import LaunchContext
@@ -153,7 +153,7 @@ def test_a_program_can_be_read_wherever_it_lies(user: Path) -> None:
 class TestChoosing:
     async def test_auto_is_bubblewrap_where_it_works(self, user: Path) -> None:
         bubblewrap_or_skip()
-        words = await confine.wrap(project(user), Command(given=NOTHING))
+        words = await confine.wrap(project(user), ConfinedCommand(given=NOTHING))
 
         assert words[0].endswith("/bwrap")
         assert words[-1] == "--"
@@ -165,7 +165,7 @@ class TestChoosing:
             user.joinpath(".memory/opencode-settings.yaml").write_text("confinement: {default: none}\n")
         made = project(user, **({"confinement": "none"} if where == "spec" else {}))
 
-        assert await confine.wrap(made, Command(given=NOTHING)) == ()
+        assert await confine.wrap(made, ConfinedCommand(given=NOTHING)) == ()
         assert await confine.facts(made.spec, made.settings, "") == ConfinementFacts()
 
     async def test_auto_without_bubblewrap_is_reported(self, user: Path) -> None:
@@ -173,7 +173,7 @@ class TestChoosing:
         made = project(user, path=str(user))
         facts = await confine.facts(made.spec, made.settings, "none")
 
-        assert await confine.wrap(made, Command(given=NOTHING)) == ()
+        assert await confine.wrap(made, ConfinedCommand(given=NOTHING)) == ()
         assert facts.problem == ""
         assert facts.warning.startswith("the agent is not confined, and can read and write whatever this user can")
         assert "apt-get install bubblewrap" in facts.warning
@@ -186,7 +186,7 @@ class TestChoosing:
         assert facts.problem.startswith("cannot confine the agent: bubblewrap is not installed; install it")
         assert "confinement: none" in facts.problem
         with pytest.raises(UserError, match="cannot confine the agent"):
-            await confine.wrap(made, Command(given=NOTHING))
+            await confine.wrap(made, ConfinedCommand(given=NOTHING))
 
     async def test_one_that_was_started_without_is_reported(self, user: Path) -> None:
         """By an older version, or before bubblewrap was installed: it is not restarted for that."""

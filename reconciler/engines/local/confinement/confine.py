@@ -76,7 +76,7 @@ async def facts(spec: Spec, settings: Settings, running: str) -> ConfinementFact
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class ConfinedCommand:
     """A program of a project that is to be confined as its agent is."""
 
     given: World
@@ -91,7 +91,7 @@ class Command:
     """Whether it dies with this process."""
 
 
-async def wrap(project: LaunchContext, command: Command) -> tuple[str, ...]:
+async def wrap(project: LaunchContext, command: ConfinedCommand) -> tuple[str, ...]:
     """Return what to put before the program and its arguments; nothing where the agent is not confined.
 
     Raises:
@@ -103,7 +103,7 @@ async def wrap(project: LaunchContext, command: Command) -> tuple[str, ...]:
     return await asyncio.to_thread(_words, project, command, found.program)
 
 
-def _words(project: LaunchContext, command: Command, bubblewrap: str) -> tuple[str, ...]:
+def _words(project: LaunchContext, command: ConfinedCommand, bubblewrap: str) -> tuple[str, ...]:
     places = policy.places(project, command.given, command.program)
     places |= {str(path.resolve()): PathAccess.WRITE for path in command.write}
     hidden = (path for path, access in places.items() if access is PathAccess.HIDDEN)

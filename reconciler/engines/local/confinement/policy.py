@@ -65,7 +65,7 @@ def _own(project: LaunchContext, program: str, around: Mapping[str, PathAccess])
     sandbox, keys = project.sandbox, [project.key, project.key and project.key.with_name(f"{project.key.name}.pub")]
     read = [*filter(None, keys), sandbox.known_hosts, project.settings.home.toolchains]
     if specs.transport(project.spec.git.url) is specs.Transport.LOCAL:
-        read.append(repo.source_of(project.spec.git.url, project.settings.specs))  # to fetch from what it was cloned of
+        read.append(Path(repo.source_of(project.spec.git.url, project.settings.specs)))  # to fetch from it
     found = dict.fromkeys(_real(map(str, read)), PathAccess.READ)
     found |= dict.fromkeys(_real(map(str, (sandbox.repo, sandbox.home, sandbox.xdg, sandbox.tmp))), PathAccess.WRITE)
     for path in _real([program]) if program else ():
