@@ -1,0 +1,33 @@
+"""Only one leads a home, whatever is deleted, and nobody is kept from it by a name that anybody can take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler.state.leadership import Leadership
+from reconciler.system import name_lock
+from reconciler.system.files import LockHeld
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_one_whose_lock_file_was_deleted_leads_on(tmp_path: Path) -> None:
+    """It has the name, and the lock on what was the file."""
+    with contextlib.closing(Leadership(tmp_path)):
+        tmp_path.joinpath("lock").unlink()
+
+        with pytest.raises(LockHeld):
+            Leadership(tmp_path)
+
+
+def test_a_stranger_who_takes_the_name_keeps_nobody_from_leading(tmp_path: Path) -> None:
+    """As a confined agent can, which cannot reach the lock file."""
+    with contextlib.closing(name_lock.take(os.path.realpath(tmp_path), "controller")):
+        with contextlib.closing(Leadership(tmp_path)), pytest.raises(LockHeld):
+            Leadership(tmp_path)
+        Leadership(tmp_path).close()
