@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,7 +29,13 @@ def test_one_whose_lock_file_was_deleted_leads_on(tmp_path: Path) -> None:
 
 def test_a_stranger_who_takes_the_name_keeps_nobody_from_leading(tmp_path: Path) -> None:
     """As a confined agent can, which cannot reach the lock file."""
-    with contextlib.closing(name_lock.take(os.path.realpath(tmp_path), "controller")):
-        with contextlib.closing(Leadership(tmp_path)), pytest.raises(LockHeld):
-            Leadership(tmp_path)
+    name = name_lock.address(os.path.realpath(tmp_path), "controller")
+    code = f"import socket; s = socket.socket(1, 2); s.bind({name!r}); print(flush=True); input()"
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-S", "-c", code], **pipes) as stranger:
+        assert stranger.stdout is not None
+        stranger.stdout.readline()
+        assert name_lock.taken(os.path.realpath(tmp_path), "controller")
+
         Leadership(tmp_path).close()
+        stranger.communicate(b"\n")
