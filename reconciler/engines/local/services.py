@@ -261,14 +261,30 @@ def _is_prepared(project: LaunchContext) -> bool:
     return False
 
 
-def _empty(folder: Path) -> None:
-    """Delete what earlier runs left. Best effort.
+def _opened(root: Path, folder: Path) -> int:
+    """Open a folder below one that is ours, without following any link on the way.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for part in folder.relative_to(root).parts:
+        try:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
+        finally:
+            os.close(handle)
+        handle = below
+    return handle
+
+
+def _empty(root: Path, folder: Path) -> None:
+    """Delete what earlier runs left below a sandbox. Best effort.
 
     By descriptors, never through a link: a person who moved the folder elsewhere, or the agent itself, may have put one
-    there that leads to what is nobody's to delete.
+    there, or above it, that leads to what is nobody's to delete.
     """
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        handle = _opened(root, folder)
     except OSError:
         return
     try:
@@ -289,7 +305,7 @@ def _prepare_agent(project: LaunchContext) -> None:
     """
     sandbox = project.sandbox
     for left in (sandbox.tmp, *project.driver.leftovers(project.place)):
-        _empty(left)
+        _empty(sandbox.path, left)
     project.driver.prepare(project.place)
     if git_config.has_old_identity(sandbox.home):
         (sandbox.home / ".gitconfig").unlink()
