@@ -58,6 +58,8 @@ class ProjectResult:
     """Where the bridge's bearer token is."""
     # Only in a status in full:
     git_ref: str = ""
+    confinement: str = ""
+    """Of the agent that runs: bubblewrap or none."""
     ready: str = ""
     """This and the next two: True or False, the reason, and since when."""
     reconciling: str = ""
@@ -146,6 +148,7 @@ def in_full(status: Mapping[str, Any]) -> ProjectResult:
     return replace(
         of_status(status),
         git_ref=status["git_ref"] or "",
+        confinement=status.get("confinement", ""),  # a controller of an older version does not tell
         ready=_condition(status["ready"]),
         reconciling=_condition(status["reconciling"]),
         stalled=_condition(status["stalled"]),

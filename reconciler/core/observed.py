@@ -285,6 +285,8 @@ class ObservedProject:
     agent: ObservedService = field(default_factory=ObservedService)
     bridge: ObservedService = field(default_factory=ObservedService)
     warnings: tuple[str, ...] = ()
+    confinement: str = ""
+    """How the agent that runs is confined; empty where none does, or where the engine does not tell."""
     public_key: str = ""
     """That a person must add to the repository, should it refuse us."""
     public_key_path: str = ""

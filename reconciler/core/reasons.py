@@ -45,6 +45,7 @@ class Reason(StrEnum):
     CLONING = "Cloning"
     TOOLCHAIN_INVALID = "ToolchainInvalid"
     PROVIDING_AGENT = "ProvidingAgent"
+    CONFINEMENT_UNAVAILABLE = "ConfinementUnavailable"
     PORT_TAKEN = "PortTaken"
     PORT_OUT_OF_RANGE = "PortOutOfRange"
     NO_FREE_PORT = "NoFreePort"
@@ -139,6 +140,7 @@ SENTENCES: Final[dict[Reason, str]] = {
     Reason.CLONING: "The repository is being cloned.",
     Reason.TOOLCHAIN_INVALID: "The agent's program cannot be used.",
     Reason.PROVIDING_AGENT: "The agent's program is being installed.",
+    Reason.CONFINEMENT_UNAVAILABLE: "The agent must be confined, and cannot be on this machine.",
     Reason.PORT_TAKEN: "Another process listens on the port.",
     Reason.PORT_OUT_OF_RANGE: "The fixed port is outside of the range in force.",
     Reason.NO_FREE_PORT: "No port of the range is free.",

@@ -79,6 +79,8 @@ class ProjectStatus:
     git_url: str = ""
     git_ref: str | None = None
     sandbox: str = ""
+    confinement: str = ""
+    """Of the agent that runs."""
     public_key: str | None = None
     public_key_path: str | None = None
     warnings: tuple[str, ...] = ()
@@ -152,6 +154,7 @@ def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectS
         git_url=spec.git.url if spec else "",
         git_ref=spec.git.ref if spec else None,
         sandbox=sources.sandbox,
+        confinement=facts.confinement,
         public_key=facts.public_key or None if waiting_for_key else None,
         public_key_path=facts.public_key_path or None if waiting_for_key else None,
         warnings=(facts.warnings + sources.warnings + _interrupted(facts) + facts.agent.probe.plugins),

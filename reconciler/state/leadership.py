@@ -1,7 +1,7 @@
 """Be the only controller of a home.
 
 Two locks say so: a lock file, which others can wait for, and an abstract socket name, which cannot be deleted. The name
-decides; the file is created again when it is gone.
+decides if who has it holds the file too; the file is created again when it is gone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Leadership:
         while True:
             try:
                 self._lock = LockFile(self._path, wait=wait)
-                self._guard = name_lock.take(os.path.realpath(folder), "controller")
+                real = os.path.realpath(folder)
+                self._guard = name_lock.take(real, "controller", f"{real}/{self._path.name}")
             except LockHeld:
                 if not wait:
                     raise

@@ -30,6 +30,7 @@ from tests.support.battery import (
     settle,
     uid,
 )
+from tests.support.bubblewrap import bubblewrap_or_skip
 from tests.support.world import LIGHT_AGENT, PATIENCE, World, a_world
 
 if TYPE_CHECKING:
@@ -59,6 +60,20 @@ def _town(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range]) 
         kill(census(world))  # faster than asking all of them
 
 
+@pytest.fixture(name="confined_town", scope="module")
+def _confined_town(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range]) -> Iterator[Town]:
+    """The same, with agents within bubblewrap."""
+    bubblewrap_or_skip()
+    with a_world(tmp_path_factory.mktemp("confined"), ports) as world:
+        world.confine()
+        town = Town(world)
+        town.found()
+        assert world.status(STEADY)["confinement"] == "bubblewrap"
+        yield town
+        world.kill()
+        kill(census(world))
+
+
 def strike(town: Town, victims: str) -> int:
     """Kill them, and note who must live on; how many of the projects that something happens to are hit."""
     if "controller" in victims:
@@ -81,7 +96,18 @@ def strike(town: Town, victims: str) -> int:
 @pytest.mark.parametrize("victims", ROUNDS)
 def test_killed_at_random_instants(town: Town, score: Score, victims: str) -> None:
     """Kill -9 at random instants of start, stop, restart, destroy."""
-    wanted, rounds = len(score.times(ROUNDS[victims], 200)), 0
+    strike_often(town, score, victims, len(score.times(ROUNDS[victims], 200)))
+
+
+@pytest.mark.parametrize("victims", ["keepers", "controller and keepers", "agents"])
+def test_killed_at_random_instants_within_bubblewrap(confined_town: Town, score: Score, victims: str) -> None:
+    """Kill -9 at random instants, of agents within bubblewrap."""
+    strike_often(confined_town, score, victims, len(score.times(2, 100)))
+
+
+def strike_often(town: Town, score: Score, victims: str, wanted: int) -> None:
+    """So many rounds that hit somebody."""
+    rounds = 0
     for _ in range(10 * wanted):
         moment = DICE.uniform(0.0, HORIZON)
         town.change()

@@ -75,7 +75,7 @@ def wait_stopped(leader: int) -> None:
 
 async def end(bench: Bench, score: Score, mode: str, keeper: str) -> None:
     """Start it, let it become as bad as it means to be, and stop it."""
-    what = f"{TREES[mode]}, held by {keeper}"
+    what = f"{TREES[mode]}, held by {keeper}{' in bubblewrap' if bench.confined else ''}"
     await bench.start(mode, {"storm": FORKS, "crowd": CROWD}.get(mode, ""), grace=GRACE)
     [leader] = await asyncio.to_thread(bench.hear, "leader")
     if mode in OTHERS:
@@ -91,17 +91,20 @@ async def end(bench: Bench, score: Score, mode: str, keeper: str) -> None:
     score.tried()
 
 
+@pytest.mark.parametrize("confined", [False, True], ids=["free", "confined"])
 @pytest.mark.parametrize("keeper", ["its keeper", "a second keeper"])
-async def test_stopped_means_empty(tmp_path: Path, score: Score, keeper: str) -> None:
+async def test_stopped_means_empty(tmp_path: Path, score: Score, keeper: str, *, confined: bool) -> None:
     """Stop of hostile trees: empty afterwards, and only then stopped."""
-    # Of an adopted tree nothing proves a grandchild that kept neither environment nor descriptors.
-    modes = [mode for mode in TREES if keeper == "its keeper" or mode != "hidden"]
+    # Of an adopted tree nothing proves a grandchild that kept neither environment nor descriptors; if it is confined,
+    # that is a descendant of its namespace's first process.
+    modes = [mode for mode in TREES if keeper == "its keeper" or confined or mode != "hidden"]
     for turn in score.times(1, 25):
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             for mode in modes:
                 root = tmp_path / f"{mode}{turn}"
                 root.mkdir()
-                tasks.create_task(end(await stack.enter_async_context(a_bench(root)), score, mode, keeper))
+                bench = await stack.enter_async_context(a_bench(root, confined=confined))
+                tasks.create_task(end(bench, score, mode, keeper))
 
 
 async def test_a_leader_that_ends_by_itself(tmp_path: Path, score: Score) -> None:

@@ -89,7 +89,7 @@ def ready(root: Path, program: Path, ports: range, figures: Figures) -> None:
 
 
 def _want(world: World, state: str) -> None:
-    world.write("app", f"state: {state}\ngit: {{url: {world.origin}}}\n")
+    world.write("app", f"state: {state}\ngit: {{url: {world.origin}}}\nconfinement: none\n")
 
 
 def _first_true_answer(world: World, port: int) -> float:

@@ -46,6 +46,7 @@ LAYERS: Final = (
     ("mcpkit",),
     ("specs", "state"),
     ("core",),
+    ("settings_file",),
     ("settings",),
     ("system",),
 )

@@ -39,6 +39,7 @@ ROWS: Final = {
     ("core/env_keys.py", "OPENCODE_BIN"): "a key of `.env`",
     ("core/env_keys.py", "OPENCODE_URL"): "a variable of the bridge",
     ("settings.py", "opencode.pid"): "a file",
+    ("settings_file.py", "opencode-settings.yaml"): "a file",
     ("settings.py", "opencode"): "the log's name",
     ("engines/local/secrets/env_file.py", "opencode_bin"): "the key's value",
     ("engines/local/launch.py", "opencode_bin"): "the key's value",

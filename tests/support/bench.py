@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import watchfiles
 
+from reconciler.engines.local.confinement.walls import PathAccess, Walls, command
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import processes
+from reconciler.engines.local.processes.listener import family
 from reconciler.engines.local.processes.processes import Launch
+from tests.support.bubblewrap import bubblewrap_or_skip
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,9 +41,15 @@ OFFSPRING = {"daemon": "grandchild", "hidden": "grandchild", "marked": "grandchi
 
 
 class Bench:
-    """One run folder and its service."""
+    """One run folder and its service.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: everything is below it.
+        confined: whether the service runs within bubblewrap, where it may write below the root.
+    """
+
+    def __init__(self, root: Path, *, confined: bool = False) -> None:
+        self.confined = confined
         self.run = root / "run"
         self.run.mkdir()
         self.log = root / "service.log"
@@ -55,8 +64,13 @@ class Bench:
 
     def launch(self, mode: str, argument: object = "", *, grace: float = 1.0) -> Launch:
         """What runs the misbehaving child."""
+        root = str(self.run.parent.resolve())
+        walls = Walls(
+            bubblewrap=bubblewrap_or_skip() if self.confined else "", folder=root, places={root: PathAccess.WRITE}
+        )
+        python = (sys.executable, "-S", "-E", str(MISBEHAVE), str(self.fifo), mode, str(argument))
         return Launch(
-            argv=(sys.executable, "-S", "-E", str(MISBEHAVE), str(self.fifo), mode, str(argument)),
+            argv=(*(command(walls) if self.confined else ()), *python),
             env={"PATH": os.environ["PATH"], "THE_PASSWORD": SECRET},
             cwd=self.run.parent,
             log=self.log,
@@ -65,6 +79,7 @@ class Bench:
             port=4100,
             grace=grace,
             project="blog",
+            confinement="bubblewrap" if self.confined else "none",
         )
 
     async def start(self, mode: str, argument: object = "", *, grace: float = 1.0) -> str:
@@ -93,11 +108,23 @@ class Bench:
             assert poll.poll(max(0.0, deadline - time.monotonic()) * 1000), f"no {role} told anything"
             self._text += os.read(self._pipe, 65536).decode()
             *lines, self._text = self._text.split("\n")
+            outside = self._outside() if self.confined else {}
             for line in lines:
-                name, _, pid = line.partition(" ")
-                self.announced[int(pid)] = name
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    self._known[int(pid)] = psutil.Process(int(pid))
+                name, _, number = line.partition(" ")
+                pid = outside.get(int(number), -int(number)) if self.confined else int(number)  # negative: it has ended
+                self.announced[pid] = name
+                with contextlib.suppress(psutil.NoSuchProcess, ValueError):
+                    self._known[pid] = psutil.Process(pid)
+        return found
+
+    def _outside(self) -> dict[int, int]:
+        """The pids of those who live, by the number that each knows itself by, in a namespace of its own."""
+        found: dict[int, int] = {}
+        holder = self.facts().pid
+        for pid in () if holder is None else family(holder):
+            status = identity.read_bytes(f"/proc/{pid}/status").partition(b"\nNSpid:")[2]
+            numbers = status.partition(b"\n")[0].split()
+            found |= {int(numbers[-1]): pid} if len(numbers) > 1 else {}
         return found
 
     def silent(self) -> bool:
@@ -142,9 +169,9 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def a_bench(root: Path) -> AsyncIterator[Bench]:
+async def a_bench(root: Path, *, confined: bool = False) -> AsyncIterator[Bench]:
     """A bench that is left empty."""
-    bench = Bench(root)
+    bench = Bench(root, confined=confined)
     try:
         yield bench
     finally:

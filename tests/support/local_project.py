@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler import settings as settings_module
@@ -17,11 +20,11 @@ from reconciler.engines.local import actions as local_actions
 from reconciler.engines.local.engine import LocalEngine
 from reconciler.engines.local.secrets.env_file import read_env
 from reconciler.state.ledger import Ledgers
+from reconciler.system import files
 from tests.support.bridge import Bridge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from mcp import Client
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from reconciler.core.spec import Spec
     from reconciler.settings import Sandbox, Settings
 
+ROOT = Path(__file__).parents[2]
 NAME = "app"
 PATIENCE = 60.0
 """Seconds, on a loaded machine."""
@@ -114,6 +118,9 @@ async def a_project(
         "ENVIRONMENT": "development",
     }
     settings = settings_module.load(environment=variables)
+    files.private_folder(settings.home.root).joinpath("opencode-settings.yaml").write_text(
+        json.dumps({"confinement": {"read": [str(ROOT), sys.prefix, sys.base_prefix]}})  # they may lie below /tmp
+    )
     ledgers, news = Ledgers(settings.home), News()
     spec = specs.parse({"git": {"url": str(origin)}, "agent": agent})
     project = LocalProject(LocalEngine(settings, ledgers, news), settings, ledgers, spec, news)

@@ -7,6 +7,7 @@ nothing of what a controller should do.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -46,6 +47,8 @@ class World:
         self.specs.mkdir(parents=True)
         self.origin = make_repository(root / "origin")
         self.controllers: list[subprocess.Popen[bytes]] = []
+        self.confinement = "none"
+        """Of light agents."""
         self.python = sys.executable
         """What the product runs with."""
         agents, bridges = ports
@@ -127,11 +130,20 @@ class World:
                 f"MCP_TOOL_BEARER_TOKEN=token-of-{name}-0123456789\n"
                 f"OPENCODE_BIN={LIGHT_AGENT}\nMCP_TOOL_DIR={LIGHT_TOOL}\n"
             )
-        fields = {"git": f"{{url: {self.origin}}}", **fields}
+        # Mostly not confined: the stand-ins look for files that a test makes anywhere.
+        fields = {"git": f"{{url: {self.origin}}}", "confinement": self.confinement, **fields}
         lines = [f"{key}: {value}" for key, value in fields.items()]
         if mode:
             lines.append(f"agent: {{env: {{LIGHT_AGENT: {mode}}}}}")
         self.write(name, "\n".join(lines) + "\n")
+
+    def confine(self) -> None:
+        """Confine light agents; they and their Python may lie below /tmp, of which each has its own."""
+        self.confinement = "bubblewrap"
+        readable = [str(LIGHT_AGENT.parents[2]), sys.prefix, sys.base_prefix]
+        self.home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings = self.home.root / "opencode-settings.yaml"
+        settings.write_text(json.dumps({"confinement": {"read": readable}}))  # which is YAML
 
     def provide(self, program: Path) -> None:
         """Let this home have the real OpenCode already."""

@@ -11,7 +11,7 @@ from reconciler.core.actions import StartService, StopService
 from reconciler.core.observed import Health, ObservedService, Phase, Probe, Service
 from reconciler.core.plan import make_plan, no_recipe
 from reconciler.engines.local.actions import ReservePort
-from reconciler.engines.local.facts import LocalService, ToolchainFacts
+from reconciler.engines.local.facts import ConfinementFacts, LocalService, ToolchainFacts
 from tests.unit.worlds import NOW, converged, exited, ledger, make_spec, running, view
 
 
@@ -47,6 +47,19 @@ def test_a_wedged_service_that_must_not_be_restarted_is_shown_with_the_way_out()
     assert kept.hold.reason == "Wedged"
     assert "end that with: opencode-manager restart" in kept.hold.message
     assert [type(action) for action in ended.actions] == [StopService, StartService]
+
+
+@pytest.mark.parametrize(
+    ("agent", "held"), [(exited(asked=True), True), (running(), False), (running(digest="old"), True)]
+)
+def test_an_agent_that_must_be_confined_and_cannot_be_is_not_started(agent: LocalService, *, held: bool) -> None:
+    """One that runs goes on, until it were to be started again."""
+    facts = converged(confinement=ConfinementFacts(problem="cannot confine the agent: why"), agent=agent)
+
+    plan = make_plan(view(facts=facts))
+
+    assert (plan.hold is not None and plan.hold.reason == "ConfinementUnavailable") is held
+    assert not any(isinstance(action, StartService) for action in plan.actions)
 
 
 def test_a_toolchain_that_cannot_be_used_holds_everything_after_it() -> None:

@@ -12,7 +12,7 @@ from reconciler.core.observed import Health, ObservedService, PendingRequest, Ph
 from reconciler.core.plan import Plan, View, make_plan
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Note, ProjectStatus, Sources
-from reconciler.engines.local.facts import LocalService
+from reconciler.engines.local.facts import ConfinementFacts, LocalService
 from tests.unit.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
 
 
@@ -88,6 +88,14 @@ def test_a_transition_time_moves_only_when_the_status_changes() -> None:
 
     assert later.ready.since == first.ready.since
     assert broken.ready.since == NOW.wall + 90
+
+
+def test_how_the_agent_is_confined_is_reported() -> None:
+    """In force, not wanted: what an agent was started with stays so."""
+    confinement = ConfinementFacts(running="bubblewrap", warning="but look")
+    status = compute(view(facts=converged(confinement=confinement)))
+
+    assert (status.confinement, status.warnings) == ("bubblewrap", ("but look",))
 
 
 def test_keys_that_are_not_enforced_yet_are_reported() -> None:

@@ -67,7 +67,7 @@ def exited(code: int | None = 1, signal: int | None = None, **changes: Any) -> L
     )
 
 
-LOCAL: Final = {"prepared", "env", "key", "repo", "toolchain"}
+LOCAL: Final = {"prepared", "env", "key", "repo", "toolchain", "confinement"}
 """Fields that are the local engine's own."""
 
 

@@ -24,6 +24,8 @@ class LocalService(ObservedService):
     """It has at each start, once that was picked."""
     fixed_port: int | None = None
     """Asked for by the spec or the `.env`; None: picked."""
+    confinement: str = ""
+    """How it was confined when it was started; empty for a run that does not live."""
     port_holder: str = ""
     """Who else listens on the port this service is to have: for people, empty when nobody."""
 
@@ -101,6 +103,17 @@ class ToolchainFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfinementFacts:
+    """What the agent can reach of this machine."""
+
+    running: str = ""
+    """How the agent that runs is confined; empty when none does."""
+    problem: str = ""
+    """Why one cannot be started as it must be: a sentence."""
+    warning: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LocalFacts:
     """The local part of what was observed of a project: `ObservedProject.details`."""
 
@@ -110,6 +123,7 @@ class LocalFacts:
     key: KeyFacts = field(default_factory=KeyFacts)
     repo: RepoFacts = field(default_factory=RepoFacts)
     toolchain: ToolchainFacts = field(default_factory=ToolchainFacts)
+    confinement: ConfinementFacts = field(default_factory=ConfinementFacts)
 
 
 def with_details(facts: ObservedProject, local: LocalFacts) -> ObservedProject:
@@ -119,7 +133,8 @@ def with_details(facts: ObservedProject, local: LocalFacts) -> ObservedProject:
         details=local,
         work=local.repo.cloned or bool(local.repo.problem),
         work_at_risk=local.repo.work_at_risk,
-        warnings=local.env.warnings + local.repo.warnings,
+        warnings=local.env.warnings + local.repo.warnings + tuple(filter(None, (local.confinement.warning,))),
+        confinement=local.confinement.running,
         public_key=local.key.public,
         public_key_path=f"{local.key.path}.pub" if local.key.path else "",
     )

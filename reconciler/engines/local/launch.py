@@ -19,6 +19,7 @@ from reconciler.agents.base import Place
 from reconciler.core import env_keys
 from reconciler.core.kinds import DRIVERS
 from reconciler.core.observed import Service
+from reconciler.engines.local.confinement.confine import Method
 from reconciler.engines.local.git.git_world import GitWorld
 from reconciler.engines.local.health.checks import ProbeTarget
 from reconciler.engines.local.processes.processes import Launch
@@ -114,19 +115,23 @@ def digest(project: LaunchContext, service: Service) -> str:
     if service is Service.AGENT:
         own: list[object] = [spec.agent.version, sorted(spec.agent.env.items()), env.opencode_bin, str(project.key)]
         own += ["the user's credentials"] if spec.git.credentials == "user" else []
+        allowed = spec.confinement_allow
+        if spec.confinement != "auto" or allowed.read or allowed.write:  # what auto comes to is decided at each start
+            own += [spec.confinement, allowed.read, allowed.write]
     else:
         own = [project.ports.get("bridge"), env.bearer_token, env.mcp_tool_dir]
         own += [] if env.mcp_tool_dir else [_BRIDGE]
     return hashlib.sha256(json.dumps([service.value, shared, own]).encode()).hexdigest()[:32]
 
 
-def launch(project: LaunchContext, service: Service, program: str) -> Launch:
+def launch(project: LaunchContext, service: Service, program: str, wrapper: tuple[str, ...] = ()) -> Launch:
     """Return everything the keeper needs.
 
     Args:
         project: where it belongs.
         service: which of its services.
         program: path of the agent's program; not used for a bridge.
+        wrapper: what confines it; nothing for a bridge, which is ours.
 
     Raises:
         UserError: MCP_TOOL_DIR names something that cannot be run.
@@ -136,7 +141,7 @@ def launch(project: LaunchContext, service: Service, program: str) -> Launch:
     else:
         argv, env, cwd, grace = _bridge(project)
     return Launch(
-        argv=argv,
+        argv=(*wrapper, *argv),
         env=env,
         cwd=cwd,
         log=project.settings.home.log_file(project.name, service.value),
@@ -145,6 +150,7 @@ def launch(project: LaunchContext, service: Service, program: str) -> Launch:
         port=project.ports[service.value],
         grace=grace,
         project=project.name,
+        confinement=Method.BUBBLEWRAP if wrapper else Method.NONE,
     )
 
 

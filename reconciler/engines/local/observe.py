@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from reconciler.core import spec as specs
 from reconciler.core.observed import ObservedProject, Phase, Probe, Service
 from reconciler.engines.local import ports
+from reconciler.engines.local.confinement import confine
 from reconciler.engines.local.facts import EnvFacts, KeyFacts, LocalFacts, LocalService, with_details
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
@@ -104,6 +105,7 @@ class Observer:
             clone = replace(clone, work_at_risk=await _work_at_risk(project))
         clone = replace(clone, warnings=(*clone.warnings, *project.git.warnings))
         there = sandbox.path.exists()
+        agent = await self._service(project, Service.AGENT, now)
         local = LocalFacts(
             prepared=all(path.is_dir() for path in (sandbox.run, sandbox.home, sandbox.xdg, sandbox.tmp)),
             env=_env_facts(project),
@@ -112,11 +114,12 @@ class Observer:
             toolchain=self._toolchains.find(
                 project.driver.program, named=project.env.opencode_bin, version=spec.agent.version
             ),
+            confinement=await confine.facts(spec, self._settings, agent.confinement),
         )
         facts = ObservedProject(
             name=name,
             sandbox=there,
-            agent=await self._service(project, Service.AGENT, now),
+            agent=agent,
             bridge=await self._service(project, Service.BRIDGE, now),
             leftovers=destroying and self._settings.home.deploy_key(name).exists(),
         )

@@ -60,7 +60,7 @@ def recipe(view: View, *, development: bool = False, ports: Mapping[str, tuple[i
     site = Site(view=view, facts=local.details(view.facts), development=development, ports=ports)
     actions: list[Action] = []
     hold: Hold | None = None
-    for step in (_rescue, _sandbox, _secrets, _key, _clone, _toolchain, _ports):
+    for step in (_rescue, _sandbox, _secrets, _key, _clone, _toolchain, _confinement, _ports):
         result = step(site)
         actions += result.actions
         hold = hold or result.hold
@@ -147,6 +147,14 @@ def _toolchain(site: Site) -> Plan:
     return Plan()
 
 
+def _confinement(site: Site) -> Plan:
+    if site.service(Service.AGENT).alive and not outdated(site.service(Service.AGENT)):
+        return Plan()
+    if problem := site.facts.confinement.problem:
+        return Plan(hold=Hold(reason=Reason.CONFINEMENT_UNAVAILABLE, message=problem))
+    return Plan()
+
+
 def _ports(site: Site) -> Plan:
     actions: list[Action] = []
     hold: Hold | None = None
@@ -216,5 +224,5 @@ def _ref(site: Site) -> tuple[Action, ...]:
     return ()
 
 
-_GATES: Final = frozenset({_secrets, _toolchain})
+_GATES: Final = frozenset({_secrets, _toolchain, _confinement})
 """Steps without which no later one makes sense. With a clone in place a hold of any other leaves the rest going."""

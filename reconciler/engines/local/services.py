@@ -16,11 +16,12 @@ from reconciler.core.observed import Health, Phase, Probe, Service
 from reconciler.core.reasons import Reason
 from reconciler.engines.local import actions as local_actions
 from reconciler.engines.local import launch, ports, start_notes
+from reconciler.engines.local.confinement import confine
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.http1 import CallError
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.start_progress import Progress
-from reconciler.engines.local.world import git_config
+from reconciler.engines.local.world import git_config, world
 from reconciler.settings import UserError
 from reconciler.system import files
 from reconciler.system.aio import run_in_thread_shielded
@@ -97,12 +98,15 @@ class Serving:
             self._events.progressed(name, Reason.STARTING, f"starting the {service}")
             if not self._settings.home.logs.is_dir():
                 files.private_folder(self._settings.home.logs)
-            program = ""
+            program, wrapper = "", tuple[str, ...]()
             if service is Service.AGENT:
                 program = self._program(project)
                 if not _is_prepared(project):
                     await run_in_thread_shielded(_prepare_agent, project)
-            job = launch.launch(project, service, program)
+                wrapper = await confine.wrap(
+                    project, confine.ConfinedCommand(given=world.build(project), program=program)
+                )
+            job = launch.launch(project, service, program, wrapper)
             run_id = await processes.start(project.sandbox.run, service.value, job)
             self._watch(name, service)
             seen = processes.observe(project.sandbox.run, service.value, processes.now())
@@ -257,14 +261,30 @@ def _is_prepared(project: LaunchContext) -> bool:
     return False
 
 
-def _empty(folder: Path) -> None:
-    """Delete what earlier runs left. Best effort.
+def _opened(root: Path, folder: Path) -> int:
+    """Open a folder below one that is ours, without following any link on the way.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for part in folder.relative_to(root).parts:
+        try:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
+        finally:
+            os.close(handle)
+        handle = below
+    return handle
+
+
+def _empty(root: Path, folder: Path) -> None:
+    """Delete what earlier runs left below a sandbox. Best effort.
 
     By descriptors, never through a link: a person who moved the folder elsewhere, or the agent itself, may have put one
-    there that leads to what is nobody's to delete.
+    there, or above it, that leads to what is nobody's to delete.
     """
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        handle = _opened(root, folder)
     except OSError:
         return
     try:
@@ -285,7 +305,7 @@ def _prepare_agent(project: LaunchContext) -> None:
     """
     sandbox = project.sandbox
     for left in (sandbox.tmp, *project.driver.leftovers(project.place)):
-        _empty(left)
+        _empty(sandbox.path, left)
     project.driver.prepare(project.place)
     if git_config.has_old_identity(sandbox.home):
         (sandbox.home / ".gitconfig").unlink()

@@ -252,6 +252,7 @@ def render_status(
         ("MCP Tool", _service(project["bridge"], at)),
         ("Git", f"{project['git_url']} {project['git_ref'] or ''}".strip()),
         ("Sandbox", project["sandbox"]),
+        ("Confinement", project.get("confinement") or "-"),
         ("Generation", f"{project['generation']}, acted on: {project['observed_generation']}"),
     ]
     for name in ("ready", "reconciling", "stalled"):

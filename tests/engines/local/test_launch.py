@@ -155,7 +155,7 @@ def test_an_agent_finds_credentials_and_an_empty_tmp(project: LaunchContext, tmp
     assert not (project.sandbox.home / ".gitconfig").exists()
 
 
-@pytest.mark.parametrize("what", ["tmp itself", "a folder in it", "a file in it"])
+@pytest.mark.parametrize("what", ["tmp itself", "a folder in it", "a file in it", "above the locks"])
 def test_nothing_is_deleted_through_a_link(project: LaunchContext, tmp_path: Path, what: str) -> None:
     """Whoever put it there: the agent itself can."""
     precious = tmp_path / "precious"
@@ -163,10 +163,17 @@ def test_nothing_is_deleted_through_a_link(project: LaunchContext, tmp_path: Pat
     (precious / "thesis.tex").write_text("all of it")
     project.sandbox.home.mkdir(parents=True)
     (project.sandbox.xdg / "data").mkdir(parents=True)
+    if what == "above the locks":
+        locks = project.driver.leftovers(project.place)[0]
+        locks.parent.parent.mkdir(parents=True)
+        locks.parent.symlink_to(precious)
+        precious = precious / locks.name
+        precious.mkdir()
+        (precious / "thesis.tex").write_text("all of it")
     if what == "tmp itself":
         project.sandbox.tmp.symlink_to(precious)
     else:
-        project.sandbox.tmp.mkdir()
+        project.sandbox.tmp.mkdir(exist_ok=True)
         (project.sandbox.tmp / "link").symlink_to(precious if "folder" in what else precious / "thesis.tex")
 
     _prepare_agent(project)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from reconciler.engines.local.keeper import log_cap, log_watch
 from reconciler.engines.local.keeper.log_watch import Watch
-from reconciler.system import name_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 LARGE = log_cap.LOG_LIMIT + 1
 
@@ -29,6 +27,7 @@ class Keeper:
         self.folder = str(path.parent)
         self.watch: Watch | None = None
         self.hub = -1
+        self.ended = False
         self.join()
 
     def join(self) -> None:
@@ -58,6 +57,7 @@ class Keeper:
 
     def end(self) -> None:
         """Close everything."""
+        self.ended = True
         if self.watch is not None:
             self.watch.close()
         if self.hub >= 0:
@@ -76,7 +76,7 @@ def _keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     yield make
     for each in made:
-        with contextlib.suppress(OSError):  # it has ended
+        if not each.ended:  # else its descriptors are others' by now
             each.end()
 
 
@@ -141,15 +141,33 @@ def test_one_that_ends_is_forgotten(keeper: Callable[[str], Keeper]) -> None:
     assert len(first.watch._members) == 1
 
 
-def test_a_stranger_who_has_the_name(keeper: Callable[[str], Keeper], tmp_path: Path) -> None:
+def test_something_else_has_the_name(keeper: Callable[[str], Keeper], tmp_path: Path) -> None:
     """Each watches for itself then."""
-    stranger = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    stranger.bind(name_lock.address(str(tmp_path), f"{log_watch.NAME} {os.getuid()}"))
+    tmp_path.joinpath(log_watch.NAME).mkdir()
     first, second = keeper("a.log"), keeper("b.log")
     second.grow()
 
     assert serve(first, second) == [False, True]
-    stranger.close()
+
+
+def test_a_hub_that_was_killed_leaves_a_socket(keeper: Callable[[str], Keeper], tmp_path: Path) -> None:
+    """The next keeper takes its place."""
+    killed = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    killed.bind(str(tmp_path / log_watch.NAME))
+    killed.close()
+    first, second = keeper("a.log"), keeper("b.log")
+    second.grow()
+
+    assert serve(first, second) == [False, True]
+    assert (first.hub, second.watch) == (-1, None)
+
+
+def test_no_abstract_name_makes_anybody_the_hub(keeper: Callable[[str], Keeper], tmp_path: Path) -> None:
+    """A confined agent could take one: it would be sent the logs of the others."""
+    keeper("a.log")
+    names = {line.rpartition("@")[2] for line in Path("/proc/net/unix").read_text().splitlines() if "@" in line}
+
+    assert [name for name in names if name.endswith(str(tmp_path)[-48:])] == []
 
 
 def test_one_that_watches_alone(keeper: Callable[[str], Keeper], tmp_path: Path) -> None:

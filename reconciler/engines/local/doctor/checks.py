@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from reconciler import agents
 from reconciler.core import kinds
 from reconciler.core.findings import Finding, good, note, problem
+from reconciler.engines.local.confinement import walls
 from reconciler.settings import AGENT_PORTS_VARIABLE, BRIDGE_PORTS_VARIABLE, HOME_VARIABLE
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ _SKEW: Final = 2.0
 _STEPS: Final = 2
 _OLDEST_GIT: Final = (2, 25)
 """As of Ubuntu 20.04."""
-_WALLS: Final = ("bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-pid", "true")
+_WALLS: Final = (*walls.command(walls.Walls(bubblewrap="bwrap", folder="/", places={})), "true")
+"""As an agent is confined."""
 
 
 def findings(machine: Machine) -> tuple[Finding, ...]:

@@ -2,10 +2,10 @@
 
 Polling is too late: a program writes a gigabyte per second. The kernel reports each write (inotify), but a user has 128
 such watchers in all by default, so not every keeper can have one. Of the keepers of a folder the first is the hub: it
-has the socket's name, and up to MEMBERS others send it a descriptor of their log. It examines a log that was written
+has the socket there, and up to MEMBERS others send it a descriptor of their log. It examines a log that was written
 to, at most every PAUSE, and notifies its keeper when it is too large. When the hub ends, its members see that at once,
-and one of them is the next. A full hub gives up the name, so that the next keeper is a hub. Standard library only,
-imports only `name_lock` and `log_cap`.
+and one of them is the next. A full hub stops listening, so that the next keeper is a hub. The socket lies in the folder
+of the logs, where no confined agent finds it. Standard library only, imports only `name_lock` and `log_cap`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import _socket
 import array
 import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import stat
@@ -22,6 +23,10 @@ import time
 
 from reconciler.engines.local.keeper.log_cap import LOG_LIMIT
 from reconciler.system import name_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PAUSE = 0.01
 """Seconds between two checks of logs that are written to: at 1 GB/s, 10 MB, a log's limit."""
@@ -32,8 +37,8 @@ REJOIN = 1.0
 _TRIES = 5
 _BETWEEN = 10
 """Milliseconds between tries: a hub that has its name listens in a moment."""
-NAME = "logs 1"
-"""Of the hub's socket; the number is that of this protocol."""
+NAME = ".hub-2"
+"""Of the hub's socket; the number is that of this protocol. One that ended leaves it, and nobody listens there."""
 _IN_MODIFY = 0x2
 _EVENT = struct.Struct("iIII")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -59,7 +64,8 @@ def find(log: int, folder: str) -> int:
     hub = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     with contextlib.suppress(OSError):
         hub.setblocking(False)
-        hub.connect(_address(folder))
+        with _opened(folder) as place:
+            hub.connect(_address(place))
         if _peer(hub) == os.getuid() and stat.S_ISREG(os.fstat(log).st_mode):  # everybody writes to /dev/null
             hub.sendmsg([b"!"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [log]))])
             return hub.detach()
@@ -81,14 +87,24 @@ def join(log: int, folder: str, *, alone: bool = False) -> Watch | int | None:
     for _ in range(0 if alone else _TRIES):
         if (hub := find(log, folder)) >= 0:
             return hub
-        if watch.lead(_address(folder)):
+        if watch.lead(folder):
             return watch
         select.poll().poll(_BETWEEN)
     return watch if watch.observe() else None  # somebody else has the name
 
 
-def _address(folder: str) -> bytes:
-    return name_lock.address(folder, f"{NAME} {os.getuid()}")
+@contextlib.contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield place
+    finally:
+        os.close(place)
+
+
+def _address(place: int) -> str:
+    """Return the hub's address in an open folder: the folder's own path may be longer than an address can be."""
+    return f"/proc/self/fd/{place}/{NAME}"
 
 
 class Watch:
@@ -109,17 +125,25 @@ class Watch:
         self._own = -1
         self._resume_at = 0.0
 
-    def lead(self, address: bytes) -> bool:
-        """Become the hub, unless another keeper has its address."""
+    def lead(self, folder: str) -> bool:
+        """Become the hub of a folder, unless another keeper is, or becomes it just now."""
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        with contextlib.suppress(OSError):
-            listener.bind(address)
-            listener.setblocking(False)
-            if self.observe():
-                listener.listen(2 * MEMBERS)
+        with contextlib.suppress(OSError), _opened(folder) as place:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _listens(_address(place)) and self._bind(listener, place):
                 self._listener = listener
                 return True
         listener.close()
+        return False
+
+    def _bind(self, listener: _socket.socket, place: int) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(NAME, dir_fd=place)
+        listener.bind(_address(place))
+        listener.setblocking(False)
+        if self.observe():
+            listener.listen(2 * MEMBERS)
+            return True
         return False
 
     def observe(self) -> bool:
@@ -239,6 +263,21 @@ class _Member:
         self.channel = channel
         self.log = -1
         self.watch = -1
+
+
+def _listens(address: str) -> bool:
+    """Tell whether a hub listens there."""
+    probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    try:
+        probe.setblocking(False)
+        probe.connect(address)
+    except BlockingIOError:  # so many keepers ask it at once
+        return True
+    except OSError:
+        return False
+    finally:
+        probe.close()
+    return True
 
 
 def _too_large(log: int) -> bool:

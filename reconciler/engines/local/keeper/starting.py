@@ -68,9 +68,9 @@ def start(place: RunFiles, job: Record, keeper: tuple[int, int], signals: Signal
         OSError: the log or a record cannot be written.
     """
     locks = {place.keeper_lock: identity.take_lock(place.keeper_lock), place.lock: identity.take_lock(place.lock)}
-    keeper_guard = take_guard(place.folder, place.keeper_guard)
+    keeper_guard = take_guard(place.folder, place.keeper_guard, place.keeper_lock)
     settle(place, signals, locks)
-    guard = take_guard(place.folder, place.guard)
+    guard = take_guard(place.folder, place.guard, place.lock)
     open_log(job["log"])
     kept = RunHandle(place, run_record(job, keeper), locks, ancestor=True)
     kept.guards = [keeper_guard.detach(), guard.detach()]
@@ -93,14 +93,14 @@ def write_pid_file(run: Record) -> None:
         os.rename(f"{run['pid_file']}.tmp", run["pid_file"])
 
 
-def take_guard(folder: str, part: str) -> _socket.socket:
+def take_guard(folder: str, part: str, lock: str) -> _socket.socket:
     """Take one of the service's abstract-name locks.
 
     Raises:
         Held: somebody else has it.
     """
     try:
-        return name_lock.take(folder, part)
+        return name_lock.take(folder, part, lock)
     except name_lock.Taken:
         raise identity.Held("processes of its last run are left, though its lock file was deleted") from None
 
@@ -181,7 +181,7 @@ def problem(kept: RunHandle, signals: Signals) -> str:
 
 def run_record(job: Record, keeper: tuple[int, int]) -> Record:
     """Return the record of this run; never its environment or arguments, which may hold secrets."""
-    kept = ("run_id", "marker", "digest", "port", "grace", "log", "pid_file")
+    kept = ("run_id", "marker", "digest", "port", "grace", "log", "pid_file", "confinement")
     return {
         **{key: job[key] for key in kept},
         "boot_id": identity.boot_id(),
@@ -205,7 +205,7 @@ def adopt(place: RunFiles, keeper: tuple[int, int]) -> RunHandle:
         OSError: a record cannot be written.
     """
     locks = {place.keeper_lock: identity.take_lock(place.keeper_lock)}
-    guard = take_guard(place.folder, place.keeper_guard)
+    guard = take_guard(place.folder, place.keeper_guard, place.keeper_lock)
     run = identity.read_record(place.run)
     leader = None
     if run and not identity.finished(run, identity.read_record(place.exit)):

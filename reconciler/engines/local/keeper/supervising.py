@@ -15,7 +15,7 @@ import select
 import struct
 import time
 
-from reconciler.engines.local.keeper import identity, log_cap, log_watch
+from reconciler.engines.local.keeper import identity, log_cap, log_watch, tree
 from reconciler.engines.local.keeper.log_cap import LOG_LIMIT
 from reconciler.engines.local.keeper.tree import Tree
 
@@ -46,6 +46,7 @@ AGAIN = 0.1
 """Seconds until the rest is killed again; doubles up to SLOWEST for what does not die."""
 SLOWEST = 5.0
 _ENDINGS: frozenset[int] = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_SIGNALS = 64
 _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
 
@@ -102,7 +103,10 @@ class Supervisor:
         self._leader = kept.leader
         """A pidfd; None when it is our child, or has ended."""
         self._ancestor = kept.ancestor
-        self._tree = Tree(run["marker"], self._place.lock, ancestor=kept.ancestor)
+        self._confined = run.get("confinement", "none") != "none"
+        """Whether the leader only holds the service, which is in a pid namespace of its own."""
+        holder = run["leader"]["pid"] if self._confined else 0
+        self._tree = Tree(run["marker"], self._place.lock, ancestor=kept.ancestor, holder=holder)
         self._exit: Record = {}
         self._kills = kept.kills
         self._asked = bool(run.get("stopping"))
@@ -149,6 +153,8 @@ class Supervisor:
 
     def _leader_ended(self, code: int | None) -> None:
         """Record the leader's exit at once, then end what it left behind."""
+        if self._confined and code is not None:
+            code = true_code(code)
         known = identity.read_record(self._place.exit)
         if known.get("run_id") == self._run["run_id"]:  # by the keeper before us
             self._exit = known
@@ -201,10 +207,22 @@ class Supervisor:
         now, grace = time.monotonic(), self._run["grace"]
         self._terms = [now, now + 0.4 * grace]
         if self._ancestor and not self._exit:
-            for number in (signal.SIGTERM, signal.SIGCONT):
-                os.kill(self._run["leader"]["pid"], number)  # our child, not reaped: nobody else has its pid
+            self._ask_leader()
             self._terms[0] += ALONE
         self._kill_at = min(self._kill_at, now + grace)
+
+    def _ask_leader(self) -> None:
+        """Send TERM to the leader, or to what it holds, and CONT."""
+        leader = self._run["leader"]["pid"]  # our child, not reaped: nobody else has its pid
+        service = tree.held(leader) if self._confined else None
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            if service is None:
+                os.kill(leader, number)
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(service, number)
+        if service is not None:
+            os.close(service)
 
     def _escalate(self) -> None:
         now = time.monotonic()
@@ -349,6 +367,11 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def true_code(code: int) -> int:
+    """Return the exit code of what a holder held: a signal's number, negative, where it tells it as shells do."""
+    return 128 - code if 128 < code <= 128 + _SIGNALS else code
 
 
 def adopted_status(pidfd: int, leader: Record) -> int | None:

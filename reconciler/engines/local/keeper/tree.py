@@ -3,6 +3,9 @@
 A process is verified after its pidfd was opened, so the evidence and the later signal mean the same process. Evidence
 is: its parent is a member; and for a keeper that is not an ancestor of the run also: it is in a session with a member,
 its environment has the run's marker, or it holds the service's lock. Standard library only, imports only `identity`.
+
+A confined service is held by a process outside its pid namespace, the leader: its child is the namespace's first
+process, whose first child is the service itself. The leader passes no signal on, so the service itself is asked to end.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import os
 import signal
 import time
 
+from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.keeper.identity import (
     Stat,
     has_ended,
@@ -38,8 +42,9 @@ STILL = 50
 class Tree:
     """The members known now; `look` finds more."""
 
-    def __init__(self, marker: str, lock: str, *, ancestor: bool) -> None:
+    def __init__(self, marker: str, lock: str, *, ancestor: bool, holder: int = 0) -> None:
         self._marker = marker
+        self._holder = holder
         self._lock = lock
         self._ancestor = ancestor
         self._me = os.getpid()
@@ -65,9 +70,12 @@ class Tree:
         return grown
 
     def ask_to_end(self) -> None:
-        """Send TERM to every member, and CONT, or a stopped one would never notice."""
+        """Send TERM to every member, and CONT, or a stopped one would never notice.
+
+        A holder ends with what it holds, and then tells how that ended.
+        """
         self.look()
-        self._send(signal.SIGTERM)
+        self._send(signal.SIGTERM, [pidfd for pid, pidfd in self._known.items() if pid != self._holder])
         self._send(signal.SIGCONT)
 
     def kill(self) -> None:
@@ -89,8 +97,8 @@ class Tree:
                     self._admit(pid)
             last = newest
 
-    def _send(self, number: signal.Signals, *only: int) -> None:
-        for pidfd in only or self._known.values():
+    def _send(self, number: signal.Signals, only: list[int] | None = None) -> None:
+        for pidfd in self._known.values() if only is None else only:
             # Gone, or now another user's: what cannot be ended is looked at again, never forgotten.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 signal.pidfd_send_signal(pidfd, number)
@@ -113,7 +121,7 @@ class Tree:
         if self._belongs(pid) and not has_ended(pidfd):
             self._known[pid] = pidfd
             if self._freeze:
-                self._send(signal.SIGSTOP, pidfd)
+                self._send(signal.SIGSTOP, [pidfd])
             return True
         os.close(pidfd)
         return False
@@ -134,3 +142,28 @@ class Tree:
     def _is_member(self, pid: int) -> bool:
         """Verify membership after something was read that names this pid: if the member still lives, it was meant."""
         return pid in self._known and not has_ended(self._known[pid])
+
+
+def held(holder: int) -> int | None:
+    """Open a pidfd of the service that a child of ours holds confined; None while there is none."""
+    for first in _children(holder):
+        for pid in _children(first):
+            if not _is_second(pid):
+                continue
+            with contextlib.suppress(OSError):
+                pidfd = os.pidfd_open(pid)
+                if identity.Stat(pid).parent == first and identity.Stat(first).parent == holder:
+                    return pidfd
+                os.close(pidfd)
+    return None
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in identity.read_bytes(f"/proc/{pid}/task/{pid}/children").split()]
+
+
+def _is_second(pid: int) -> bool:
+    """Tell whether a process is the second of a pid namespace below ours: all others there came later."""
+    status = identity.read_bytes(f"/proc/{pid}/status")
+    numbers = status.partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
+    return len(numbers) > 1 and numbers[-1] == b"2"

@@ -19,6 +19,9 @@ _PHRASES: Final = (
     ("cannot allocate memory", "out of memory"),
     ("no space left on device", "the disk is full"),
     ("opencode-manager: cannot run", "its program cannot be run"),
+    ("bwrap: execvp", "its program cannot be run within its confinement"),
+    ("bwrap: can't", "its confinement could not be made"),
+    ("bwrap: setting up", "its confinement could not be made"),
 )
 
 

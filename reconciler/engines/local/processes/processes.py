@@ -59,6 +59,8 @@ class Launch:
     grace: float
     """Seconds between the first TERM and KILL."""
     project: str
+    confinement: str = "none"
+    """By what the arguments confine the service: with bubblewrap, the leader is the one who holds it from outside."""
 
 
 # -- clock -------------------------------------------------------------------------------------------------------------
@@ -79,7 +81,8 @@ def observe(run_dir: Path, service: str, now: Now) -> LocalService:
     kept, left = identity.lock_held(place.keeper_lock), identity.lock_held(place.lock)
     if not run:
         # A keeper that is only starting, or whose record is lost: never a reason for a second copy.
-        left = left or any(name_lock.taken(place.folder, part) for part in (place.keeper_guard, place.guard))
+        guards = ((place.keeper_guard, place.keeper_lock), (place.guard, place.lock))
+        left = left or any(name_lock.taken(place.folder, *guard) for guard in guards)
         return LocalService(phase=Phase.ENDING if kept else Phase.ORPHANED if left else Phase.NEVER)
     ours = run["boot_id"] == now.boot_id
     leader = ours and _lives(run["leader"], run["marker"])
@@ -97,6 +100,7 @@ def observe(run_dir: Path, service: str, now: Now) -> LocalService:
         digest=run["digest"],
         started=run["started"],
         started_wall=run["started_wall"],
+        confinement=run.get("confinement", "none") if leader else "",  # runs of older versions were not
         exit=_exit(place, run, ended, over=phase is Phase.EXITED),
     )
 
@@ -181,6 +185,7 @@ async def start(run_dir: Path, service: str, launch: Launch) -> str:
         "digest": launch.digest,
         "port": launch.port,
         "grace": float(launch.grace),
+        "confinement": launch.confinement,
     }
     await _ask([_place(run_dir, service).folder, service], json.dumps(job).encode())
     return run_id

@@ -1,0 +1,118 @@
+"""Run a program of a project within what its agent may access."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler import settings_file
+from reconciler.engines.local.confinement import bubblewrap, policy, walls
+from reconciler.engines.local.confinement.bubblewrap import Check
+from reconciler.engines.local.confinement.walls import PathAccess, Walls
+from reconciler.engines.local.facts import ConfinementFacts
+from reconciler.settings import UserError
+
+if TYPE_CHECKING:
+    from reconciler.core.spec import Spec
+    from reconciler.engines.local.launch import LaunchContext
+    from reconciler.engines.local.world.world import World
+    from reconciler.settings import Settings
+
+
+class Method(StrEnum):
+    """How an agent is confined."""
+
+    NONE = "none"
+    BUBBLEWRAP = "bubblewrap"
+
+
+async def choose(spec: Spec, settings: Settings) -> tuple[Method, Check]:
+    """Return how the next start is confined, and what is known of bubblewrap.
+
+    Raises:
+        UserError: bubblewrap is asked for and does not work, or the settings file cannot be used.
+    """
+    wanted = _wanted(spec, settings)
+    if wanted == Method.NONE:
+        return Method.NONE, Check()
+    found = await bubblewrap.check(settings.environment)
+    if not found.why_not:
+        return Method.BUBBLEWRAP, found
+    if wanted == Method.BUBBLEWRAP:
+        raise UserError(
+            f"cannot confine the agent: {found.why_not}; or set confinement: none in the spec, and the agent can read "
+            "and write whatever this user can"
+        )
+    return Method.NONE, found
+
+
+def _wanted(spec: Spec, settings: Settings) -> str:
+    if spec.confinement != "auto":
+        return spec.confinement
+    return settings_file.load(settings.home.root).confinement.default
+
+
+async def facts(spec: Spec, settings: Settings, running: str) -> ConfinementFacts:
+    """Return what a person should know of it.
+
+    Args:
+        spec: of the project.
+        settings: of this controller.
+        running: how the agent that runs is confined; empty when none does.
+    """
+    try:
+        method, found = await choose(spec, settings)
+    except UserError as error:
+        return ConfinementFacts(running=running, problem=str(error))
+    warning = ""
+    if method is Method.BUBBLEWRAP and running == Method.NONE:
+        warning = "the agent runs without confinement, as it was started; its next start confines it"
+    elif found.why_not and spec.state == "running":
+        warning = f"the agent is not confined, and can read and write whatever this user can: {found.why_not}"
+    return ConfinementFacts(running=running, warning=warning)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfinedCommand:
+    """A program of a project that is to be confined as its agent is."""
+
+    given: World
+    """What of the user's is handed over to the agent."""
+    program: str = ""
+    """Its path, if it may lie where the agent could not see it."""
+    folder: Path | None = None
+    """It starts there; None: in the clone."""
+    write: tuple[Path, ...] = ()
+    """Folders that it may write besides the agent's own."""
+    ends_with_us: bool = False
+    """Whether it dies with this process."""
+
+
+async def wrap(project: LaunchContext, command: ConfinedCommand) -> tuple[str, ...]:
+    """Return what to put before the program and its arguments; nothing where the agent is not confined.
+
+    Raises:
+        UserError: it must be confined and cannot be.
+    """
+    method, found = await choose(project.spec, project.settings)
+    if method is Method.NONE:
+        return ()
+    return await asyncio.to_thread(_words, project, command, found.program)
+
+
+def _words(project: LaunchContext, command: ConfinedCommand, bubblewrap: str) -> tuple[str, ...]:
+    places = policy.places(project, command.given, command.program)
+    places |= {str(path.resolve()): PathAccess.WRITE for path in command.write}
+    hidden = (path for path, access in places.items() if access is PathAccess.HIDDEN)
+    return walls.command(
+        Walls(
+            bubblewrap=bubblewrap,
+            folder=str(command.folder or project.sandbox.repo),
+            places=places,
+            files=frozenset(path for path in hidden if not Path(path).is_dir()),
+            ends_with_us=command.ends_with_us,
+        )
+    )

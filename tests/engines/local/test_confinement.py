@@ -1,0 +1,221 @@
+"""What an agent may reach is worked out from the machine, and told where it cannot be so."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from reconciler import settings as settings_module
+from reconciler.core import spec as specs
+from reconciler.engines.local.confinement import bubblewrap, confine, policy
+from reconciler.engines.local.confinement.confine import ConfinedCommand
+from reconciler.engines.local.confinement.walls import PathAccess, access_of
+from reconciler.engines.local.facts import ConfinementFacts
+from reconciler.engines.local.launch import LaunchContext
+from reconciler.engines.local.secrets.env_file import Env
+from reconciler.engines.local.world.world import Handed, World
+from reconciler.settings import UserError
+from tests.support.bubblewrap import bubblewrap_or_skip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOTHING = World(variables=())
+HIDDEN, PRIVATE, READ, WRITE = PathAccess.HIDDEN, PathAccess.PRIVATE, PathAccess.READ, PathAccess.WRITE
+
+
+@pytest.fixture(name="user")
+def _user(tmp_path: Path) -> Path:
+    """A user's home with a sandbox, a key and secrets."""
+    user, root = tmp_path / "user", tmp_path / "user/.memory"
+    for folder in (".ssh", "work/lib", ".memory/opencode-controller", ".memory/opencode-toolchains"):
+        user.joinpath(folder).mkdir(parents=True)
+    for folder in ("repo", "home", "xdg", "tmp", "run"):
+        root.joinpath("opencode-sandboxes/app", folder).mkdir(parents=True)
+    for file in (".ssh/id", ".netrc", ".memory/opencode-keys/app-deploy", ".memory/opencode-keys/app-deploy.pub"):
+        user.joinpath(file).parent.mkdir(exist_ok=True)
+        user.joinpath(file).touch()
+    return user
+
+
+def project(user: Path, path: str = os.environ["PATH"], **spec: Any) -> LaunchContext:
+    environment = {"HOME": str(user), "PATH": path, settings_module.HOME_VARIABLE: str(user / ".memory")}
+    return LaunchContext(
+        name="app",
+        settings=settings_module.load(specs=user / "specs", environment=environment),
+        spec=specs.parse({"git": {"url": "git@host.invalid:a/b.git"}} | spec),
+        env=Env(exists=True),
+        ports={"agent": 4100, "bridge": 5100},
+        key=user / ".memory/opencode-keys/app-deploy",
+    )
+
+
+class Map:
+    """What can be done where, below a user's home."""
+
+    def __init__(self, user: Path, given: World = NOTHING, program: str = "", **spec: Any) -> None:
+        self._user = user
+        self._places = policy.places(project(user, **spec), given, program)
+
+    def __getitem__(self, path: str) -> PathAccess:
+        return access_of(self._places, str(self._user / path))
+
+
+def test_the_agents_own_is_written_the_managers_is_hidden(user: Path) -> None:
+    """And of what it needs of the manager's, it can read its own."""
+    found = Map(user)
+
+    assert [found[f".memory/opencode-sandboxes/app/{name}"] for name in ("repo/a", "home", "xdg", "tmp")] == [WRITE] * 4
+    assert [found[f".memory/{name}"] for name in ("opencode-sandboxes/app/.env", "opencode-controller")] == [HIDDEN] * 2
+    assert [found[f".memory/opencode-{name}"] for name in ("keys/app-deploy", "toolchains/x")] == [READ] * 2
+    assert found[".memory/opencode-keys/other-deploy"] is HIDDEN
+
+
+def test_the_users_secrets_are_hidden_and_the_rest_can_be_read(user: Path) -> None:
+    found = Map(user)
+
+    assert (found[".ssh/id"], found[".netrc"], found["work/lib"]) == (HIDDEN, HIDDEN, READ)
+    assert found["/var/tmp/x"] is PRIVATE  # noqa: S108
+
+
+def test_what_is_handed_over_can_be_read(user: Path) -> None:
+    """Although it is one of the user's secrets: the user says so elsewhere."""
+    handed = Handed(source=user / ".netrc", place=user / ".netrc", how="read-only")
+
+    assert Map(user, World(variables=(), files=(handed,)))[".netrc"] is READ
+
+
+def test_what_a_spec_allows(user: Path) -> None:
+    """A folder, a secret by its name, and not the secrets in a folder."""
+    assert Map(user, confinement_allow={"write": [str(user / "work")]})["work/lib"] is WRITE
+    assert Map(user, confinement_allow={"read": [str(user / ".ssh")]})[".ssh/id"] is READ
+    assert Map(user, confinement_allow={"read": [str(user)]})[".ssh/id"] is HIDDEN
+
+
+def test_what_the_settings_file_says(user: Path) -> None:
+    """More to hide, and what need not be hidden."""
+    text = f"confinement: {{hide: [{user}/work], read: [{user}/.netrc]}}\n"
+    user.joinpath(".memory/opencode-settings.yaml").write_text(text)
+    found = Map(user)
+
+    assert (found["work/lib"], found[".netrc"]) == (HIDDEN, READ)
+
+
+def test_a_local_repository_can_be_fetched_from(user: Path) -> None:
+    """And not pushed to: that is outside, and a spec may allow it."""
+    user.joinpath(".aws/app").mkdir(parents=True)
+    git = {"url": str(user / ".aws/app")}
+
+    assert [Map(user, git=git)[path] for path in (".aws/app/HEAD", ".aws/credentials")] == [READ, HIDDEN]
+
+
+def test_a_link_is_hidden_where_it_leads(user: Path) -> None:
+    """Else what it leads to could be read by its own path."""
+    user.joinpath(".gnupg").symlink_to(user / "work/lib")
+
+    assert Map(user)["work/lib"] is HIDDEN
+
+
+def test_specs_are_never_written(user: Path) -> None:
+    """An agent that writes its own spec is confined by nothing."""
+    user.joinpath("specs").mkdir()
+
+    assert Map(user, confinement_allow={"write": [str(user)]})["specs/app.yaml"] is READ
+
+
+@pytest.mark.parametrize(
+    ("given", "why"), [("/no/such", "it is not there"), ("/", "all of the machine"), ("~/.memory", "the manager's own")]
+)
+@pytest.mark.parametrize("how", ["read", "write"])
+def test_what_cannot_be_allowed(user: Path, how: str, given: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence names the key."""
+    monkeypatch.setenv("HOME", str(user))
+
+    with pytest.raises(UserError, match=f"cannot let the agent {how} .*{why}.*confinement_allow.{how} of app"):
+        Map(user, confinement_allow={how: [given]})
+
+
+def test_a_program_can_be_read_wherever_it_lies(user: Path) -> None:
+    """It alone; and with the folder of its version, if that is the manager's own, kept elsewhere."""
+    named, provided = user / ".ssh/agent", user / ".ssh/provided/bin/agent"
+    provided.parent.mkdir(parents=True)
+    for program in (named, provided):
+        program.touch()
+    user.joinpath(".memory/opencode-toolchains/agent-1").symlink_to(user / ".ssh/provided")
+
+    assert [Map(user, program=str(named))[path] for path in (".ssh/agent", ".ssh/id")] == [READ, HIDDEN]
+    assert [Map(user, program=str(provided))[path] for path in (".ssh/provided/lib", ".ssh/id")] == [READ, HIDDEN]
+
+
+class TestChoosing:
+    async def test_auto_is_bubblewrap_where_it_works(self, user: Path) -> None:
+        bubblewrap_or_skip()
+        words = await confine.wrap(project(user), ConfinedCommand(given=NOTHING))
+
+        assert words[0].endswith("/bwrap")
+        assert words[-1] == "--"
+
+    @pytest.mark.parametrize("where", ["spec", "settings file"])
+    async def test_none_is_none(self, user: Path, where: str) -> None:
+        """In the spec, or in the settings file for all that leave it at auto."""
+        if where == "settings file":
+            user.joinpath(".memory/opencode-settings.yaml").write_text("confinement: {default: none}\n")
+        made = project(user, **({"confinement": "none"} if where == "spec" else {}))
+
+        assert await confine.wrap(made, ConfinedCommand(given=NOTHING)) == ()
+        assert await confine.facts(made.spec, made.settings, "") == ConfinementFacts()
+
+    async def test_auto_without_bubblewrap_is_reported(self, user: Path) -> None:
+        """The agent starts, and status says what that means and what to do."""
+        made = project(user, path=str(user))
+        facts = await confine.facts(made.spec, made.settings, "none")
+
+        assert await confine.wrap(made, ConfinedCommand(given=NOTHING)) == ()
+        assert facts.problem == ""
+        assert facts.warning.startswith("the agent is not confined, and can read and write whatever this user can")
+        assert "apt-get install bubblewrap" in facts.warning
+
+    async def test_bubblewrap_that_is_not_there_is_a_problem(self, user: Path) -> None:
+        """Of a start, and of nothing that runs."""
+        made = project(user, path=str(user), confinement="bubblewrap")
+        facts = await confine.facts(made.spec, made.settings, "")
+
+        assert facts.problem.startswith("cannot confine the agent: bubblewrap is not installed; install it")
+        assert "confinement: none" in facts.problem
+        with pytest.raises(UserError, match="cannot confine the agent"):
+            await confine.wrap(made, ConfinedCommand(given=NOTHING))
+
+    async def test_one_that_was_started_without_is_reported(self, user: Path) -> None:
+        """By an older version, or before bubblewrap was installed: it is not restarted for that."""
+        bubblewrap_or_skip()
+        made = project(user)
+
+        facts = await confine.facts(made.spec, made.settings, "none")
+        assert "its next start confines it" in facts.warning
+
+    @pytest.mark.parametrize(
+        ("says", "expected"),
+        [
+            ("echo 'bwrap: Unknown option --disable-userns' >&2; exit 1", "too old .*; version 0.8.0 is needed"),
+            (
+                "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1",
+                "uid map: .*user namespaces",
+            ),
+            ("exit 3", "it ended with code 3"),
+        ],
+    )
+    async def test_one_that_does_not_work(self, user: Path, says: str, expected: str) -> None:
+        """As on a machine that gives ordinary users no namespaces. These programs are not bubblewrap."""
+        program = user / "bwrap"
+        program.write_text(f"#!/bin/sh\n{says}\n")
+        program.chmod(0o755)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bubblewrap, "_known", {})
+            found = await bubblewrap.check({"PATH": f"{user}:/usr/bin:/bin"})
+            again = await bubblewrap.check({"PATH": f"{user}:/usr/bin:/bin"})
+
+        assert found is again
+        assert re.search(expected, found.why_not)
