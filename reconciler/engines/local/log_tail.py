@@ -32,10 +32,11 @@ def read(path: Path, lines: int, *, follow: bool) -> Generator[bytes, None, None
         OSError: the log cannot be read, or is none.
     """
     log = os.open(path, os.O_RDONLY)
+    if stat.S_ISDIR(os.fstat(log).st_mode):  # which can be opened, but not read
+        os.close(log)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     follower = Follower(path, log)
     with contextlib.closing(follower):
-        if stat.S_ISDIR(os.fstat(log).st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         yield from last_lines(path, log, follower.position, lines)
         if follow:
             for _ in changes(path.parent):
