@@ -155,13 +155,12 @@ class Scene:
             command = command.replace(old, new)
         return command
 
-    @property
-    def settings(self) -> GitConfig:
-        """The user's git settings, as a project is given them."""
+    def settings(self, url: str = "https://example.invalid/") -> GitConfig:
+        """The user's git settings, as a project with this url is given them."""
         return git_config.read(
             git_config.GitConfigRequest(
                 sandbox=Sandbox(self.dest.parent),
-                url="https://example.invalid/",
+                url=url,
                 user=False,
                 environment=dict(os.environ),
                 variables={},
@@ -172,16 +171,17 @@ class Scene:
     def world(self) -> GitWorld:
         """What its git runs in."""
         (self.dest.parent / "run").mkdir(parents=True, exist_ok=True)
-        self.settings.put()
+        settings = self.settings()
+        settings.put()
         given = git_world(self.ssh)
-        own = {**self.settings.variables, **self.settings.manager_variables}
+        own = {**settings.variables, **settings.manager_variables}
         return replace(
             given,
             environment={**given.environment, **own, "HOME": str(self.dest.parent)},
-            rewrites=self.settings.rewrites,
-            protocols=self.settings.protocols,
-            kept_back=self.settings.kept_back,
-            problem=self.settings.problem,
+            rewrites=settings.rewrites,
+            protocols=settings.protocols,
+            kept_back=settings.kept_back,
+            problem=settings.problem,
         )
 
     @contextlib.contextmanager
@@ -235,7 +235,7 @@ class Scene:
     def outcome(self, problem: GitProblem, url: str) -> Outcome:
         """What a project with this url is said."""
         settings = make_settings(self.folder)
-        nobody: Any = SimpleNamespace(key_path=lambda *_: Path("the-key"), git=lambda *_: self.settings)
+        nobody: Any = SimpleNamespace(key_path=lambda *_: Path("the-key"), git=lambda *_: self.settings(url))
         spec = specs.parse({"git": {"url": url}})
         return Actor(settings, Ledgers(settings.home), nobody, nobody, nobody, nobody)._git_outcome(
             "app", spec, problem

@@ -20,7 +20,6 @@ from reconciler.engines.local import ports
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.git.remotes import REWRITTEN
 from reconciler.engines.local.git.repo import GitProblem, GitProblemKind
-from reconciler.engines.local.observe import needs_key
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.secrets import env_file, ssh_keys
 from reconciler.settings import UserError
@@ -141,7 +140,7 @@ class Actor:
         return Done()
 
     def _write_secrets(self, name: str, spec: Spec) -> Outcome:
-        ssh = needs_key(spec.git.url, self._observer.git(name, spec).rewrites)
+        ssh = self._observer.git(name, spec).needs_key
         key = self._home.deploy_key(name) if ssh and spec.git.ssh_key is None else None
         env_file.write_env(self._home.sandbox(name), git_url=spec.git.url, ssh_key=key)
         return Done()
@@ -176,10 +175,7 @@ class Actor:
     def _git_outcome(self, name: str, spec: Spec, problem: GitProblem) -> Outcome:
         advice = problem.advice or _CURES.get(problem.kind, "")
         if problem.kind is GitProblemKind.NO_ACCESS:
-            url, hint = (
-                self._observer.git(name, spec).rewrites.fetched(spec.git.url),
-                git_url.did_you_mean(spec.git.url),
-            )
+            url, hint = self._observer.git(name, spec).fetch_url, git_url.did_you_mean(spec.git.url)
             transport = specs.transport(url)
             if transport is specs.Transport.SSH and problem.advice in {"", REWRITTEN}:
                 advice = ", or ".join(filter(None, (self._where_to_add(name, spec, url), problem.advice)))

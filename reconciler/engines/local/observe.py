@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from reconciler.core.observed import Ledger, Now
     from reconciler.core.spec import Spec
-    from reconciler.engines.local.git.git_world import Rewrites
     from reconciler.engines.local.health.prober import Prober
     from reconciler.engines.local.secrets.env_file import Env
     from reconciler.engines.local.toolchain import Toolchains
@@ -49,6 +48,7 @@ class Observer:
         self._settings = settings
         self._toolchains = toolchains
         self._prober = prober
+        self._sources: dict[str, str] = {}
 
     def project(self, name: str, spec: Spec, ledger: Ledger) -> LaunchContext:
         """What a launch of this project would be made from now; reads the secrets."""
@@ -56,7 +56,7 @@ class Observer:
 
     def _project(self, name: str, spec: Spec, ledger: Ledger, git: GitConfig) -> LaunchContext:
         env = env_file.read_env(self._settings.home.sandbox(name).env_file)
-        key = self.key_path(name, spec, env) if needs_key(spec.git.url, git.rewrites) else None
+        key = self.key_path(name, spec, env) if git.needs_key else None
         return LaunchContext(
             name=name,
             settings=self._settings,
@@ -74,11 +74,17 @@ class Observer:
     def _request(self, name: str, spec: Spec) -> git_config.GitConfigRequest:
         return git_config.GitConfigRequest(
             sandbox=self._settings.home.sandbox(name),
-            url=repo.source_of(spec.git.url, self._settings.specs),
+            url=self._source(spec.git.url),
             user=spec.git.credentials == "user",
             environment=self._settings.environment,
             variables=spec.agent.env,
         )
+
+    def _source(self, url: str) -> str:
+        """Return what git is given for a URL; known for good, as it is asked for at each observation."""
+        if url not in self._sources:
+            self._sources[url] = repo.source_of(url, self._settings.specs)
+        return self._sources[url]
 
     def key_path(self, name: str, spec: Spec, env: Env) -> Path:
         """Return the path of the private key: named in the spec, else in `.env`, else the generated one."""
@@ -126,7 +132,7 @@ class Observer:
         return with_details(facts, local)
 
     async def _key(self, project: LaunchContext) -> KeyFacts:
-        if not needs_key(project.spec.git.url, project.git.rewrites):
+        if not project.git.needs_key:
             return KeyFacts()
         path = self.key_path(project.name, project.spec, project.env)
         generated = path == self._settings.home.deploy_key(project.name)
@@ -159,11 +165,6 @@ class Observer:
         else:
             self._prober.pause(project.name, service)
         return self._prober.last(project.name, service, facts.run_id)
-
-
-def needs_key(url: str, rewrites: Rewrites) -> bool:
-    """Whether git reaches this URL by ssh, to fetch or to push, by the rules of the user's settings."""
-    return specs.Transport.SSH in {specs.transport(rewrites.fetched(url)), specs.transport(rewrites.pushed(url))}
 
 
 async def _work_at_risk(project: LaunchContext) -> tuple[str, ...]:

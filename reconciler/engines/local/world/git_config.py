@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from reconciler.core import git_url
 from reconciler.engines.local.git.causes import GitProblem, plain
 from reconciler.engines.local.git.git_world import PROTOCOLS, Rewrites
 from reconciler.engines.local.world import git_rules, git_settings
@@ -59,6 +60,8 @@ class GitConfigRequest:
 class GitConfig:
     """The git settings of one project."""
 
+    url: str = ""
+    """What git is given for the repository."""
     text: bytes | None = field(default=b"", repr=False)
     """Of the user's, for the agent and for the manager; None: what is there from before stays."""
     own_text: bytes = field(default=b"", repr=False)
@@ -78,6 +81,17 @@ class GitConfig:
     consulted: Mapping[str, Stamp] = field(default_factory=dict)
     netrc: Handed | None = None
     """The user's file of passwords, which a login over https looks for at home; handed over if it is among `handed`."""
+
+    @property
+    def fetch_url(self) -> str:
+        """Return the URL that git really fetches from, by the rules of the user's settings."""
+        return self.rewrites.fetched(self.url)
+
+    @property
+    def needs_key(self) -> bool:
+        """Tell whether git reaches the repository by ssh, to fetch or to push."""
+        urls = (self.fetch_url, self.rewrites.pushed(self.url))
+        return any(git_url.transport(url) is git_url.Transport.SSH for url in urls)
 
     @property
     def ssh_agent(self) -> bool:
@@ -191,11 +205,12 @@ class _Making:
         except GitProblem as error:
             warnings = (f"{error}; {error.advice}" if error.advice else str(error),)
             kept = replace(last, folder=self._folder, variables=self._variables(), warnings=warnings)
-            return replace(kept, problem=error, consulted=dict(self._reader.consulted))
+            return replace(kept, url=self._request.url, problem=error, consulted=dict(self._reader.consulted))
         own, own_consulted = self._agents()
         self._hand_netrc()
         self._hand_authorities()
         return GitConfig(
+            url=self._request.url,
             text=written(mine),
             own_text=written(own),
             folder=self._folder,
