@@ -115,18 +115,18 @@ class GitUser:
         assert found is not None
         return found
 
-    def try_agent(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def try_agent(self, *arguments: str, wrapper: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         """Run git as the agent's shell tool does: in the clone, with precisely the environment that the agent gets.
 
         Where there is no clone: in the sandbox.
         """
         environment = world.build(self.project).environment()
-        argv = ["git", *arguments]
+        argv = [*wrapper, "git", *arguments]
         place = self.sandbox.repo if self.sandbox.repo.exists() else self.sandbox.path
         return subprocess.run(argv, cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
-    def agent(self, *arguments: str) -> str:
+    def agent(self, *arguments: str, wrapper: tuple[str, ...] = ()) -> str:
         """What the agent's git prints, which must succeed."""
-        done = self.try_agent(*arguments)
+        done = self.try_agent(*arguments, wrapper=wrapper)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()

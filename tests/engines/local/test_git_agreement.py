@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from reconciler.core.actions import Done
+from reconciler.engines.local.confinement import confine
 from reconciler.engines.local.secrets import ssh_keys
+from reconciler.engines.local.world import world
 from tests.support import sshd
 from tests.support.gitfaults import Authority, HttpsServer
 from tests.support.gitrepo import Origin, git
@@ -395,3 +397,19 @@ async def test_a_changed_setting_reaches_a_running_agent(user: GitUser, origin: 
     await user.observe()
     assert user.project.git != settings
     assert user.agent("config", "user.name") == "Ada"
+
+
+async def test_a_confined_agents_git_has_them_too(user: GitUser, origin: Origin) -> None:
+    """Of what is hidden from it, it reads its own settings, and writes none of them."""
+    attributes = user.has("lf.txt filter=up\n", "attributes")
+    user.has(f"[user]\n\tname = Ada\n[core]\n\tattributesFile = {attributes}\n{UPPER}")
+    await user.wants(origin.path).cloned()
+    confined = confine.ConfinedCommand(given=world.build(user.project))
+    wrapper = await confine.wrap(user.project, confined)
+    if not wrapper:
+        pytest.skip("cannot confine anything here: bubblewrap is not installed, or does not work")
+
+    assert user.agent("config", "user.name", wrapper=wrapper) == "Ada"
+    assert user.agent("status", "--porcelain", wrapper=wrapper) == ""
+    kept = str(user.sandbox.run / "git" / "user")
+    assert user.try_agent("config", "--file", kept, "user.name", "Eve", wrapper=wrapper).returncode != 0
