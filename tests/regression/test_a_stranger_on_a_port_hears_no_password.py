@@ -85,7 +85,8 @@ async def test_a_call_through_the_one_address_sends_a_stranger_nothing(tmp_path:
     shelf.publish("blue", port)
     shelf.secrets("blue", f"OPENCODE_SERVER_PASSWORD={PASSWORD}\nMCP_TOOL_BEARER_TOKEN={TOKEN}\n")
     async with shelf.router.open(None):
-        agent = await shelf.router.resolve("blue")
+        with an_agent(port, shelf.home.sandbox("blue").run):
+            agent = await shelf.router.resolve("blue")
         assert isinstance(agent, OpenCodeAgent)
         with a_stranger(port, tmp_path, PASSWORD, TOKEN) as stranger:
             with pytest.raises(AgentError, match=REFUSAL):

@@ -67,6 +67,7 @@ def own_bridge(world: World, name: str) -> None:
 @contextlib.contextmanager
 def an_agent(port: int, run_dir: Path) -> Iterator[Stranger]:
     """A stand-in for an agent within: the same program as a stranger's, but a run record names it."""
+    run_dir.mkdir(parents=True, exist_ok=True)
     with Stranger(port, "likeus", run_dir / "heard", "127.0.0.1") as agent:
-        record_leader(run_dir, agent.process.pid)
+        record_leader(run_dir, agent.process.pid, port=port)
         yield agent
