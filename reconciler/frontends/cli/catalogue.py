@@ -69,6 +69,13 @@ COMMANDS: Final = (
         writes=True,
         needed=_PORT,
     ),
+    Command(
+        name="service",
+        group=_RUN,
+        summary="let your systemd run the controller, from boot on",
+        writes=True,
+        needed=_ALL,
+    ),
     Command(name="start", group=_CHANGE, summary="start projects", writes=True),
     Command(name="stop", group=_CHANGE, summary="stop projects and keep everything", writes=True),
     Command(name="restart", group=_CHANGE, summary="restart agent and bridge of projects", writes=True),
