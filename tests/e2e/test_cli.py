@@ -165,7 +165,7 @@ def test_what_a_person_gets_wrong_is_one_sentence_and_exit_code_one(
         ["start"],
         ["status", "--output", "xml"],
         ["mcp-config"],
-        ["logs", "a", "keeper"],
+        ["logs"],
         ["start", "a", "--wait", "x"],
     ],
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.test_cli import spawned, until_line
 from tests.support.world import World, a_world
 
 if TYPE_CHECKING:
@@ -63,6 +65,43 @@ def test_labels_and_patterns_choose_what_is_listed_and_changed(team: World) -> N
     assert printed.count("Status: success") == 2
     assert [team.status(name)["actual"] for name in ("web-a", "web-b")] == ["stopped", "stopped"]
     team.run("start", "web-a")
+
+
+def test_usage_is_measured_for_each_project(team: World) -> None:
+    """For people with a sum; for programs as numbers."""
+    team.run("wait", "web-a")
+    printed = team.run("top", "web-*", "--disk", "--sort", "name")
+    assert printed.splitlines()[0].split()[:3] == ["PROJECT", "CPU", "MEMORY"]
+    assert [line.split()[0] for line in printed.splitlines()[1:]] == ["web-a", "web-b", "total"]
+
+    [row] = json.loads(team.run("top", "web-a", "-o", "json"))
+
+    assert row["running"]
+    assert row["memory"] > 1 << 20
+    assert row["tasks"] >= 2
+    assert set(row["parts"]) == {"agent", "bridge"}
+
+
+def test_logs_of_several_projects_are_read_at_once(team: World) -> None:
+    """Each line says whose it is; what is young enough is shown, and what steers terminals never."""
+    old, new = "2001-01-01T00:00:00Z old\n", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} \x1b[2Jnew\n"
+    for name in ("web-a", "web-b"):
+        with team.home.log_file(name, "agent").open("a") as log:
+            log.write(f"{old}{new}")
+
+    printed = team.run("logs", "web-*", "-n", "2").splitlines()
+    young = team.run("logs", "web-*", "--since", "1h", "--timestamps").splitlines()
+
+    assert [line.split()[0] for line in printed] == ["web-a", "web-a", "web-b", "web-b"]
+    assert printed[0] == "web-a  2001-01-01T00:00:00Z old"
+    assert [line.split()[0] for line in young] == ["web-a", "web-b"]
+    assert all(line.endswith("\u241b[2Jnew") for line in young)
+    assert "no such project; did you mean web-" in team.run("logs", "web-a", "web-x", code=1)
+    with spawned(team, "logs", "web-b", "web-a", "-f", "-n", "1") as program:
+        until_line(program, "web-b  ")  # from then on it is followed
+        with team.home.log_file("web-b", "agent").open("a") as log:
+            log.write("once more\n")
+        until_line(program, "web-b  once more")
 
 
 def test_without_a_controller_nobody_waits(world: World) -> None:

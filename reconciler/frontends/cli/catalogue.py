@@ -98,6 +98,7 @@ COMMANDS: Final = (
     Command(name="list", group=_SHOW, summary="list projects, desired and actual side by side"),
     Command(name="status", group=_SHOW, summary="show all projects, or some in full"),
     Command(name="wait", group=_SHOW, summary="wait until projects are ready, stopped, or in some condition"),
+    Command(name="top", group=_SHOW, summary="show memory, processor time and tasks of projects"),
     Command(name="get", group=_SHOW, summary="print specs"),
     Command(name="events", group=_SHOW, summary="show what happened: what changed, why, and by whom"),
     Command(name="logs", group=_SHOW, summary="show what a service printed"),
