@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from tests.e2e.test_cli import spawned, until_line
-from tests.support.world import World, a_world
+from tests.support.world import World, a_world, read_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,24 @@ def test_usage_is_measured_for_each_project(team: World) -> None:
     assert row["memory"] > 1 << 20
     assert row["tasks"] >= 2
     assert set(row["parts"]) == {"agent", "bridge"}
+
+
+def test_a_description_is_what_a_bug_report_needs_and_no_secret(team: World) -> None:
+    """For people and for programs."""
+    team.run("set", "web-a", "agent.env.PROXY=http://me:canary-secret@proxy")
+    team.run("wait", "web-a")
+
+    printed = team.run("describe", "web-a")
+    data = yaml.safe_load(team.run("describe", "web-a", "-o", "yaml"))
+
+    assert [title for title in ("Versions:", "Spec in force:", "Last events") if title not in printed] == []
+    assert data["status"]["actual"] == "running"
+    assert data["versions"]["controller"] == data["versions"]["manager"]
+    assert 0 < len(data["events"]) <= 20
+    assert data["difference"] == []
+    env = read_env(team.home.sandbox("web-a").env_file)
+    secrets = ("canary-secret", env["OPENCODE_SERVER_PASSWORD"], env["MCP_TOOL_BEARER_TOKEN"])
+    assert [secret for secret in secrets if secret in f"{printed}{data}"] == []
 
 
 def test_logs_of_several_projects_are_read_at_once(team: World) -> None:

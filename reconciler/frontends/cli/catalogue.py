@@ -97,6 +97,7 @@ COMMANDS: Final = (
     ),
     Command(name="list", group=_SHOW, summary="list projects, desired and actual side by side"),
     Command(name="status", group=_SHOW, summary="show all projects, or some in full"),
+    Command(name="describe", group=_SHOW, summary="show everything about projects, for a bug report"),
     Command(name="wait", group=_SHOW, summary="wait until projects are ready, stopped, or in some condition"),
     Command(name="top", group=_SHOW, summary="show memory, processor time and tasks of projects"),
     Command(name="get", group=_SHOW, summary="print specs"),
