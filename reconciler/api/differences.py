@@ -42,6 +42,8 @@ def of(settings: Settings, name: str) -> Difference:
         found = spec_folder.read_now(folder, name)
         if isinstance(found, Rejected):
             return Difference(problem=found.message)
+        if accepted is None and index.projects.get(name, {}).get("spec_digest") == found.spec.digest():
+            return Difference()  # of a project that never ran nothing is kept but this
         wanted = _text(found.spec.model_dump(mode="json", exclude_defaults=True))
     elif accepted is None:
         raise UserError(reader.unknown(index, settings, name, "compare"))

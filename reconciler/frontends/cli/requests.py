@@ -43,12 +43,14 @@ def carry_out(settings: Settings, wanted: Sequence[Draft], command: str, *, seco
         seconds: to wait at most.
         dry_run: write nothing and print the changes.
     """
-    if dry_run:
+    if not wanted:
+        print("There are no projects.")
+    if dry_run or not wanted:
         preview(wanted)
         return 0
     changes = [client.write(settings, draft, author(command)) for draft in wanted]
     results = asyncio.run(_wait(settings, changes, seconds))
-    print("\n\n".join(render.render_result(result, named=len(results) > 1) for result in results))
+    print(render.render_results(results) if len(results) > 1 else render.render_result(results[0]))
     # A script reads the status; a person at a terminal wants to know what comes next.
     if len(results) == 1 and terminal.is_terminal(sys.stdout) and (hint := _hint(settings, command, results[0])):
         print(f"\n{hint}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.api import description
 from reconciler.frontends.cli import flags, output, render, selection, terminal
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from reconciler.frontends.cli.grammar import Parser
     from reconciler.settings import Settings
+
+
+_INDENT: Final = "  "
 
 
 def arguments(parser: Parser) -> None:
@@ -51,7 +54,8 @@ def _report(settings: Settings, name: str, data: Mapping[str, Any]) -> Iterator[
     }
     for title, lines in sections.items():
         if lines:
-            yield from ("", paint(f"{title}:", "bold"), *(f"  {line}" for line in lines))
-    events = [redact.text(line) for line in EventTable(width, paint).lines(description.events(settings, name))]
+            yield from ("", paint(f"{title}:", "bold"), *(f"{_INDENT}{line}" for line in lines))
+    table = EventTable(width and width - len(_INDENT), paint)
+    events = [redact.text(line) for line in table.lines(description.events(settings, name))]
     yield from ("", paint(f"Last events (at most {description.EVENTS}):", "bold"))
-    yield from (f"  {line}" for line in events)
+    yield from (f"{_INDENT}{line}" for line in events)

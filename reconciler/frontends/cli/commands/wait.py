@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.api import goals, reader
 from reconciler.api.results import START_CONTROLLER
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from reconciler.frontends.cli.grammar import Parser
     from reconciler.settings import Settings
     from reconciler.state.published import Index
+
+_PATIENCE: Final = 10.0
+"""Seconds without a controller: one may just be starting, as after a boot."""
 
 
 def arguments(parser: Parser) -> None:
@@ -53,8 +56,11 @@ def run(settings: Settings, options: Namespace) -> int:
     began = time.monotonic()
     steps = requests.Steps(sys.stderr)
     left = _left(settings, names, goal)
+    patience = min(options.timeout, _PATIENCE)
     for _ in watching.ticks(settings.home.root):
         waited = time.monotonic() - began
+        if left and waited >= patience and not published.read(settings.home).running:
+            raise UserError(f"cannot wait for {', '.join(left)}: no controller is running; {START_CONTROLLER}")
         if not left or waited >= options.timeout:
             break
         for name, status in left.items():
@@ -81,13 +87,10 @@ def _left(settings: Settings, names: Sequence[str], goal: Goal) -> dict[str, Map
     """Return the projects that do not meet the goal yet, with their statuses.
 
     Raises:
-        UserError: there is no such project, or no controller that would change anything.
+        UserError: there is no such project.
     """
     index = published.read(settings.home)
-    left = {name: index.projects.get(name) for name in names if not _met(index, settings, name, goal)}
-    if left and not index.running:
-        raise UserError(f"cannot wait for {', '.join(left)}: no controller is running; {START_CONTROLLER}")
-    return left
+    return {name: index.projects.get(name) for name in names if not _met(index, settings, name, goal)}
 
 
 def _met(index: Index, settings: Settings, name: str, goal: Goal) -> bool:
