@@ -46,6 +46,7 @@ _SHOW: Final = "show projects"
 _CHECK: Final = "check"
 
 COMMANDS: Final = (
+    Command(name="init", group=_RUN, summary="set everything up the first time", writes=True, needed=_ALL),
     Command(
         name="run",
         group=_RUN,

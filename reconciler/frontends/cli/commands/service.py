@@ -39,15 +39,24 @@ def run(settings: Settings, options: Namespace) -> int:
     systemd = Systemd(settings)
     match options.action:
         case "install":
-            return _install(settings, systemd, dry_run=options.dry_run)
+            return install(settings, dry_run=options.dry_run)
         case "uninstall":
             return _uninstall(systemd, dry_run=options.dry_run)
         case _:
             return _status(systemd)
 
 
-def _install(settings: Settings, systemd: Systemd, *, dry_run: bool) -> int:
-    """Write the unit, and start it. A controller that runs already is replaced when it ends."""
+def install(settings: Settings, *, dry_run: bool) -> int:
+    """Write the unit, and start it. A controller that runs already is replaced when it ends.
+
+    Args:
+        settings: that the controller gets.
+        dry_run: only print the unit.
+
+    Raises:
+        UserError: this user has no systemd, or it refuses.
+    """
+    systemd = Systemd(settings)
     command = [sys.executable, "-P", "-m", "reconciler", "--specs", str(settings.specs), "run", "--quiet", "--standby"]
     try:
         text = unit.text(command, settings.environment)
