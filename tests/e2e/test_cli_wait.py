@@ -36,6 +36,7 @@ def test_a_script_waits_for_what_it_needs(team: World) -> None:
     assert team.run("wait", "web-a") == "web-a: ready\n"
     assert team.run("wait", "web-b", "--for", "stopped") == "web-b: stopped\n"
     assert team.run("wait", "web-a", "--for", "condition=stalled=false") == "web-a: Stalled=false\n"
+    assert team.run("wait", "web-*", "--for", "stopped").splitlines()[0] == "web-a: its spec says running"
     assert "deaf: not ready after " in team.run("wait", "deaf", "--timeout", "1s", code=NOT_YET)
     assert "did you mean web-" in team.run("wait", "web-x", code=1)
     assert "cannot wait for 'up'" in team.run("wait", "web-a", "--for", "up", code=1)
