@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -54,20 +55,8 @@ def run(settings: Settings, options: Namespace) -> int:
     goal = goals.parse(options.goal)
     names = selection.chosen(settings, options, "wait for")
     wait = _Wait(settings, goal, frozenset(options.names))
-    began, patience = time.monotonic(), min(options.timeout, _PATIENCE)
-    steps = requests.Steps(sys.stderr)
-    left = wait.left(names)
-    for _ in watching.ticks(settings.home.root):
-        waited = time.monotonic() - began
-        if left and waited >= patience and not published.read(settings.home).running:
-            raise UserError(f"cannot wait for {', '.join(left)}: no controller is running; {START_CONTROLLER}")
-        if not left or waited >= options.timeout:
-            break
-        for name, status in left.items():
-            if status:
-                steps.show(name, _standing(status), waited)
-        left = wait.left(list(left))
-    steps.end()
+    began = time.monotonic()
+    left = _waited(wait, names, options.timeout, began)
     for name in names:
         if name in left:
             late = f"{name}: not {goal.text} after {render.age(time.monotonic() - began)}: {_standing(left[name])}"
@@ -75,6 +64,27 @@ def run(settings: Settings, options: Namespace) -> int:
         else:
             print(f"{name}: {wait.reached(name)}")
     return 2 if left else 0
+
+
+def _waited(wait: _Wait, names: Sequence[str], timeout: float, began: float) -> dict[str, Mapping[str, Any] | None]:
+    """Return what has not reached the goal in time, after all has or the time is over.
+
+    Raises:
+        UserError: there is no such project, or no controller that would do anything.
+    """
+    patience, left = min(timeout, _PATIENCE), wait.left(names)
+    with contextlib.closing(requests.Steps(sys.stderr)) as steps:
+        for _ in watching.ticks(wait.settings.home.root):
+            waited = time.monotonic() - began
+            if left and waited >= patience and not published.read(wait.settings.home).running:
+                raise UserError(f"cannot wait for {', '.join(left)}: no controller is running; {START_CONTROLLER}")
+            if not left or waited >= timeout:
+                break
+            for name, status in left.items():
+                if status:
+                    steps.show(name, _standing(status), waited)
+            left = wait.left(list(left))
+    return left
 
 
 def _standing(status: Mapping[str, Any] | None) -> str:
@@ -91,7 +101,7 @@ class _Wait:
     """
 
     def __init__(self, settings: Settings, goal: Goal, named: frozenset[str]) -> None:
-        self._settings = settings
+        self.settings = settings
         self._goal = goal
         self._named = named
 
@@ -101,23 +111,23 @@ class _Wait:
         Raises:
             UserError: there is no such project.
         """
-        index = published.read(self._settings.home)
+        index = published.read(self.settings.home)
         return {name: index.projects.get(name) for name in names if not self._is_over(index, name)}
 
     def reached(self, name: str) -> str:
         """Return what one has reached, in words."""
-        status = published.read(self._settings.home).projects.get(name)
+        status = published.read(self.settings.home).projects.get(name)
         passed_over = status is not None and not self._goal.met(status)
         return f"its spec says {status['desired']}" if status is not None and passed_over else self._goal.text
 
     def _is_over(self, index: Index, name: str) -> bool:
-        folder, status = reader.specs_folder(index, self._settings), index.projects.get(name)
+        folder, status = reader.specs_folder(index, self.settings), index.projects.get(name)
         if status is None:
             if reader.has_spec(folder, name):
                 return False
             if self._goal.gone:
                 return True
-            raise UserError(reader.unknown(index, self._settings, name, "wait for"))
+            raise UserError(reader.unknown(index, self.settings, name, "wait for"))
         passed_over = name not in self._named and not self._goal.wanted(status)
         return (passed_over or self._goal.met(status)) and _is_current(folder, name, status)
 
