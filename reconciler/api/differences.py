@@ -37,22 +37,24 @@ def of(settings: Settings, name: str) -> Difference:
     """
     index = published.read(settings.home)
     folder = reader.specs_folder(index, settings)
-    in_force = _in_force(settings, name)
+    accepted = in_force(settings, name)
     if reader.has_spec(folder, name):
         found = spec_folder.read_now(folder, name)
         if isinstance(found, Rejected):
             return Difference(problem=found.message)
+        if accepted is None and index.projects.get(name, {}).get("spec_digest") == found.spec.digest():
+            return Difference()  # of a project that never ran nothing is kept but this
         wanted = _text(found.spec.model_dump(mode="json", exclude_defaults=True))
-    elif in_force is None:
+    elif accepted is None:
         raise UserError(reader.unknown(index, settings, name, "compare"))
     else:
         wanted = ""
-    before = "" if in_force is None else _text(in_force)
+    before = "" if accepted is None else _text(accepted)
     return Difference(text=drafts.unified(before, wanted, f"{name} in force", str(drafts.path_of(folder, name))))
 
 
-def _in_force(settings: Settings, name: str) -> Mapping[str, Any] | None:
-    """Return the spec that was accepted last, without defaults; None where none was."""
+def in_force(settings: Settings, name: str) -> Mapping[str, Any] | None:
+    """Return the spec that was accepted last, as plain data without defaults; None where none was."""
     try:
         kept = ledger_data.read(settings.home.sandbox(name).ledger.read_bytes()).ledger.spec
         return spec.parse(spec.known_keys(kept)).model_dump(mode="json", exclude_defaults=True) if kept else None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reconciler.engines.base import Secrets, Usage
     from reconciler.settings import Settings
 
-__all__ = ["Connection", "connect", "holds", "logs", "prepare", "secrets", "set_secrets", "usage"]
+__all__ = ["Connection", "connect", "disk", "findings", "holds", "logs", "prepare", "secrets", "set_secrets", "usage"]
 
 
 def prepare() -> None:
@@ -38,6 +38,11 @@ def logs(
 def usage(settings: Settings, name: str, service: Service, *, pss: bool = False) -> Usage | None:
     """Return what the whole tree of a service uses; None where it does not run or its engine cannot tell."""
     return registry.access(settings).usage(name, service, pss=pss)
+
+
+def disk(settings: Settings, name: str) -> int | None:
+    """Return the bytes that a project's files take; it takes long where they are many."""
+    return registry.access(settings).disk(name)
 
 
 def holds(settings: Settings, name: str) -> bool:

@@ -24,6 +24,8 @@ class Goal:
     text: str
     """For people: `ready`."""
     met: Callable[[Status], bool]
+    wanted: Callable[[Status], bool] = lambda _status: True
+    """Whether the spec leads there: of all projects, only these are waited for."""
     gone: bool = False
     """Whether a project of which nothing is left meets it."""
 
@@ -37,9 +39,9 @@ def parse(text: str) -> Goal:
     name, _, condition = text.partition("=")
     match name.lower():
         case "ready":
-            return Goal(text="ready", met=_ready)
+            return Goal(text="ready", met=_ready, wanted=lambda status: status["desired"] == "running")
         case "stopped":
-            return Goal(text="stopped", met=lambda status: status["actual"] in {"stopped", "absent"}, gone=True)
+            return Goal(text="stopped", met=_stopped, wanted=lambda status: status["desired"] != "running", gone=True)
         case "condition" if condition:
             return _of_condition(condition)
     raise UserError(f"cannot wait for {text!r}: use ready, stopped or condition=NAME, like condition=Stalled")
@@ -47,6 +49,10 @@ def parse(text: str) -> Goal:
 
 def _ready(status: Status) -> bool:
     return bool(status["ready"]["status"]) and status["desired"] == "running"
+
+
+def _stopped(status: Status) -> bool:
+    return status["actual"] in {"stopped", "absent"}
 
 
 def _of_condition(text: str) -> Goal:

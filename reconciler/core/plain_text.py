@@ -64,7 +64,7 @@ def plain(text: object, limit: int = LIMIT) -> str:
 
 def paragraph(text: str, limit: int = LIMIT) -> str:
     """Make the text plain line by line: several sentences of ours stand on lines of their own."""
-    return "\n".join(plain(line, limit) for line in text.splitlines()[:MOST_LINES])
+    return "\n".join(plain(line, limit) for line in text.splitlines()[:MOST_LINES]).rstrip("\n")
 
 
 def visible(text: str) -> str:

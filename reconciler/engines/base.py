@@ -181,6 +181,9 @@ class EngineAccess(Protocol):
     def usage(self, name: str, service: Service, *, pss: bool = False) -> Usage | None:
         """Return what the whole tree of a service uses; None where it does not run or this engine cannot tell."""
 
+    def disk(self, name: str) -> int | None:
+        """Return the bytes that a project's files take. Blocking: it reads every folder. None: it cannot tell."""
+
     def secrets(self, name: str) -> Secrets:
         """Return which secrets there are and which cannot be used."""
 

@@ -109,6 +109,23 @@ class LockFile:
         os.close(self._handle)
 
 
+def blocks(folder: Path) -> int:
+    """Return the bytes that files below a folder take on disk, those with several names once. Follows no link."""
+    total, seen, left = 0, set[tuple[int, int]](), [str(folder)]
+    while left:
+        with contextlib.suppress(OSError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                about = entry.stat(follow_symlinks=False)
+                if about.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
+                    if (about.st_dev, about.st_ino) in seen:
+                        continue
+                    seen.add((about.st_dev, about.st_ino))
+                total += about.st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    left.append(entry.path)
+    return total
+
+
 def lock_held(path: Path) -> bool:
     """Tell whether anybody holds the lock on this file, without changing anything."""
     return ofd_lock.held(str(path))

@@ -165,7 +165,7 @@ def test_what_a_person_gets_wrong_is_one_sentence_and_exit_code_one(
         ["start"],
         ["status", "--output", "xml"],
         ["mcp-config"],
-        ["logs", "a", "keeper"],
+        ["logs"],
         ["start", "a", "--wait", "x"],
     ],
 )
@@ -265,7 +265,10 @@ def test_a_look_costs_no_heavy_import(ruled: World) -> None:
         "import sys; from reconciler.frontends.cli.main import main; code = main(sys.argv[1:]);"
         " print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
-    for command in (["status"], ["status", "blog-api"], ["list", "-o", "json"], ["logs", "blog-api"]):
+    for command in (
+        *(["status"], ["status", "blog-api"], ["list", "-o", "json"], ["list", "-l", "a!=b", "-o", "wide"]),
+        *(["logs", "blog-api"], ["list", "blog-*", "-o", "name"]),
+    ):
         done = subprocess.run(
             [sys.executable, "-c", script, *command], env=ruled.environment, capture_output=True, text=True, check=True
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
-from tests.support.world import World, a_world
+from tests.e2e.test_cli import spawned, until_line
+from tests.support.world import World, a_world, read_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +36,7 @@ def test_a_script_waits_for_what_it_needs(team: World) -> None:
     assert team.run("wait", "web-a") == "web-a: ready\n"
     assert team.run("wait", "web-b", "--for", "stopped") == "web-b: stopped\n"
     assert team.run("wait", "web-a", "--for", "condition=stalled=false") == "web-a: Stalled=false\n"
+    assert team.run("wait", "web-*", "--for", "stopped").splitlines()[0] == "web-a: its spec says running"
     assert "deaf: not ready after " in team.run("wait", "deaf", "--timeout", "1s", code=NOT_YET)
     assert "did you mean web-" in team.run("wait", "web-x", code=1)
     assert "cannot wait for 'up'" in team.run("wait", "web-a", "--for", "up", code=1)
@@ -60,13 +64,72 @@ def test_labels_and_patterns_choose_what_is_listed_and_changed(team: World) -> N
 
     printed = team.run("stop", "-l", "team=web")
 
-    assert printed.count("Status: success") == 2
+    assert [line.split()[:3] for line in printed.splitlines()[:3]] == [
+        ["PROJECT", "STATUS", "REASON"],
+        ["web-a", "success", "Stopped"],
+        ["web-b", "success", "Stopped"],
+    ]
     assert [team.status(name)["actual"] for name in ("web-a", "web-b")] == ["stopped", "stopped"]
     team.run("start", "web-a")
+
+
+def test_usage_is_measured_for_each_project(team: World) -> None:
+    """For people with a sum; for programs as numbers."""
+    team.run("wait", "web-a")
+    printed = team.run("top", "web-*", "--disk", "--sort", "name")
+    assert printed.splitlines()[0].split()[:3] == ["PROJECT", "CPU", "MEMORY"]
+    assert [line.split()[0] for line in printed.splitlines()[1:]] == ["web-a", "web-b", "total"]
+
+    [row] = json.loads(team.run("top", "web-a", "-o", "json"))
+
+    assert row["running"]
+    assert row["memory"] > 1 << 20
+    assert row["tasks"] >= 2
+    assert set(row["parts"]) == {"agent", "bridge"}
+
+
+def test_a_description_is_what_a_bug_report_needs_and_no_secret(team: World) -> None:
+    """For people and for programs."""
+    team.run("set", "web-a", "agent.env.PROXY=http://me:canary-secret@proxy")
+    team.run("wait", "web-a")
+
+    printed = team.run("describe", "web-a")
+    data = yaml.safe_load(team.run("describe", "web-a", "-o", "yaml"))
+
+    assert [title for title in ("Versions:", "Spec in force:", "Last events") if title not in printed] == []
+    assert data["status"]["actual"] == "running"
+    assert data["versions"]["controller"] == data["versions"]["manager"]
+    assert 0 < len(data["events"]) <= 20
+    assert data["difference"] == []
+    env = read_env(team.home.sandbox("web-a").env_file)
+    secrets = ("canary-secret", env["OPENCODE_SERVER_PASSWORD"], env["MCP_TOOL_BEARER_TOKEN"])
+    assert [secret for secret in secrets if secret in f"{printed}{data}"] == []
+
+
+def test_logs_of_several_projects_are_read_at_once(team: World) -> None:
+    """Each line says whose it is; what is young enough is shown, and what steers terminals never."""
+    old, new = "2001-01-01T00:00:00Z old\n", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} \x1b[2Jnew\n"
+    for name in ("web-a", "web-b"):
+        with team.home.log_file(name, "agent").open("a") as log:
+            log.write(f"{old}{new}")
+
+    printed = team.run("logs", "web-*", "-n", "2").splitlines()
+    young = team.run("logs", "web-*", "--since", "1h", "--timestamps").splitlines()
+
+    assert [line.split()[0] for line in printed] == ["web-a", "web-a", "web-b", "web-b"]
+    assert printed[0] == "web-a  2001-01-01T00:00:00Z old"
+    assert [line.split()[0] for line in young] == ["web-a", "web-b"]
+    assert all(line.endswith("\u241b[2Jnew") for line in young)
+    assert "no such project; did you mean web-" in team.run("logs", "web-a", "web-x", code=1)
+    with spawned(team, "logs", "web-b", "web-a", "-f", "-n", "1") as program:
+        until_line(program, "web-b  ")  # from then on it is followed
+        with team.home.log_file("web-b", "agent").open("a") as log:
+            log.write("once more\n")
+        until_line(program, "web-b  once more")
 
 
 def test_without_a_controller_nobody_waits(world: World) -> None:
     """Whatever it was for, it would never come."""
     world.light("app")
 
-    assert "cannot wait for app: no controller is running" in world.run("wait", "app", code=1)
+    assert "cannot wait for app: no controller is running" in world.run("wait", "app", "--timeout", "0.5", code=1)

@@ -21,7 +21,7 @@ DYNAMIC: Final = {
     "frontends/cli/commands/plan.py": {"reconciler.app"},
     "frontends/cli/commands/run.py": {"reconciler.app"},
     "frontends/cli/grammar.py": {"difflib", "shutil"},
-    "frontends/cli/main.py": {"reconciler.frontends.cli.unforeseen"},
+    "frontends/cli/main.py": {"reconciler.frontends.cli.render", "reconciler.frontends.cli.unforeseen"},
     "frontends/cli/parsing.py": {"reconciler.frontends.cli.commands.*", "reconciler.system.orphans"},
     "frontends/cli/output.py": {"reconciler.specs.yaml_writer"},
     "frontends/cli/selection.py": {"reconciler.specs.spec_folder"},

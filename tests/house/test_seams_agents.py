@@ -52,6 +52,7 @@ ROWS: Final = {
     ("engines/local/launch.py", "OpenCode"): "the user's own bridge is told whose it is",
     ("frontends/cli/commands/completion.py", "/.zfunc/_opencode-manager"): "the program itself, as zsh names it",
     ("frontends/cli/parsing.py", "OpenCode"): "what people read",
+    ("frontends/cli/unit.py", "OpenCode"): "what people read",
     ("frontends/cli/render.py", "OpenCode"): "what people read",
     ("frontends/mcp/tools.py", "OpenCode"): "what models read",
     ("frontends/mcp/client_config.py", "opencode"): "an MCP client",

@@ -21,7 +21,6 @@ USAGE = 64
         ("destroy blog --discard-unpush", "--discard-unpushed"),
         ("start blog --wiat=5", "--wait"),
         ("list -o jsn", "json"),
-        ("logs blog brige", "bridge"),
     ],
 )
 def test_what_is_nearly_right_is_answered_with_what_is_right(
@@ -36,7 +35,7 @@ def test_what_is_nearly_right_is_answered_with_what_is_right(
     assert f"did you mean {meant!r}?" in sentence
 
 
-@pytest.mark.parametrize("line", ["nonsense", "status --nonsense", "schema too many", "logs blog keeper"])
+@pytest.mark.parametrize("line", ["nonsense", "status --nonsense", "schema too many"])
 def test_what_is_near_to_nothing_gets_no_suggestion(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     """And no list of everything either."""
     assert main.main(line.split()) == USAGE

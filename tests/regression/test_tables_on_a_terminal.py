@@ -146,3 +146,16 @@ def test_who_starts_and_stops_a_project_sees_steps_and_what_comes_next(world: Wo
     assert "Start it again with: opencode-manager start app" in stopped
     assert str(world.home.trash) in gone
     assert "Next" not in world.run("list")
+
+
+def test_an_error_is_wrapped_at_words(world: World) -> None:
+    """On a terminal; a script gets one line."""
+    publish(world)
+
+    code, seen = on_terminal(world.command("stop", "nowhere"), world.environment, 60)
+
+    sentence = world.run("stop", "nowhere", code=1)
+    assert code == 1
+    assert max(map(len, seen.splitlines())) <= 60
+    assert seen.split() == sentence.split()
+    assert sentence.count("\n") == 1

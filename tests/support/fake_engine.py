@@ -199,6 +199,9 @@ class FakeEngine:
     def usage(self, _name: str, _service: Service, *, pss: bool = False) -> Usage | None:  # noqa: ARG002
         return None
 
+    def disk(self, name: str) -> int | None:  # noqa: ARG002
+        return None
+
     def findings(self) -> tuple[Finding, ...]:
         return ()
 

@@ -137,6 +137,9 @@ class MemoryEngine:
     def describe(self, name: str) -> str:
         return f"namespace {name}"
 
+    def disk(self, name: str) -> int | None:  # noqa: ARG002
+        return None
+
     def findings(self) -> tuple[Finding, ...]:
         return ()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.plain_text import document, plain, visible
+from reconciler.core.plain_text import document, paragraph, plain, visible
 
 ODD = st.text(st.characters(categories=("Cc", "Cf", "Cs", "Lu", "Zs", "Zl")))
 
@@ -73,3 +73,11 @@ def test_data_is_cleaned_whole() -> None:
     }
     assert document("x" * 9_000, 10) == "x" * 10 + "..."
     assert str(document(deep)).count("[") == 20
+
+
+@pytest.mark.parametrize("text", ["\x1e\x1f", "a\n\n", "\n", "a\x1eb", "\n\x1d"])
+def test_a_paragraph_that_is_plain_stays_as_it_is(text: str) -> None:
+    """Whatever ends its lines: what is written is what is read."""
+    once = paragraph(text)
+
+    assert paragraph(once) == once

@@ -67,6 +67,10 @@ class LocalAccess:
         found: Usage | None = measure.usage(self._home.sandbox(name).run, service.value, pss=pss)
         return found
 
+    def disk(self, name: str) -> int | None:
+        """Add up the blocks of the sandbox's files."""
+        return files.blocks(self._home.sandbox(name).path)
+
     def secrets(self, name: str) -> Secrets:
         """Return what the `.env` has, without any value."""
         path = self._home.sandbox(name).env_file

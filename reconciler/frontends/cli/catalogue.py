@@ -46,6 +46,7 @@ _SHOW: Final = "show projects"
 _CHECK: Final = "check"
 
 COMMANDS: Final = (
+    Command(name="init", group=_RUN, summary="set everything up the first time", writes=True, needed=_ALL),
     Command(
         name="run",
         group=_RUN,
@@ -69,6 +70,13 @@ COMMANDS: Final = (
         writes=True,
         needed=_PORT,
     ),
+    Command(
+        name="service",
+        group=_RUN,
+        summary="let your systemd run the controller, from boot on",
+        writes=True,
+        needed=_ALL,
+    ),
     Command(name="start", group=_CHANGE, summary="start projects", writes=True),
     Command(name="stop", group=_CHANGE, summary="stop projects and keep everything", writes=True),
     Command(name="restart", group=_CHANGE, summary="restart agent and bridge of projects", writes=True),
@@ -90,7 +98,9 @@ COMMANDS: Final = (
     ),
     Command(name="list", group=_SHOW, summary="list projects, desired and actual side by side"),
     Command(name="status", group=_SHOW, summary="show all projects, or some in full"),
+    Command(name="describe", group=_SHOW, summary="show everything about projects, for a bug report"),
     Command(name="wait", group=_SHOW, summary="wait until projects are ready, stopped, or in some condition"),
+    Command(name="top", group=_SHOW, summary="show memory, processor time and tasks of projects"),
     Command(name="get", group=_SHOW, summary="print specs"),
     Command(name="events", group=_SHOW, summary="show what happened: what changed, why, and by whom"),
     Command(name="logs", group=_SHOW, summary="show what a service printed"),

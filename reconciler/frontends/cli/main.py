@@ -14,7 +14,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from reconciler import settings
-from reconciler.frontends.cli import parsing
+from reconciler.core import plain_text
+from reconciler.frontends.cli import parsing, terminal
 from reconciler.state import ownership
 
 if TYPE_CHECKING:
@@ -90,7 +91,16 @@ def _unforeseen(error: Exception) -> str:
 
 def _complain(sentence: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # stderr is gone
-        print(sentence, file=sys.stderr, flush=True)
+        print(_laid_out(sentence), file=sys.stderr, flush=True)
+
+
+def _laid_out(sentence: str) -> str:
+    """Return a sentence as a terminal may have it: wrapped at words, and with nothing that steers it."""
+    with contextlib.suppress(ImportError, OSError, MemoryError):  # perhaps what the sentence is about
+        if width := terminal.width(sys.stderr):
+            render = importlib.import_module("reconciler.frontends.cli.render")
+            return "\n".join(render.wrap(plain_text.visible(sentence), width))
+    return sentence
 
 
 def _flush() -> int:

@@ -279,14 +279,16 @@ def render_diff(diff: str, paint: Paint = plain) -> str:
     return "\n".join(paint(line, style) if (style := colours.get(line[:1])) else line for line in lines)
 
 
-def render_result(result: ProjectResult, *, named: bool = False) -> str:
-    """Render the answer to a request, in the words of the user's own example.
+def render_results(results: Sequence[ProjectResult]) -> str:
+    """Render the answers to requests about several projects, a line each, and the keys that somebody must add."""
+    rows = [(result.project, result.status, f"{result.reason}: {result.message}".strip(": ")) for result in results]
+    keys = [f"{result.project}: {ADD_KEY}:\n{result.public_key}" for result in results if result.public_key]
+    return "\n".join([*table(("PROJECT", "STATUS", "REASON"), rows), *(f"\n{key}" for key in keys)])
 
-    Args:
-        result: the answer.
-        named: say whose it is, where it is one of several.
-    """
-    lines = [*([f"Project: {result.project}"] if named else []), f"Status: {result.status}"]
+
+def render_result(result: ProjectResult) -> str:
+    """Render the answer to a request, in the words of the user's own example."""
+    lines = [f"Status: {result.status}"]
     if result.status == "success" and result.actual == "running":
         lines += ["", f"Project {result.project} is running.", ""]
         lines += _aligned(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
@@ -43,12 +44,14 @@ def carry_out(settings: Settings, wanted: Sequence[Draft], command: str, *, seco
         seconds: to wait at most.
         dry_run: write nothing and print the changes.
     """
-    if dry_run:
+    if not wanted:
+        print("There are no projects.")
+    if dry_run or not wanted:
         preview(wanted)
         return 0
     changes = [client.write(settings, draft, author(command)) for draft in wanted]
     results = asyncio.run(_wait(settings, changes, seconds))
-    print("\n\n".join(render.render_result(result, named=len(results) > 1) for result in results))
+    print(render.render_results(results) if len(results) > 1 else render.render_result(results[0]))
     # A script reads the status; a person at a terminal wants to know what comes next.
     if len(results) == 1 and terminal.is_terminal(sys.stdout) and (hint := _hint(settings, command, results[0])):
         print(f"\n{hint}")
@@ -80,8 +83,13 @@ def _hint(settings: Settings, command: str, result: ProjectResult) -> str:
 
 async def _wait(settings: Settings, changes: Sequence[SpecChange], seconds: float) -> list[ProjectResult]:
     """Wait for all of them at once."""
-    steps = Steps(sys.stderr)
+    with contextlib.closing(Steps(sys.stderr)) as steps:
+        return await _wait_for_all(settings, changes, seconds, steps)
 
+
+async def _wait_for_all(
+    settings: Settings, changes: Sequence[SpecChange], seconds: float, steps: Steps
+) -> list[ProjectResult]:
     async def one(change: SpecChange) -> ProjectResult:
         async def progress(waited: float, result: ProjectResult) -> None:
             steps.show(change.name, f"{result.reason}: {result.message}".rstrip(": "), waited)
@@ -89,12 +97,9 @@ async def _wait(settings: Settings, changes: Sequence[SpecChange], seconds: floa
         try:
             return await client.wait(settings, change, seconds, progress)
         finally:
-            steps.done(change.name)
+            steps.leave(change.name)
 
-    try:
-        return list(await asyncio.gather(*(one(change) for change in changes)))
-    finally:
-        steps.end()
+    return list(await asyncio.gather(*(one(change) for change in changes)))
 
 
 class Steps:
@@ -122,19 +127,19 @@ class Steps:
             print(line, file=self._out, flush=True)
         else:
             if step != said or self._open != name:
-                self.end()
+                self.close()
             clock = f" ({render.age(waited)})"
             shown = f"{render.cut(line, self._width - len(clock) - 1)}{clock}"
             print(f"\r\033[K{shown}", end="", file=self._out, flush=True)
             self._open = name
         self._said[name] = step
 
-    def done(self, name: str) -> None:
+    def leave(self, name: str) -> None:
         """Show nothing more of a project."""
         if self._open == name:
-            self.end()
+            self.close()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Write nothing more into this line."""
         if self._open:
             print(file=self._out, flush=True)

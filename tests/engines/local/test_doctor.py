@@ -198,9 +198,10 @@ def test_what_is_wrong_is_found_with_its_fix(
 
 def test_too_few_ports_name_the_variable_that_moves_their_range() -> None:
     """Both ranges are judged."""
-    found = tuple(checks.ports(FakeMachine(free_ports=1)))
+    found = tuple(checks.ports(FakeMachine(free_ports=0)))
 
     assert levels(found) == {Level.PROBLEM}
+    assert levels(checks.ports(FakeMachine(free_ports=2))) == {Level.NOTE}
     assert [finding.cure.split()[1] for finding in found] == [
         "OPENCODE_MANAGER_AGENT_PORTS",
         "OPENCODE_MANAGER_BRIDGE_PORTS",

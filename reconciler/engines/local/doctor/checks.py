@@ -32,7 +32,8 @@ _INSTANCES: Final = 64
 _FILES: Final = 1024
 _SKEW: Final = 2.0
 """Seconds."""
-_STEPS: Final = 2
+_FEW: Final = 3
+"""Ports for new projects."""
 _OLDEST_GIT: Final = (2, 25)
 """As of Ubuntu 20.04."""
 _WALLS: Final = (*walls.command(walls.Walls(bubblewrap="bwrap", folder="/", places={})), "true")
@@ -119,8 +120,11 @@ def ports(machine: Machine) -> Iterator[Finding]:
     for service, (low, high) in machine.settings.ports.items():
         free = machine.free_ports(low, high)
         text = f"{free} of {high - low + 1} {service} ports are free ({low}-{high})"
-        if free < _STEPS:
-            yield problem("ports", text, f"set {variables[service]} to a larger range")
+        cure = f"set {variables[service]} to a larger range"
+        if not free:
+            yield problem("ports", text, cure)
+        elif free < _FEW:
+            yield note("ports", text, cure)
         else:
             yield good("ports", text)
 

@@ -30,11 +30,9 @@ def arguments(parser: Parser) -> None:
 def run(settings: Settings, options: Namespace) -> int:
     """Ask for projects to be destroyed."""
     names = selection.chosen(settings, options, "destroy")
-    sure = options.yes or options.dry_run or _asked(names)
-    wanted = [
-        drafts.destroy(settings, name, confirm=name if sure else "", discard_unpushed=options.discard_unpushed)
-        for name in names
-    ]
+    if not (options.yes or options.dry_run or _asked(names)):
+        raise UserError(f"cannot destroy {', '.join(names)}: it was not confirmed; nothing has changed")
+    wanted = [drafts.destroy(settings, name, confirm=name, discard_unpushed=options.discard_unpushed) for name in names]
     return requests.carry_out(settings, wanted, "destroy", seconds=options.wait, dry_run=options.dry_run)
 
 

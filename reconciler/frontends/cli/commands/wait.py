@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.api import goals, reader
 from reconciler.api.results import START_CONTROLLER
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from reconciler.frontends.cli.grammar import Parser
     from reconciler.settings import Settings
     from reconciler.state.published import Index
+
+_PATIENCE: Final = 10.0
+"""Seconds without a controller: one may just be starting, as after a boot."""
 
 
 def arguments(parser: Parser) -> None:
@@ -50,55 +54,82 @@ def run(settings: Settings, options: Namespace) -> int:
     """Look at each change of the published status, and every `changes.POLL`."""
     goal = goals.parse(options.goal)
     names = selection.chosen(settings, options, "wait for")
+    wait = _Wait(settings, goal, frozenset(options.names))
     began = time.monotonic()
-    steps = requests.Steps(sys.stderr)
-    left = _left(settings, names, goal)
-    for _ in watching.ticks(settings.home.root):
-        waited = time.monotonic() - began
-        if not left or waited >= options.timeout:
-            break
-        for name, status in left.items():
-            steps.show(name, _standing(status), waited)
-        left = _left(settings, list(left), goal)
-    steps.end()
+    left = _waited(wait, names, options.timeout, began)
     for name in names:
-        _report(name, goal, left.get(name), time.monotonic() - began, met=name not in left)
+        if name in left:
+            late = f"{name}: not {goal.text} after {render.age(time.monotonic() - began)}: {_standing(left[name])}"
+            print(late, file=sys.stderr)
+        else:
+            print(f"{name}: {wait.reached(name)}")
     return 2 if left else 0
 
 
-def _report(name: str, goal: Goal, status: Mapping[str, Any] | None, waited: float, *, met: bool) -> None:
-    if met:
-        print(f"{name}: {goal.text}")
-        return
-    print(f"{name}: not {goal.text} after {render.age(waited)}: {_standing(status)}", file=sys.stderr)
+def _waited(wait: _Wait, names: Sequence[str], timeout: float, began: float) -> dict[str, Mapping[str, Any] | None]:
+    """Return what has not reached the goal in time, after all has or the time is over.
+
+    Raises:
+        UserError: there is no such project, or no controller that would do anything.
+    """
+    patience, left = min(timeout, _PATIENCE), wait.left(names)
+    with contextlib.closing(requests.Steps(sys.stderr)) as steps:
+        for _ in watching.ticks(wait.settings.home.root):
+            waited = time.monotonic() - began
+            if left and waited >= patience and not published.read(wait.settings.home).running:
+                raise UserError(f"cannot wait for {', '.join(left)}: no controller is running; {START_CONTROLLER}")
+            if not left or waited >= timeout:
+                break
+            for name, status in left.items():
+                if status:
+                    steps.show(name, _standing(status), waited)
+            left = wait.left(list(left))
+    return left
 
 
 def _standing(status: Mapping[str, Any] | None) -> str:
     return f"{status['reason']}: {status['message']}".rstrip(": ") if status else "not seen yet"
 
 
-def _left(settings: Settings, names: Sequence[str], goal: Goal) -> dict[str, Mapping[str, Any] | None]:
-    """Return the projects that do not meet the goal yet, with their statuses.
+class _Wait:
+    """Judge projects by what is published.
 
-    Raises:
-        UserError: there is no such project, or no controller that would change anything.
+    Args:
+        settings: where.
+        goal: what is waited for.
+        named: those that were named: of others, only those whose spec leads to the goal are waited for.
     """
-    index = published.read(settings.home)
-    left = {name: index.projects.get(name) for name in names if not _met(index, settings, name, goal)}
-    if left and not index.running:
-        raise UserError(f"cannot wait for {', '.join(left)}: no controller is running; {START_CONTROLLER}")
-    return left
 
+    def __init__(self, settings: Settings, goal: Goal, named: frozenset[str]) -> None:
+        self.settings = settings
+        self._goal = goal
+        self._named = named
 
-def _met(index: Index, settings: Settings, name: str, goal: Goal) -> bool:
-    folder, status = reader.specs_folder(index, settings), index.projects.get(name)
-    if status is None:
-        if reader.has_spec(folder, name):
-            return False
-        if goal.gone:
-            return True
-        raise UserError(reader.unknown(index, settings, name, "wait for"))
-    return goal.met(status) and _is_current(folder, name, status)
+    def left(self, names: Sequence[str]) -> dict[str, Mapping[str, Any] | None]:
+        """Return the projects that have not reached the goal yet, with their statuses.
+
+        Raises:
+            UserError: there is no such project.
+        """
+        index = published.read(self.settings.home)
+        return {name: index.projects.get(name) for name in names if not self._is_over(index, name)}
+
+    def reached(self, name: str) -> str:
+        """Return what one has reached, in words."""
+        status = published.read(self.settings.home).projects.get(name)
+        passed_over = status is not None and not self._goal.met(status)
+        return f"its spec says {status['desired']}" if status is not None and passed_over else self._goal.text
+
+    def _is_over(self, index: Index, name: str) -> bool:
+        folder, status = reader.specs_folder(index, self.settings), index.projects.get(name)
+        if status is None:
+            if reader.has_spec(folder, name):
+                return False
+            if self._goal.gone:
+                return True
+            raise UserError(reader.unknown(index, self.settings, name, "wait for"))
+        passed_over = name not in self._named and not self._goal.wanted(status)
+        return (passed_over or self._goal.met(status)) and _is_current(folder, name, status)
 
 
 def _is_current(folder: Path, name: str, status: Mapping[str, Any]) -> bool:
