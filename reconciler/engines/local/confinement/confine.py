@@ -100,16 +100,17 @@ async def wrap(project: LaunchContext, command: ConfinedCommand) -> tuple[str, .
     method, found = await choose(project.spec, project.settings)
     if method is Method.NONE:
         return ()
-    return await asyncio.to_thread(_words, project, command, found.program)
+    return await asyncio.to_thread(_words, project, command, found)
 
 
-def _words(project: LaunchContext, command: ConfinedCommand, bubblewrap: str) -> tuple[str, ...]:
+def _words(project: LaunchContext, command: ConfinedCommand, found: Check) -> tuple[str, ...]:
     places = policy.places(project, command.given, command.program)
     places |= {str(path.resolve()): PathAccess.WRITE for path in command.write}
     hidden = (path for path, access in places.items() if access is PathAccess.HIDDEN)
     return walls.command(
         Walls(
-            bubblewrap=bubblewrap,
+            bubblewrap=found.program,
+            unshare=found.unshare,
             folder=str(command.folder or project.sandbox.repo),
             places=places,
             files=frozenset(path for path in hidden if not Path(path).is_dir()),

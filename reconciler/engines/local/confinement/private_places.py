@@ -62,6 +62,7 @@ _NAMED: Final = (
 )
 """Variables by which a user moves one of these elsewhere."""
 OF_THE_MACHINE: Final = (
+    "/var/run",
     "/run",  # sockets of the user's session and of services: through one, programs are started outside
     *("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssl/private", "/etc/kubernetes"),
     *("/etc/rancher", "/var/lib/kubelet", "/var/lib/docker", "/var/lib/containers", "/var/lib/sudo", "/var/spool"),
