@@ -15,6 +15,7 @@ from reconciler.engines.local.confinement import bubblewrap, confine, policy
 from reconciler.engines.local.confinement.confine import ConfinedCommand
 from reconciler.engines.local.confinement.walls import PathAccess, Walls, access_of, command
 from reconciler.engines.local.facts import ConfinementFacts
+from reconciler.engines.local.git.git import git
 from reconciler.engines.local.launch import LaunchContext
 from reconciler.engines.local.secrets.env_file import Env
 from reconciler.engines.local.world.world import Handed, World
@@ -220,6 +221,21 @@ class TestChoosing:
 
         assert found is again
         assert re.search(expected, found.why_not)
+
+
+@pytest.mark.parametrize("cloning", [False, True])
+async def test_the_managers_git_is_confined_as_the_agent(user: Path, *, cloning: bool) -> None:
+    """What the user's settings make it run sees no key, works where it is run, and dies with who runs it."""
+    bubblewrap_or_skip()
+    made = project(user)
+    sandbox = made.sandbox
+    inside = await confine.git_world(made, cloning=cloning)
+    tried = f"!ls {user}/.ssh {user}/.memory/opencode-controller; pwd; touch {sandbox.path}/made"
+    done = await git(inside, "-c", f"alias.try={tried}", "try", folder=sandbox.repo)
+
+    assert done.out == f"{user}/.ssh:\n{sandbox.repo}\n", done.err
+    assert sandbox.path.joinpath("made").exists() is cloning
+    assert "--die-with-parent" in inside.wrapper
 
 
 MOUNTED_LATER = """

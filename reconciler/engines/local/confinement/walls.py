@@ -63,8 +63,8 @@ class Walls:
     """Path of the program."""
     unshare: str = ""
     """The same; empty where it cannot be used."""
-    folder: str
-    """It starts there."""
+    folder: str = ""
+    """It starts there; empty: where who runs it says."""
     places: Mapping[str, PathAccess]
     """The nearest one above a path counts; what is below none can be read."""
     files: frozenset[str] = field(default=frozenset())
@@ -88,7 +88,7 @@ def command(walls: Walls) -> tuple[str, ...]:
         *CONTROL,
         *(word for path, access in needed for word in _mount(path, access, is_file=path in walls.files)),
         *(word for path in emptied for word in ("--remount-ro", path)),  # last: mounts within make their own folders
-        *("--chdir", walls.folder),
+        *(("--chdir", walls.folder) if walls.folder else ()),
         "--",
     )
 
