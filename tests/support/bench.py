@@ -65,12 +65,9 @@ class Bench:
     def launch(self, mode: str, argument: object = "", *, grace: float = 1.0) -> Launch:
         """What runs the misbehaving child."""
         root = str(self.run.parent.resolve())
-        walls = Walls(
-            bubblewrap=bubblewrap_or_skip() if self.confined else "", folder=root, places={root: PathAccess.WRITE}
-        )
         python = (sys.executable, "-S", "-E", str(MISBEHAVE), str(self.fifo), mode, str(argument))
         return Launch(
-            argv=(*(command(walls) if self.confined else ()), *python),
+            argv=(*(confined(root) if self.confined else ()), *python),
             env={"PATH": os.environ["PATH"], "THE_PASSWORD": SECRET},
             cwd=self.run.parent,
             log=self.log,
@@ -166,6 +163,13 @@ class Bench:
                 os.kill(pid, signal.SIGKILL)
             await gone(pid)
         os.close(self._pipe)
+
+
+def confined(root: str) -> tuple[str, ...]:
+    """What confines a program that may write below the root, else the test is skipped."""
+    found = bubblewrap_or_skip()
+    places = {root: PathAccess.WRITE}
+    return command(Walls(bubblewrap=found.program, unshare=found.unshare, folder=root, places=places))
 
 
 @contextlib.asynccontextmanager

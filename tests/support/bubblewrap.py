@@ -25,9 +25,9 @@ def _found() -> Check:
         return thread.submit(asyncio.run, bubblewrap.check(os.environ)).result()
 
 
-def bubblewrap_or_skip() -> str:
-    """The program; the test is skipped, with the reason, where it does not work."""
+def bubblewrap_or_skip() -> Check:
+    """The programs; the test is skipped, with the reason, where it does not work."""
     found = _found()
     if found.why_not:
         pytest.skip(f"NOT TESTED, nothing is confined here: {found.why_not}")
-    return found.program
+    return found

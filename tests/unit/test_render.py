@@ -138,6 +138,18 @@ def test_warnings_and_what_is_not_enforced_are_in_every_answer() -> None:
     assert answer.warning == "review .env; not enforced yet: limits.memory"
 
 
+@pytest.mark.parametrize(("confinement", "shown"), [("bubblewrap", "bubblewrap"), ("", "-")])
+def test_how_the_agent_is_confined_is_shown(confinement: str, shown: str) -> None:
+    """To people and to programs; a controller of an older version does not say."""
+    status = project(confinement=confinement)
+    line = next(line for line in render.render_status(status, NOW).splitlines() if line.startswith("Confinement"))
+
+    assert line.split() == ["Confinement:", shown]
+    assert results.in_full(status).confinement == confinement
+    del status["confinement"]
+    assert results.in_full(status).confinement == ""
+
+
 def test_a_first_restart_is_shown_in_words() -> None:
     """And how often it was."""
     times = [

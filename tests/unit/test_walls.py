@@ -37,6 +37,15 @@ def test_the_whole_machine_can_be_read_and_nothing_written() -> None:
     assert "--bind" not in words
 
 
+def test_mounts_of_later_are_kept_out_where_that_can_be() -> None:
+    """By a mount namespace that hears of none, round that of bubblewrap."""
+    words = walls.command(made(unshare="/usr/bin/unshare"))
+
+    assert " ".join(words).startswith(
+        "/usr/bin/unshare --user --map-current-user --mount --propagation private -- /usr/"
+    )
+
+
 @pytest.mark.parametrize("name", ["user", "pid", "ipc", "uts"])
 def test_namespaces_are_its_own(name: str) -> None:
     assert f"--unshare-{name}" in walls.command(made())

@@ -17,6 +17,7 @@ from reconciler.core.observed import Service
 from reconciler.core.reasons import Reason
 from reconciler.engines.local import actions as local_actions
 from reconciler.engines.local import ports
+from reconciler.engines.local.confinement import confine
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.git.remotes import REWRITTEN
 from reconciler.engines.local.git.repo import GitProblem, GitProblemKind
@@ -158,7 +159,7 @@ class Actor:
                 url,
                 spec.git.ref,
                 project.sandbox.repo,
-                world=project.git_world,
+                world=await confine.git_world(project, cloning=True),
                 recorded_url=spec.git.url,
                 on_progress=lambda line: self._events.progressed(name, Reason.CLONING, line),
             )
@@ -168,7 +169,8 @@ class Actor:
     async def _checkout(self, name: str, spec: Spec, action: local_actions.CheckoutRef) -> Outcome:
         project = self._project(name, spec)
         source = repo.source_of(spec.git.url, self._settings.specs)
-        await repo.checkout(project.sandbox.repo, action.ref, world=project.git_world, source=source)
+        world = await confine.git_world(project)
+        await repo.checkout(project.sandbox.repo, action.ref, world=world, source=source)
         self._ledgers.update(name, ref=action.ref)
         return Done()
 

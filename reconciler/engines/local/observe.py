@@ -171,7 +171,8 @@ async def _work_at_risk(project: LaunchContext) -> tuple[str, ...]:
     """What a destroy would lose, as the agent's git sees it."""
     try:
         await run_in_thread_shielded(project.git.put)  # derived files: they may be of an earlier version, or gone
-        return await repo.work_at_risk(project.sandbox.repo, project.git_world, project.spec.agent.kind)
+        world = await confine.git_world(project)
+        return await repo.work_at_risk(project.sandbox.repo, world, project.spec.agent.kind)
     except (UserError, OSError) as error:
         return (f"cannot tell what would be lost: {error}",)
 

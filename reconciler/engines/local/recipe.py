@@ -60,7 +60,7 @@ def recipe(view: View, *, development: bool = False, ports: Mapping[str, tuple[i
     site = Site(view=view, facts=local.details(view.facts), development=development, ports=ports)
     actions: list[Action] = []
     hold: Hold | None = None
-    for step in (_rescue, _sandbox, _secrets, _key, _clone, _toolchain, _confinement, _ports):
+    for step in (_rescue, _sandbox, _secrets, _confinement, _key, _clone, _toolchain, _ports):
         result = step(site)
         actions += result.actions
         hold = hold or result.hold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +13,9 @@ from reconciler import settings as settings_module
 from reconciler.core import spec as specs
 from reconciler.engines.local.confinement import bubblewrap, confine, policy
 from reconciler.engines.local.confinement.confine import ConfinedCommand
-from reconciler.engines.local.confinement.walls import PathAccess, access_of
+from reconciler.engines.local.confinement.walls import PathAccess, Walls, access_of, command
 from reconciler.engines.local.facts import ConfinementFacts
+from reconciler.engines.local.git.git import git
 from reconciler.engines.local.launch import LaunchContext
 from reconciler.engines.local.secrets.env_file import Env
 from reconciler.engines.local.world.world import Handed, World
@@ -155,7 +157,7 @@ class TestChoosing:
         bubblewrap_or_skip()
         words = await confine.wrap(project(user), ConfinedCommand(given=NOTHING))
 
-        assert words[0].endswith("/bwrap")
+        assert any(word.endswith("/bwrap") for word in words)
         assert words[-1] == "--"
 
     @pytest.mark.parametrize("where", ["spec", "settings file"])
@@ -219,3 +221,41 @@ class TestChoosing:
 
         assert found is again
         assert re.search(expected, found.why_not)
+
+
+@pytest.mark.parametrize("cloning", [False, True])
+async def test_the_managers_git_is_confined_as_the_agent(user: Path, *, cloning: bool) -> None:
+    """What the user's settings make it run sees no key, works where it is run, and dies with who runs it."""
+    bubblewrap_or_skip()
+    made = project(user)
+    sandbox = made.sandbox
+    inside = await confine.git_world(made, cloning=cloning)
+    tried = f"!ls {user}/.ssh {user}/.memory/opencode-controller; pwd; touch {sandbox.path}/made"
+    done = await git(inside, "-c", f"alias.try={tried}", "try", folder=sandbox.repo)
+
+    assert done.out == f"{user}/.ssh:\n{sandbox.repo}\n", done.err
+    assert sandbox.path.joinpath("made").exists() is cloning
+    assert "--die-with-parent" in inside.wrapper
+
+
+MOUNTED_LATER = """
+"$@" sh -c 'echo > ready; cat go; ls later' > seen &
+cat ready && mount -t tmpfs none later && touch later/secret && echo > go && wait
+"""
+
+
+def test_what_is_mounted_later_does_not_come_in(tmp_path: Path) -> None:
+    """As a disk that is plugged in: it would not be read-only. In a machine of the test's own."""
+    found = bubblewrap_or_skip()
+    if not found.unshare:
+        pytest.skip("NOT TESTED, mounts of later come in: unshare cannot be used here")
+    for name in ("ready", "go"):
+        os.mkfifo(tmp_path / name)
+    tmp_path.joinpath("later").mkdir()
+    words = command(Walls(bubblewrap=found.program, unshare=found.unshare, folder=str(tmp_path), places={}))
+    machine = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "shared", "--")
+    script = ("sh", "-ec", MOUNTED_LATER, "sh")
+
+    subprocess.run([*machine, *script, *words], cwd=tmp_path, check=True, timeout=60)
+
+    assert tmp_path.joinpath("seen").read_text() == "\n"

@@ -96,7 +96,7 @@ async def test_a_stop_asks_the_service_itself(bench: Bench) -> None:
 async def test_a_program_that_is_not_there(bench: Bench) -> None:
     """Within: the keeper has answered by then, so it is told as an end, with its cause."""
     launch = bench.launch("ignore")
-    words = launch.argv[: launch.argv.index("--") + 1]
+    words = launch.argv[: launch.argv.index(sys.executable)]
     await processes.start(bench.run, SERVICE, replace(launch, argv=(*words, "/no/such/program")))
 
     assert (await ended(bench)).text == "exit code 1 (its program cannot be run within its confinement)"
@@ -104,7 +104,7 @@ async def test_a_program_that_is_not_there(bench: Bench) -> None:
 
 async def test_a_confinement_that_cannot_be_made(bench: Bench) -> None:
     """It is reported as such."""
-    broken = Walls(bubblewrap=bubblewrap_or_skip(), folder="/", places={"/usr/no/such": PathAccess.WRITE})
+    broken = Walls(bubblewrap=bubblewrap_or_skip().program, folder="/", places={"/usr/no/such": PathAccess.WRITE})
     argv = (*walls.command(broken), "/bin/true")
     await processes.start(bench.run, SERVICE, replace(bench.launch("ignore"), argv=argv))
 
@@ -167,7 +167,7 @@ async def test_want_of_memory_is_reported(bench: Bench) -> None:
         leash = bench.run.parent / "leash"
         os.mkfifo(leash)
         launch = bench.launch("ignore")
-        argv = (*launch.argv[: launch.argv.index("--") + 1], sys.executable, "-S", "-E", "-c", HUNGRY, str(leash))
+        argv = (*launch.argv[: launch.argv.index(sys.executable)], sys.executable, "-S", "-E", "-c", HUNGRY, str(leash))
         await processes.start(bench.run, SERVICE, replace(launch, argv=argv))
         await bench.until(lambda: tree.held(bench.facts().pid or 0) is not None)
         for pid in listener.family(bench.facts().pid or 0):
@@ -196,7 +196,7 @@ async def test_its_work_is_counted(bench: Bench) -> None:
     busy = "import os, time\npid = os.fork()\nwhile time.process_time() < 0.2: pass\nif pid: os.wait()\n"
     launch = bench.launch("ignore")
     program = f"{busy}if pid: open({str(bench.run / 'done')!r}, 'w').close(); time.sleep(1000)\n"
-    argv = (*launch.argv[: launch.argv.index("--") + 1], sys.executable, "-S", "-E", "-c", program)
+    argv = (*launch.argv[: launch.argv.index(sys.executable)], sys.executable, "-S", "-E", "-c", program)
     await processes.start(bench.run, SERVICE, replace(launch, argv=argv))
     await bench.until((bench.run / "done").exists)
     facts = bench.facts()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from reconciler.engines.local.confinement import walls
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROGRAM: Final = "bwrap"
+UNSHARE: Final = "unshare"
 LIMIT: Final = 20.0
 """Seconds for what takes a hundredth of one: it is asked when everything starts at once."""
 AGAIN: Final = 60.0
@@ -24,12 +25,14 @@ _REASON: Final = re.compile(r"^bwrap: (.{1,200})$", re.MULTILINE)
 _INSTALL: Final = "install it with your package manager, like: apt-get install bubblewrap"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """Whether it works."""
 
     program: str = ""
     """Its path; empty where there is none."""
+    unshare: str = ""
+    """Path of the program that keeps out what is mounted later; empty where that does not work."""
     why_not: str = ""
     """A clause; empty when it works."""
 
@@ -47,14 +50,19 @@ async def check(environment: Mapping[str, str]) -> Check:
     program = shutil.which(PROGRAM, path=path)
     if program is None:
         return Check(why_not=f"bubblewrap is not installed; {_INSTALL}")
-    found = Check(program, await _why_not(program, environment))
+    found = Check(program=program, unshare=shutil.which(UNSHARE, path=path) or "")
+    why_not = await _why_not(found, environment)
+    if why_not and found.unshare:  # some kernels let only some programs make namespaces
+        found = Check(program=program)
+        why_not = await _why_not(found, environment)
+    found = replace(found, why_not=why_not)
     _known[path] = (found, time.monotonic() + AGAIN if found.why_not else float("inf"))
     return found
 
 
-async def _why_not(program: str, environment: Mapping[str, str]) -> str:
-    nothing = Walls(bubblewrap=program, folder="/", places={})
-    words = [*walls.command(nothing), program, "--version"]
+async def _why_not(found: Check, environment: Mapping[str, str]) -> str:
+    nothing = Walls(bubblewrap=found.program, unshare=found.unshare, folder="/", places={})
+    words = [*walls.command(nothing), found.program, "--version"]
     try:
         done = await subprocesses.run(words, env={"PATH": environment["PATH"], "LC_ALL": "C"}, timeout=LIMIT)
     except TimeoutError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,12 @@ from reconciler.engines.local.confinement import bubblewrap, policy, walls
 from reconciler.engines.local.confinement.bubblewrap import Check
 from reconciler.engines.local.confinement.walls import PathAccess, Walls
 from reconciler.engines.local.facts import ConfinementFacts
+from reconciler.engines.local.world import world
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     from reconciler.core.spec import Spec
+    from reconciler.engines.local.git.git_world import GitWorld
     from reconciler.engines.local.launch import LaunchContext
     from reconciler.engines.local.world.world import World
     from reconciler.settings import Settings
@@ -83,8 +85,8 @@ class ConfinedCommand:
     """What of the user's is handed over to the agent."""
     program: str = ""
     """Its path, if it may lie where the agent could not see it."""
-    folder: Path | None = None
-    """It starts there; None: in the clone."""
+    anywhere: bool = False
+    """Whether it starts in the folder in which it is run; else in the clone."""
     write: tuple[Path, ...] = ()
     """Folders that it may write besides the agent's own."""
     ends_with_us: bool = False
@@ -100,19 +102,37 @@ async def wrap(project: LaunchContext, command: ConfinedCommand) -> tuple[str, .
     method, found = await choose(project.spec, project.settings)
     if method is Method.NONE:
         return ()
-    return await asyncio.to_thread(_words, project, command, found.program)
+    return await asyncio.to_thread(_words, project, command, found)
 
 
-def _words(project: LaunchContext, command: ConfinedCommand, bubblewrap: str) -> tuple[str, ...]:
+def _words(project: LaunchContext, command: ConfinedCommand, found: Check) -> tuple[str, ...]:
     places = policy.places(project, command.given, command.program)
     places |= {str(path.resolve()): PathAccess.WRITE for path in command.write}
     hidden = (path for path, access in places.items() if access is PathAccess.HIDDEN)
     return walls.command(
         Walls(
-            bubblewrap=bubblewrap,
-            folder=str(command.folder or project.sandbox.repo),
+            bubblewrap=found.program,
+            unshare=found.unshare,
+            folder="" if command.anywhere else str(project.sandbox.repo),
             places=places,
             files=frozenset(path for path in hidden if not Path(path).is_dir()),
             ends_with_us=command.ends_with_us,
         )
     )
+
+
+async def git_world(project: LaunchContext, *, cloning: bool = False) -> GitWorld:
+    """Return what the manager's git for a project runs in, confined as the project's agent is.
+
+    Args:
+        project: whose git it is.
+        cloning: whether there is no clone yet; it is made beside its later place.
+
+    Raises:
+        UserError: it must be confined and cannot be.
+    """
+    sandbox = project.sandbox
+    write = (sandbox.path, sandbox.known_hosts) if cloning else (sandbox.known_hosts,)  # it pins keys of new hosts
+    there = tuple(path for path in write if path.exists())
+    command = ConfinedCommand(given=world.build(project), anywhere=True, write=there, ends_with_us=True)
+    return replace(project.git_world, wrapper=await wrap(project, command))

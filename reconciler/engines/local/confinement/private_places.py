@@ -49,23 +49,51 @@ _SOCKETS: Final = (
     *(".config/systemd", ".cache/keyring", ".rd", ".orbstack", ".lima"),
 )
 """Through which programs outside can be made to act."""
+_AGENTS: Final = (
+    *(".codex/auth.json", ".claude/.credentials.json", ".gemini/oauth_creds.json", ".qwen/oauth_creds.json"),
+    *(".config/github-copilot", ".config/anthropic", ".config/openai", ".config/io.datasette.llm/keys.json"),
+)
+"""Logins to model providers of other agents."""
+_DESKTOP: Final = (".Xauthority", ".ICEauthority", ".vnc", ".config/kdeconnect", ".config/rustdesk", ".config/remmina")
+_SHELLS: Final = (
+    *(".bashrc", ".bash_profile", ".bash_login", ".profile", ".zshrc", ".zshenv", ".zprofile", ".zlogin", ".env"),
+    *(
+        ".envrc",
+        ".config/fish/config.fish",
+        ".config/fish/conf.d",
+        ".config/fish/fish_variables",
+        ".config/environment.d",
+    ),
+)
+"""Where people put secrets as variables. An agent has a home of its own, so it does not miss them."""
 _HISTORIES: Final = (
     *(".bash_history", ".zsh_history", ".local/share/fish/fish_history", ".python_history", ".psql_history"),
     *(".mysql_history", ".sqlite_history", ".node_repl_history", ".lesshst", ".viminfo"),
 )
-OF_A_USER: Final = (*_KEYS, *_CLOUDS, *_REGISTRIES, *_DATABASES, *_BROWSERS, *_KEYRINGS, *_SOCKETS, *_HISTORIES)
+OF_A_USER: Final = (
+    *(*_KEYS, *_CLOUDS, *_REGISTRIES, *_DATABASES, *_BROWSERS, *_KEYRINGS),
+    *(*_SOCKETS, *_AGENTS, *_DESKTOP, *_SHELLS, *_HISTORIES),
+)
 """Relative to a user's home."""
 _NAMED: Final = (
     *("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AZURE_CONFIG_DIR", "CLOUDSDK_CONFIG", "KUBECONFIG"),
     *("GOOGLE_APPLICATION_CREDENTIALS", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "GNUPGHOME", "GH_CONFIG_DIR", "NETRC"),
-    *("NPM_CONFIG_USERCONFIG", "PIP_CONFIG_FILE", "PASSWORD_STORE_DIR", "PGPASSFILE", "VAULT_TOKEN_FILE"),
+    *("NPM_CONFIG_USERCONFIG", "PIP_CONFIG_FILE", "PASSWORD_STORE_DIR", "PGPASSFILE", "XAUTHORITY"),
 )
 """Variables by which a user moves one of these elsewhere."""
 OF_THE_MACHINE: Final = (
+    "/var/run",
     "/run",  # sockets of the user's session and of services: through one, programs are started outside
     *("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssl/private", "/etc/kubernetes"),
     *("/etc/rancher", "/var/lib/kubelet", "/var/lib/docker", "/var/lib/containers", "/var/lib/sudo", "/var/spool"),
-    *("/etc/wireguard", "/etc/NetworkManager/system-connections", "/var/lib/systemd/coredump", "/lost+found"),
+    *("/sys/kernel/debug", "/sys/kernel/tracing", "/sys/firmware/efi/efivars", "/sys/fs/bpf", "/sys/fs/pstore"),
+    *(
+        "/var/mail",
+        "/etc/wireguard",
+        "/etc/NetworkManager/system-connections",
+        "/var/lib/systemd/coredump",
+        "/lost+found",
+    ),
 )
 OF_SSH_SERVERS: Final = ("/etc/ssh/ssh_host_*_key",)
 """The same, as patterns."""

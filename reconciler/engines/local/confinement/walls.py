@@ -44,6 +44,9 @@ NAMESPACES: Final = (
     "--unshare-cgroup-try",
     *("--cap-drop", "ALL"),
 )
+APART: Final = ("--user", "--map-current-user", "--mount", "--propagation", "private", "--")
+"""Arguments of util-linux's unshare: what is mounted on the machine later does not come in. With bubblewrap alone a
+disk plugged in later did, and could be written (measured)."""
 ROOT: Final = ("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc")
 """The whole machine, read-only, with devices and processes of its own."""
 KERNEL: Final = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "driver", "mtrr")
@@ -58,8 +61,10 @@ class Walls:
 
     bubblewrap: str
     """Path of the program."""
-    folder: str
-    """It starts there."""
+    unshare: str = ""
+    """The same; empty where it cannot be used."""
+    folder: str = ""
+    """It starts there; empty: where who runs it says."""
     places: Mapping[str, PathAccess]
     """The nearest one above a path counts; what is below none can be read."""
     files: frozenset[str] = field(default=frozenset())
@@ -74,6 +79,7 @@ def command(walls: Walls) -> tuple[str, ...]:
     needed = list(_needed(walls.places))
     emptied = [path for path, access in needed if access is PathAccess.HIDDEN and path not in walls.files]
     return (
+        *((walls.unshare, *APART) if walls.unshare else ()),
         walls.bubblewrap,
         *NAMESPACES,
         *_NETWORK[walls.network],
@@ -82,7 +88,7 @@ def command(walls: Walls) -> tuple[str, ...]:
         *CONTROL,
         *(word for path, access in needed for word in _mount(path, access, is_file=path in walls.files)),
         *(word for path in emptied for word in ("--remount-ro", path)),  # last: mounts within make their own folders
-        *("--chdir", walls.folder),
+        *(("--chdir", walls.folder) if walls.folder else ()),
         "--",
     )
 
