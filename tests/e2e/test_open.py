@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import re
 import resource
 import select
 import socket
@@ -16,30 +15,22 @@ import pytest
 from reconciler.mcpkit import quiet_server
 from tests.support.frontends import _served, assert_nowhere, fix_port, serving, token
 from tests.support.terminal import on_terminal
+from tests.support.visits import ADDRESS, get
 from tests.support.world import PATIENCE, World, read_env
 
 __all__ = ["_served"]
-ADDRESS = re.compile(r"http://([a-z0-9.-]+):([0-9]+)(/__ocm/enter\?code=([\w-]{43}))\n")
-
-
-def get(port: int, name: str, path: str = "/", cookie: str = "") -> tuple[int, str, str]:
-    """Status, body and Set-Cookie, as a browser on the host of a project would get them."""
-    wire = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    wire.request("GET", path, headers={"host": f"{name}.localhost:{port}", "cookie": cookie, "connection": "close"})
-    answer = wire.getresponse()
-    return answer.status, answer.read().decode(), (answer.headers["set-cookie"] or "").partition(";")[0]
 
 
 def let_in(world: World, port: int, name: str) -> str:
     """The cookie of a browser that was let in by what `open` prints."""
     match = ADDRESS.fullmatch(world.run("open", name, "--print"))
     assert match is not None
-    assert (match[1], int(match[2])) == (f"{name}.localhost", port)
-    status, _, cookie = get(port, name, match[3])
+    assert (match["host"], int(match["port"])) == (f"{name}.localhost", port)
+    status, _, cookie = get(port, name, match["path"])
     assert status == 303
-    for secret in (match[4], cookie.partition("=")[2]):
+    for secret in (match["code"], cookie.partition("=")[2]):
         assert_nowhere(world, secret)
-    assert get(port, name, match[3])[0] == 403
+    assert get(port, name, match["path"])[0] == 403
     return cookie
 
 
@@ -106,9 +97,9 @@ def test_at_a_terminal_a_browser_is_opened_and_no_argument_has_the_code(
     world.until(seen.exists, "the browser")
     launcher = Path(seen.read_text().removeprefix("file://"))
     assert stat.S_IMODE(launcher.stat().st_mode) == 0o600
-    assert match[3] in launcher.read_text()
-    assert match[4] not in str(launcher)
-    assert get(port, "viewed", match[3])[0] == 303
+    assert match["path"] in launcher.read_text()
+    assert match["code"] not in str(launcher)
+    assert get(port, "viewed", match["path"])[0] == 303
 
 
 def test_a_thousand_connections_are_held_off_and_the_controller_goes_on(served: tuple[World, int]) -> None:
