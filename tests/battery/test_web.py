@@ -132,7 +132,7 @@ def test_agent_killed_in_mid_stream(visited: tuple[World, int, str], score: Scor
     """An agent killed while browsers ask it: each answer is whole, an error, or breaks off; then the same tab works."""
     world, port, cookie = visited
     whole = get(port, NAME, cookie=cookie).body
-    for turn in score.times(3, 40):
+    for turn in score.times(3, 8):  # each kill makes the next restart wait longer
         over = threading.Event()
         odd: list[str] = []
 
@@ -160,7 +160,7 @@ def test_a_thousand_connections(visited: tuple[World, int, str], score: Score) -
     world, port, cookie = visited
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(2048, hard)), hard))
-    for turn in score.times(1, 10):
+    for turn in score.times(1, 4):
         score.tried()
         with contextlib.ExitStack() as crowd:
             for _ in range(1000):

@@ -55,13 +55,15 @@ class LocalAccess:
         return Connection(url=url, secret=secret, hidden=hidden, proof=sandbox.run, repo=sandbox.repo)
 
     def program(self, name: str, names: Collection[str]) -> str:
-        """Return the program of the proved process; behind one of another name, what the `.env` names."""
+        """Return the program that listens; behind one of another name, what the `.env` names."""
         sandbox, run = self._home.sandbox(name), self._run(name, Service.AGENT)
         proof = listener.find(sandbox.run, Service.AGENT.value, int(run["port"])) if run else None
         if proof is None:
             return ""
+        # Of the process that listens: in front of a confined one stands what confines it.
+        listening = next(iter(proof.held)).split("/")[2]
         try:
-            found = os.readlink(f"/proc/{run['leader']['pid']}/exe")  # noqa: PTH115
+            found = os.readlink(f"/proc/{listening}/exe")  # noqa: PTH115
         except OSError:
             return ""
         if Path(found).name in names and os.access(found, os.X_OK):
