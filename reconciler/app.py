@@ -28,6 +28,7 @@ from reconciler.controller.publisher import Publisher
 from reconciler.engines import registry
 from reconciler.engines.base import Events, ProjectGone
 from reconciler.frontends.cli.console import Console
+from reconciler.frontends.web.proxy.sessions import BrowserSessions
 from reconciler.settings import HOME_VARIABLE, PORT_VARIABLE, UserError, absolute, default_specs
 from reconciler.specs import spec_folder
 from reconciler.state import published
@@ -156,6 +157,7 @@ async def _serve(
             identity.port, identity.trouble = port, trouble
             publisher.request()
 
+    _close_pages(BrowserSessions(settings.home), events)
     events.subscribe(AtRest, lambda _rest: calm.set())
     if console:
         _greet(settings, console)
@@ -228,6 +230,23 @@ def _show(console: Console, events: Events, *, once: bool) -> None:
     events.subscribe(AtRest, rested)
     if once:
         events.subscribe(AllPassed, rested)
+
+
+def _close_pages(sessions: BrowserSessions, events: Events) -> None:
+    """Let no browser in any more, once a project is not to run or is gone."""
+
+    def close(name: str, end: Callable[[str], None]) -> None:
+        try:
+            end(name)
+        except OSError as error:
+            logger.warning("browsers may still be let in", project=name, error=summary(error))
+
+    def changed(event: StatusChanged) -> None:
+        if event.status.desired in {"stopped", "absent"}:
+            close(event.status.name, sessions.stop)
+
+    events.subscribe(StatusChanged, changed)
+    events.subscribe(ProjectGone, lambda event: close(event.name, sessions.forget))
 
 
 async def _keep(lead: Leadership, seconds: float) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reconciler.agents.access import REFUSAL, Access, Request
+from reconciler.agents.access import REFUSAL, Access, Request, Terminal, Visit, VisitError
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,7 +40,10 @@ __all__ = [
     "ReplyError",
     "Request",
     "Stream",
+    "Terminal",
     "Toolset",
+    "Visit",
+    "VisitError",
     "Wire",
 ]
 

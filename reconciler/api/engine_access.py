@@ -8,14 +8,26 @@ from reconciler.engines import registry
 from reconciler.engines.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Collection, Generator, Mapping
 
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Service
     from reconciler.engines.base import Secrets, Usage
     from reconciler.settings import Settings
 
-__all__ = ["Connection", "connect", "disk", "findings", "holds", "logs", "prepare", "secrets", "set_secrets", "usage"]
+__all__ = [
+    "Connection",
+    "connect",
+    "disk",
+    "findings",
+    "holds",
+    "logs",
+    "prepare",
+    "program",
+    "secrets",
+    "set_secrets",
+    "usage",
+]
 
 
 def prepare() -> None:
@@ -26,6 +38,11 @@ def prepare() -> None:
 def connect(settings: Settings, name: str, service: Service) -> Connection | None:
     """Return how a service is spoken to, or None where it does not run or its listener is not proved to be it."""
     return registry.access(settings).connect(name, service)
+
+
+def program(settings: Settings, name: str, names: Collection[str]) -> str:
+    """Return the path of the program that a project's agent runs, if it is called one of `names`; else empty."""
+    return registry.access(settings).program(name, names)
 
 
 def logs(

@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 import httpx2
 
 from reconciler.agents.base import AgentConnection
+from reconciler.engines.local import proved_transport
 from reconciler.engines.local.proved_transport import ProvedTransport
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
 
     from reconciler.agents.base import Access
     from reconciler.engines import connection as engines
@@ -37,13 +39,27 @@ def connection(project: str, access: Access, way: engines.Connection, stopping: 
         repo=way.repo,
         url=way.url,
         authorization=authorization,
-        transport=_transport(way),
+        transport=transport(way),
         stopping=stopping,
         secrets=tuple(dict.fromkeys(filter(None, (*way.hidden, way.secret, *sent)))),
     )
 
 
-def _transport(way: engines.Connection) -> httpx2.AsyncBaseTransport:
+def transport(way: engines.Connection) -> httpx2.AsyncBaseTransport:
+    """Return what makes connections to an agent, proved where there is a proof."""
     if way.proof is None:
         return httpx2.AsyncHTTPTransport()
-    return ProvedTransport(way.proof, "agent", urlsplit(way.url).port or 0)
+    return ProvedTransport(way.proof, "agent", _port(way))
+
+
+async def dial(way: engines.Connection) -> socket.socket | None:
+    """Return a connection that is proved to lead to an agent, for what speaks no plain HTTP; None: any leads there.
+
+    Raises:
+        OSError: nobody is proved to be the agent, or it takes no connection.
+    """
+    return None if way.proof is None else await proved_transport.dial(way.proof, "agent", _port(way))
+
+
+def _port(way: engines.Connection) -> int:
+    return urlsplit(way.url).port or 0

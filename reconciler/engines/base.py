@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.findings import Finding
@@ -163,6 +163,14 @@ class EngineAccess(Protocol):
 
     def connect(self, name: str, service: Service) -> Connection | None:
         """Return how a service is spoken to, or None where it does not run or its listener is not proved to be it."""
+
+    def program(self, name: str, names: Collection[str]) -> str:
+        """Return the path on this machine of the program that a project's agent runs; empty where there is none.
+
+        Args:
+            name: the project.
+            names: what the program may be called.
+        """
 
     def logs(self, name: str, service: Service, *, lines: int, follow: bool = False) -> Generator[bytes, None, None]:
         """Yield the last lines of what a service printed, in pieces of any size, earlier runs included. Blocking.

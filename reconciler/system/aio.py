@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -49,6 +49,16 @@ async def run_in_daemon_thread(function: Callable[[], object]) -> None:
 
     threading.Thread(target=run, daemon=True).start()
     await done.wait()
+
+
+async def until_first(*tasks: asyncio.Task[Any]) -> None:
+    """Wait until one of these tasks is done, or the caller is cancelled; then cancel the others, and see them end."""
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def failure(something: Coroutine[None, None, object]) -> BaseException | None:

@@ -12,7 +12,17 @@ import psutil
 import pytest
 
 from reconciler import agents
-from reconciler.agents.base import REFUSAL, Answer, CallError, NotWaitingError, Place, Reply, ReplyError
+from reconciler.agents.base import (
+    REFUSAL,
+    Answer,
+    CallError,
+    NotWaitingError,
+    Place,
+    Reply,
+    ReplyError,
+    Visit,
+    VisitError,
+)
 from reconciler.core import env_keys, kinds
 from reconciler.core import spec as specs
 from reconciler.core.observed import Health, RequestKind, Service
@@ -144,6 +154,29 @@ class DriverContract:
 
         assert headers != driver.authorization(TOKEN)
         assert all(name == name.lower() for name in headers)
+
+    def test_it_is_shown_without_its_secret_in_sight(self, driver: Driver, tmp_path: Path) -> None:
+        """Neither in the path of its page nor in argv; a kind that has no page or no terminal program says so."""
+        visit = Visit(url="http://127.0.0.1:4101", secret=SECRET, repo=tmp_path)
+        page, terminal = driver.page(visit), driver.terminal(visit)
+
+        assert page is None or (page.startswith("/") and not page.startswith("//") and SECRET not in page)
+        if terminal is not None:
+            assert SECRET not in " ".join(terminal.arguments)
+            assert SECRET in terminal.environment.values()
+            assert SECRET not in repr(terminal)
+        assert SECRET not in repr(visit)
+
+    @pytest.mark.parametrize("session", ["--continue", "../x", "a b", "ses_", "ses_1\n", "//evil.example", "%2e"])
+    def test_what_names_no_conversation_goes_nowhere(self, driver: Driver, tmp_path: Path, session: str) -> None:
+        """It would be part of a path, and of a command line."""
+        visit = Visit(url="http://127.0.0.1:4101", secret=SECRET, repo=tmp_path, session=session)
+        for show in (driver.page, driver.terminal):
+            try:
+                shown = show(visit)
+            except VisitError:
+                shown = None
+            assert shown is None
 
     def test_preparing_is_done_once(self, driver: Driver, place: Place) -> None:
         """And what is emptied before a start is below its own folders."""

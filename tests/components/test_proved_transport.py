@@ -9,7 +9,8 @@ import httpcore2
 import httpx2
 import pytest
 
-from reconciler.engines.local.proved_transport import ProvedTransport
+from reconciler.engines.local.processes import listener
+from reconciler.engines.local.proved_transport import ProvedTransport, dial
 from reconciler.mcpkit.failure import NothingSentError
 from tests.engines.local.test_http1 import saying
 from tests.support.opencode import free_port
@@ -43,6 +44,31 @@ async def test_a_port_that_changes_hands_while_it_is_connected_to_is_sent_nothin
         async with httpx2.AsyncClient(transport=ProvedTransport(tmp_path, "agent", port)) as client:
             with pytest.raises(NothingSentError, match="changed hands; nothing was sent"):
                 await client.get(f"http://127.0.0.1:{port}/", headers=SECRET)
+
+        assert strangers[0].heard() == b""
+
+
+async def test_a_connection_for_another_protocol_is_proved_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leads to the agent, or is not made: also where the port changes hands meanwhile."""
+    port, prove = free_port(), listener.proved
+    with pytest.raises(OSError, match=f"nobody listens on its port {port}"):
+        await dial(tmp_path, "agent", port)
+    with ExitStack() as stack:
+        agent = ExitStack()
+        agent.enter_context(an_agent(port, tmp_path))
+        with await dial(tmp_path, "agent", port) as made:
+            assert made.getpeername() == ("127.0.0.1", port)
+
+        def proved(*place: Any) -> Any:
+            found = prove(*place)
+            agent.close()
+            strangers.append(stack.enter_context(a_stranger(port, tmp_path, "geheim")))
+            return found
+
+        strangers: list[Any] = []
+        monkeypatch.setattr(listener, "proved", proved)
+        with pytest.raises(OSError, match="changed hands; nothing was sent"):
+            await dial(tmp_path, "agent", port)
 
         assert strangers[0].heard() == b""
 

@@ -125,6 +125,7 @@ class EngineContract:
         assert [facts.service(each).phase for each in Service] == [Phase.NEVER, Phase.NEVER]
         assert [facts.service(each).address for each in Service] == [None, None]
         assert [case.engine.connect(NAME, each) for each in Service] == [None, None]
+        assert case.engine.program(NAME, {"opencode"}) == ""
         assert "another" not in case.engine.names()
 
     async def test_a_start_ends_with_running_ready_and_reachable(self, case: Case) -> None:
@@ -206,6 +207,7 @@ class EngineContract:
         await case.drive(state="stopped")
 
         assert [case.engine.connect(NAME, each) for each in Service] == [None, None]
+        assert case.engine.program(NAME, {"opencode"}) == ""
 
     async def test_a_destroy_removes(self, case: Case) -> None:
         """Nothing is held afterwards, and the name may be used again."""

@@ -28,6 +28,10 @@ DYNAMIC: Final = {
     "frontends/cli/unforeseen.py": {"reconciler.system.log"},
     "frontends/mcp/server.py": {"reconciler.frontends.mcp.tools", "reconciler.mcpkit.endpoint"},
     "frontends/mcp/stdio.py": {"reconciler.frontends.mcp.tools"},
+    "frontends/web/entrance.py": {
+        "reconciler.frontends.web.proxy.app",
+        "uvicorn.protocols.websockets.websockets_sansio_impl",
+    },
     "system/changes.py": {"watchfiles"},
 }
 """Modules that are loaded when they are needed, since a command would else wait for them at its start; `*` is what is

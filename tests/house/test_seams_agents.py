@@ -42,6 +42,7 @@ ROWS: Final = {
     ("settings_file.py", "opencode-settings.yaml"): "a file",
     ("settings.py", "opencode"): "the log's name",
     ("engines/local/secrets/env_file.py", "opencode_bin"): "the key's value",
+    ("engines/local/access.py", "opencode_bin"): "the key's value",
     ("engines/local/launch.py", "opencode_bin"): "the key's value",
     ("engines/local/observe.py", "opencode_bin"): "the key's value",
     ("engines/local/services.py", "opencode_bin"): "the key's value",

@@ -40,7 +40,7 @@ from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
@@ -179,6 +179,9 @@ class FakeEngine:
     def connect(self, name: str, service: Service) -> Connection | None:
         address = self.service(name, service).address
         return Connection(url=address, secret=f"secret-of-{name}") if address else None
+
+    def program(self, _name: str, _names: Collection[str]) -> str:
+        return ""
 
     def logs(self, name: str, service: Service, *, lines: int, follow: bool = False) -> Generator[bytes, None, None]:
         printed = [b"started\n"] * (self.service(name, service).phase is not Phase.NEVER)

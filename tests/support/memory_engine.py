@@ -18,7 +18,7 @@ from reconciler.engines.connection import Connection
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Collection, Generator, Mapping
 
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
@@ -119,6 +119,9 @@ class MemoryEngine:
     def connect(self, name: str, service: Service) -> Connection | None:
         address = self.cluster.pods.get((name, service), Pod()).address
         return Connection(url=address, secret=self.cluster.secrets.get(name, {}).get(KEYS[0], "s")) if address else None
+
+    def program(self, _name: str, _names: Collection[str]) -> str:
+        return ""
 
     def logs(self, name: str, service: Service, *, lines: int, follow: bool = False) -> Generator[bytes, None, None]:
         pod = self.cluster.pods.get((name, service))

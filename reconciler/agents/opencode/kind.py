@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.agents.base import Package
-from reconciler.agents.opencode.access import KIND, LIVE_PATH, USER
+from reconciler.agents.opencode.access import KIND, LIVE_PATH, NO_UPDATE, PASSWORD_VARIABLE, USER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ OPENCODE: Final = AgentKind(
     # `serve`, not `web`: the same web UI, and no browser opened. Flags win over a server block in any opencode.json.
     arguments=("serve", "--hostname", "127.0.0.1", "--port", "{port}"),
     user=USER,
-    password_variable="OPENCODE_SERVER_PASSWORD",  # noqa: S106  the name of a variable
+    password_variable=PASSWORD_VARIABLE,
     config_variable="OPENCODE_CONFIG_CONTENT",
     config='{"autoupdate":false,"share":"disabled"}',
-    variables=(("OPENCODE_DISABLE_AUTOUPDATE", "1"),),
+    variables=(NO_UPDATE,),
     live_path=LIVE_PATH,
     ready_path="/session/status",
     permission_path="/permission",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.core.names import valid_name
@@ -17,7 +19,7 @@ from reconciler.settings import UserError
 from reconciler.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Collection, Generator, Mapping
 
     from reconciler.core.findings import Finding
     from reconciler.engines.base import Usage
@@ -42,8 +44,7 @@ class LocalAccess:
 
     def connect(self, name: str, service: Service) -> Connection | None:
         """Return how a service is spoken to: its listener is proved to be its process."""
-        sandbox = self._home.sandbox(name)
-        run = identity.read_record(identity.RunFiles(identity.real_folder(str(sandbox.run)), service.value).run)
+        sandbox, run = self._home.sandbox(name), self._run(name, service)
         port = int(run["port"]) if run else 0
         if not port or listener.find(sandbox.run, service.value, port) is None:
             return None
@@ -52,6 +53,27 @@ class LocalAccess:
         hidden = tuple(filter(None, (env.server_password, env.bearer_token)))
         url = f"http://127.0.0.1:{port}"
         return Connection(url=url, secret=secret, hidden=hidden, proof=sandbox.run, repo=sandbox.repo)
+
+    def program(self, name: str, names: Collection[str]) -> str:
+        """Return the program that listens; behind one of another name, what the `.env` names."""
+        sandbox, run = self._home.sandbox(name), self._run(name, Service.AGENT)
+        proof = listener.find(sandbox.run, Service.AGENT.value, int(run["port"])) if run else None
+        if proof is None:
+            return ""
+        # Of the process that listens: in front of a confined one stands what confines it.
+        listening = next(iter(proof.held)).split("/")[2]
+        try:
+            found = os.readlink(f"/proc/{listening}/exe")  # noqa: PTH115
+        except OSError:
+            return ""
+        if Path(found).name in names and os.access(found, os.X_OK):
+            return found if proof.holds() else ""
+        return env_file.read_env(sandbox.env_file).opencode_bin
+
+    def _run(self, name: str, service: Service) -> identity.Record:
+        """Return the record of a service's run; empty without one."""
+        place = identity.real_folder(str(self._home.sandbox(name).run))
+        return identity.read_record(identity.RunFiles(place, service.value).run)
 
     def logs(self, name: str, service: Service, *, lines: int, follow: bool = False) -> Generator[bytes, None, None]:
         """Yield from the file that a service prints to, and from those that it was rotated into."""

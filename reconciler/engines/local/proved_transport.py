@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import socket
 from typing import TYPE_CHECKING
 
 import httpcore2
@@ -84,6 +86,24 @@ class Backend(httpcore2.AnyIOBackend):
         if self._proof is None or not self._proof.holds():
             self._proof = listener.proved(*self._service)
         return self._proof
+
+
+async def dial(run_dir: Path, service: str, port: int) -> socket.socket:
+    """Return a connection to the proved listener, for what speaks no plain HTTP.
+
+    Raises:
+        OSError: nobody is proved to be the service (NotProvedError), or it takes no connection.
+    """
+    proof = listener.proved(run_dir, service, port)
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        made.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
+        proof.check()
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 class _Body(httpx2.AsyncByteStream):

@@ -42,6 +42,7 @@ _RANGES: Final = frozenset({settings.AGENT_PORTS_VARIABLE, settings.BRIDGE_PORTS
 
 _RUN: Final = "run"
 _CHANGE: Final = "change projects"
+_VISIT: Final = "work with an agent"
 _SHOW: Final = "show projects"
 _CHECK: Final = "check"
 
@@ -96,6 +97,14 @@ COMMANDS: Final = (
         summary="confirm that spec files are missing on purpose",
         writes=True,
     ),
+    Command(
+        name="open",
+        group=_VISIT,
+        summary="open the agent's own web page, without any password",
+        writes=True,
+        needed=_PORT,
+    ),
+    Command(name="attach", group=_VISIT, summary="attach the agent's own terminal program", writes=True),
     Command(name="list", group=_SHOW, summary="list projects, desired and actual side by side"),
     Command(name="status", group=_SHOW, summary="show all projects, or some in full"),
     Command(name="describe", group=_SHOW, summary="show everything about projects, for a bug report"),

@@ -5,6 +5,8 @@ to does without.
 
     /healthz  open: the controller is alive
     /mcp      with the token: MCP
+
+Requests for a project's own host name go to `web`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from reconciler import __version__
+from reconciler.frontends.web import entrance
 from reconciler.mcpkit.http_guard import allowed_origins, bears, header, misdirected, reply
 from reconciler.mcpkit.lazy_app import Loader
 from reconciler.mcpkit.quiet_server import QuietServer
@@ -78,19 +81,30 @@ class EndpointGuard:
         port: of the endpoint.
         mcp: the app for those who are let in.
         report: called with what is wrong with the token, and with an empty text once nothing is.
+        web: the app for the host names of projects, which has its own guard.
     """
 
-    def __init__(self, home: Home, port: int, mcp: App, report: Callable[[str], None] = lambda _problem: None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        port: int,
+        mcp: App,
+        report: Callable[[str], None] = lambda _problem: None,
+        web: entrance.Entrance | None = None,
+    ) -> None:
         self._home = home
+        self._web = web
         self._origins = allowed_origins(port)
         self._mcp = mcp
         self._report = report
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let in."""
-        if scope["type"] != "http":
-            return
-        if foreign := misdirected(scope, self._origins):
+        if self._web is not None and self._web.takes(scope):
+            await self._web(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        elif foreign := misdirected(scope, self._origins):
             await reply(send, *foreign)
         elif scope["path"] == "/healthz":
             await reply(send, 200, {"status": "ok", "version": __version__, "pid": os.getpid()})
@@ -162,7 +176,9 @@ async def serve(settings: Settings, stop: asyncio.Event, listening: Callable[[in
         port: int = listener.getsockname()[1]
         problems = _Problems(lambda problem: listening(port, problem))
         loader = Loader(lambda: _app(settings, port, stop), problems.of("app"))
-        server = QuietServer(EndpointGuard(settings.home, port, loader, problems.of("token")), stop)
+        web = entrance.Entrance(settings, stop)
+        guard = EndpointGuard(settings.home, port, loader, problems.of("token"), web)
+        server = QuietServer(guard, stop, web_socket=entrance.web_socket)
         async with asyncio.TaskGroup() as group:
             group.create_task(loader.run())
             serving = group.create_task(failure(server.serve(sockets=[listener])))

@@ -9,7 +9,7 @@ from reconciler.agents.access import Request
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reconciler.agents.access import Access
+    from reconciler.agents.access import Access, Terminal, Visit
 
 
 class EchoAccess:
@@ -21,6 +21,12 @@ class EchoAccess:
 
     def authorization(self, secret: str) -> Mapping[str, str]:
         return {"x-echo-key": secret}
+
+    def page(self, visit: Visit) -> str | None:  # noqa: ARG002  it has none
+        return None
+
+    def terminal(self, visit: Visit) -> Terminal | None:  # noqa: ARG002  it has none
+        return None
 
 
 ACCESS: Final[Access] = EchoAccess()
