@@ -90,6 +90,11 @@ class Home:
         return self.root / "opencode-sandboxes"
 
     @cached_property
+    def shared_env(self) -> Path:
+        """The secrets that the agents of all projects share, 0600; it need not exist."""
+        return self.root / ".env"
+
+    @cached_property
     def keys(self) -> Path:
         """Generated deploy keys."""
         return self.root / "opencode-keys"

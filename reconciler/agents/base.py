@@ -14,7 +14,7 @@ from reconciler.agents.access import REFUSAL, Access, Request, Terminal, Visit, 
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -32,7 +32,9 @@ __all__ = [
     "Client",
     "Consent",
     "Driver",
+    "Handed",
     "LaunchError",
+    "LeftOut",
     "NotWaitingError",
     "Package",
     "Place",
@@ -42,6 +44,7 @@ __all__ = [
     "Stream",
     "Terminal",
     "Toolset",
+    "UserInputs",
     "Visit",
     "VisitError",
     "Wire",
@@ -151,7 +154,41 @@ class Place:
     environment: Mapping[str, str] = field(repr=False)
     """The controller's own."""
     variables: Mapping[str, str] = field(repr=False)
-    """Of the spec's `agent.env`."""
+    """Of the spec's `agent.env`, and the secrets that only the agent gets."""
+    user_config: bool = True
+    """Whether the user's own configuration of this kind of agent applies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserInputs:
+    """Digests of what of the user's an agent reads only when it starts; empty where there is none."""
+
+    logins: str = ""
+    """A change makes it start again when it is idle."""
+    config: str = ""
+    """A change is reported: some of it may change all the time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handed:
+    """A file or folder of the user's that the agent gets."""
+
+    source: Path
+    """The user's own."""
+    place: Path
+    """Where the agent finds it."""
+    how: str
+    """For people: `copy`, which lies in the sandbox; `read-only`, which is the user's own and must be reachable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Something of the user's that the agent does not get."""
+
+    what: str
+    why: str
+    matters: bool = False
+    """Whether the agent may not work without it: then its status says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +253,6 @@ class Driver(Access, Protocol):
     def leftovers(self, place: Place) -> tuple[Path, ...]:
         """Return folders that are emptied before each start."""
 
-    def is_prepared(self, place: Place) -> bool:
-        """Tell whether `prepare` has nothing to do."""
-
     def prepare(self, place: Place) -> None:
         """Make the files it must find. Blocking."""
 
@@ -227,6 +261,25 @@ class Driver(Access, Protocol):
 
     def logins(self, environment: Mapping[str, str]) -> tuple[str, ...]:
         """Return the model providers that the user with this environment is logged in to, by name."""
+
+    # -- what it has of the user's
+
+    def handed(self, place: Place, names: Collection[str]) -> tuple[tuple[Handed, ...], tuple[LeftOut, ...]]:
+        """Return what of the user's configuration and logins it gets, and what not, and why.
+
+        Args:
+            place: of the agent.
+            names: the variables that it has.
+        """
+
+    def user_inputs(self, place: Place) -> UserInputs:
+        """Return digests of what of the user's it reads only when it starts."""
+
+    def exchanged(self, place: Place) -> tuple[Path, ...]:
+        """Return the files whose change calls for an `exchange`."""
+
+    def exchange(self, place: Place) -> None:
+        """Bring together what it and the user both renew, as logins. Blocking. Raises OSError."""
 
     # -- readiness and liveness
 

@@ -8,18 +8,20 @@ from reconciler.engines import registry
 from reconciler.engines.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping
+    from collections.abc import Collection, Generator, Mapping, Sequence
 
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Service
-    from reconciler.engines.base import Secrets, Usage
+    from reconciler.engines.base import Given, ProjectCommand, Secrets, Usage
     from reconciler.settings import Settings
 
 __all__ = [
     "Connection",
+    "command",
     "connect",
     "disk",
     "findings",
+    "given",
     "holds",
     "logs",
     "prepare",
@@ -77,11 +79,21 @@ def secrets(settings: Settings, name: str) -> Secrets:
     return registry.access(settings).secrets(name)
 
 
-def set_secrets(settings: Settings, name: str, values: Mapping[str, str]) -> None:
-    """Keep these secrets of a project.
+def set_secrets(settings: Settings, name: str | None, values: Mapping[str, str]) -> str:
+    """Keep these secrets of a project, or of all projects; return where, for people.
 
     Raises:
-        UserError: those that are there cannot be read, or not be changed without changing more.
+        UserError: a key cannot be used; those that are there cannot be read, or not be changed without changing more.
         OSError: they cannot be written.
     """
-    registry.access(settings).set_secrets(name, values)
+    return registry.access(settings).set_secrets(name, values)
+
+
+def given(settings: Settings, name: str) -> Given:
+    """Return what a project's agent is given, without any secret. Raises UserError."""
+    return registry.access(settings).given(name)
+
+
+def command(settings: Settings, name: str, argv: Sequence[str]) -> ProjectCommand:
+    """Return how a program runs in the world of a project's agent. Raises UserError."""
+    return registry.access(settings).command(name, argv)

@@ -5,7 +5,10 @@ They are a contract with the user for every kind of agent, whatever they are cal
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+from reconciler.core.kinds import DRIVERS
 
 GIT_URL: Final = "GIT_URL"
 SSH_KEY: Final = "SSH_KEY_PATH"
@@ -20,3 +23,23 @@ ENV_KEYS: Final = (GIT_URL, SSH_KEY, PASSWORD, TOKEN, AGENT_PORT, BRIDGE_PORT, P
 
 AGENT_URL: Final = "OPENCODE_URL"
 """Of a bridge: where its agent answers."""
+
+_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*")
+_RESERVED: Final = re.compile(r"MCP_TOOL_.*|OCM_.*|HOME|PATH|TMPDIR|XDG_.*|GIT_SSH.*|GIT_CONFIG_SYSTEM|LD_.*|DYLD_.*")
+"""What the manager sets, whatever the kind of the agent."""
+
+
+def is_reserved(name: str, kind: str | None = None) -> bool:
+    """Tell whether the manager sets this variable of an agent itself, or a value of it would take over the agent.
+
+    Args:
+        name: of the variable.
+        kind: of the agent; None: any, as for secrets that all share.
+    """
+    kinds = DRIVERS.values() if kind is None else filter(None, [DRIVERS.get(kind)])
+    return bool(_RESERVED.fullmatch(name)) or any(re.fullmatch(one.reserved, name) for one in kinds)
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a key can name a secret of the agent: in capitals, and none of the manager's own."""
+    return _NAME.fullmatch(name) is not None and name not in ENV_KEYS and not is_reserved(name)

@@ -140,6 +140,8 @@ class Probe:
     """Of those, what a model provider refused in the newest session."""
     plugins: tuple[str, ...] = ()
     """What its agent could not load when this run began, for people."""
+    idle: bool = False
+    """Whether it said that it works at nothing, and wrote nothing since the probe before."""
     written: int = 0
     """When the agent had written its journal last, as it was asked for that; no clock of ours."""
 
@@ -185,6 +187,8 @@ class ObservedService:
     """Of the inputs it was started with."""
     wanted_digest: str = ""
     """Of the inputs it would be started with now; empty where they are not known yet."""
+    renewal: str = ""
+    """What has changed since it was started and waits until it is idle: a clause; empty where nothing has."""
     started: float | None = None
     started_wall: float | None = None
     exit: Exit | None = None

@@ -157,7 +157,7 @@ def _keep(view: View, service: Service) -> Plan:
         return Plan(actions=(StopService(service=service, cause=cause), StartService(service=service, cause=cause)))
     match facts.probe.health:
         case Health.READY:
-            return Plan()
+            return _renew(service, facts.renewal) if facts.renewal and facts.probe.idle else Plan()
         case Health.UNKNOWN:
             return Plan(actions=(AwaitReady(service=service, cause="it has not proved itself ready yet"),))
         case Health.UNRESPONSIVE:
@@ -168,6 +168,11 @@ def _keep(view: View, service: Service) -> Plan:
             return Plan(hold=Hold(reason=Reason.UNPROTECTED, message=facts.probe.detail, after=10.0))
         case Health.REFUSING:
             return Plan(hold=Hold(reason=Reason.AUTH_FAILED, message=facts.probe.detail, after=10.0))
+
+
+def _renew(service: Service, renewal: str) -> Plan:
+    cause = f"{renewal}, and it is idle"
+    return Plan(actions=(StopService(service=service, cause=cause), StartService(service=service, cause=cause)))
 
 
 def _unresponsive(view: View, service: Service) -> Plan:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
+from reconciler.core import env_keys
 from reconciler.core.git_url import Transport, check_git_url, check_ref, transport
 from reconciler.core.kinds import DEFAULT as DEFAULT_KIND
 from reconciler.core.kinds import DRIVERS, check_kind
@@ -61,10 +62,6 @@ _LABEL_WORD: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY: Final = re.compile(rf"(?=[A-Za-z]){_LABEL_WORD}")
 """As Kubernetes has them, so that the same labels serve in a cluster."""
 _LABEL_VALUE: Final = re.compile(rf"(?:{_LABEL_WORD})?")
-_RESERVED_ENV: Final = re.compile(
-    r"MCP_TOOL_.*|OCM_.*|HOME|PATH|TMPDIR|XDG_.*|GIT_SSH.*|GIT_CONFIG_SYSTEM|LD_.*|DYLD_.*"
-)
-"""What the manager sets, whatever the kind of the agent."""
 _SECRET_ENV: Final = re.compile(
     r".*(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL|AUTH_CONTENT).*", re.IGNORECASE
 )
@@ -133,16 +130,15 @@ def _check_version(version: str) -> str:
 
 
 def _check_env(env: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-    kind = DRIVERS.get(info.data.get("kind", ""))  # none: that was refused before
     for name, value in env.items():
         if _ENV_NAME.fullmatch(name) is None:
             raise ValueError(f"cannot use {name[:60]!r} as the name of a variable")
-        if _RESERVED_ENV.fullmatch(name) or (kind and re.fullmatch(kind.reserved, name)):
+        if name == "PATH":
+            raise ValueError("cannot set PATH: the manager sets it; put folders before it with agent.path")
+        if env_keys.is_reserved(name, info.data.get("kind", "")):
             raise ValueError(f"cannot set {name}: the manager sets it")
         if _SECRET_ENV.fullmatch(name):
-            raise ValueError(
-                f"cannot set {name} here: it looks like a secret, and secrets belong in the sandbox's .env"
-            )
+            raise ValueError(_is_a_secret(name))
         if "\x00" in value:
             raise ValueError(f"cannot set {name}: its value has a NUL character")
     return env
@@ -158,6 +154,12 @@ def _check_labels(labels: dict[str, str]) -> dict[str, str]:
         if _LABEL_VALUE.fullmatch(value) is None:
             raise ValueError(f"cannot use {value[:60]!r} as the label {key}: use at most 63 of a-z, A-Z, 0-9, . _ -")
     return labels
+
+
+def _is_a_secret(name: str) -> str:
+    key = name.upper()
+    how = f"opencode-manager secrets NAME {key} (or --all {key})" if env_keys.is_secret_name(key) else "another name"
+    return f"cannot set {name} here: it looks like a secret, and specs are no place for those; set it with: {how}"
 
 
 def _check_folder(path: str) -> str:

@@ -157,13 +157,19 @@ def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectS
         confinement=facts.confinement,
         public_key=facts.public_key or None if waiting_for_key else None,
         public_key_path=facts.public_key_path or None if waiting_for_key else None,
-        warnings=(facts.warnings + sources.warnings + _interrupted(facts) + facts.agent.probe.plugins),
+        warnings=facts.warnings + _renewal(facts) + sources.warnings + _interrupted(facts) + facts.agent.probe.plugins,
         not_enforced=spec.not_enforced() if spec else (),
         planned=tuple(f"{action.text}: {action.cause}" for action in sources.plan.actions),
         spec_digest=ledger.digest if ledger else "",
         spec_version=sources.spec_version,
         observed=sources.wall,
     )
+
+
+def _renewal(facts: ObservedProject) -> tuple[str, ...]:
+    if not facts.agent.renewal:
+        return ()
+    return (f"{facts.agent.renewal}: used when the agent is idle, or now with: opencode-manager restart {facts.name}",)
 
 
 def _interrupted(facts: ObservedProject) -> tuple[str, ...]:

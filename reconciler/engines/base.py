@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+    from pathlib import Path
 
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.findings import Finding
@@ -155,6 +156,45 @@ class Usage:
     """Bytes, each shared page counted in parts; None: not asked for, or not known."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class GivenVariable:
+    """A variable of an agent's environment."""
+
+    name: str
+    value: str
+    """Empty where it is a secret: that never leaves the engine."""
+    origin: str
+    secret: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenFile:
+    """Something of the user's that an agent gets."""
+
+    source: str
+    place: str
+    """Where the agent finds it."""
+    how: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What an agent is given, and what of the user's it is not, with why. Never a secret."""
+
+    variables: tuple[GivenVariable, ...] = ()
+    files: tuple[GivenFile, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectCommand:
+    """How a program runs in the world of a project's agent."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    cwd: Path
+
+
 class EngineAccess(Protocol):
     """What frontends may ask of an engine, without a controller. Each call but `logs` takes a few milliseconds."""
 
@@ -195,8 +235,23 @@ class EngineAccess(Protocol):
     def secrets(self, name: str) -> Secrets:
         """Return which secrets there are and which cannot be used."""
 
-    def set_secrets(self, name: str, values: Mapping[str, str]) -> None:
-        """Keep these secrets, by name. Raises UserError or OSError."""
+    def set_secrets(self, name: str | None, values: Mapping[str, str]) -> str:
+        """Keep these secrets, by key; return where, for people.
+
+        Args:
+            name: of the project; None: for the agents of all.
+            values: by key; one that the manager does not use itself is the agent's.
+
+        Raises:
+            UserError: a key cannot be used, or what is there cannot be changed without changing more.
+            OSError: it cannot be written.
+        """
+
+    def given(self, name: str) -> Given:
+        """Return what the project's agent is given. May take as long as the user's login shell. Raises UserError."""
+
+    def command(self, name: str, argv: Sequence[str]) -> ProjectCommand:
+        """Return how a program runs in the world of the project's agent. As `given`. Raises UserError."""
 
     def describe(self, name: str) -> str:
         """Return where the project lives, for people."""

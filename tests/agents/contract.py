@@ -6,6 +6,7 @@ import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -20,6 +21,7 @@ from reconciler.agents.base import (
     Place,
     Reply,
     ReplyError,
+    UserInputs,
     Visit,
     VisitError,
 )
@@ -35,7 +37,6 @@ from tests.support.local_project import NAME, LocalProject
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
     from mcp import Client
 
@@ -179,13 +180,25 @@ class DriverContract:
             assert shown is None
 
     def test_preparing_is_done_once(self, driver: Driver, place: Place) -> None:
-        """And what is emptied before a start is below its own folders."""
+        """Or more often; and what is emptied before a start is below its own folders."""
+        driver.prepare(place)
         driver.prepare(place)
 
-        assert driver.is_prepared(place)
         assert all(
             left.is_relative_to(place.home) or left.is_relative_to(place.xdg) for left in driver.leftovers(place)
         )
+
+    def test_of_a_user_who_has_nothing_it_has_nothing(self, driver: Driver, place: Place) -> None:
+        """And makes nothing of theirs."""
+        user = Path(place.environment["HOME"])
+        before = list(user.rglob("*"))
+
+        driver.exchange(place)
+
+        assert driver.handed(place, ()) == ((), ())
+        assert driver.user_inputs(place) == UserInputs()
+        assert not any(path.exists() for path in driver.exchanged(place))
+        assert list(user.rglob("*")) == before
 
     @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"no JSON", b'{"a": 1}', b"\xff", b"null"])
     @pytest.mark.parametrize("status", [200, 400, 401, 500])

@@ -15,7 +15,11 @@ DYNAMIC: Final = {
     "agents/__init__.py": {"*.access", "*.driver", "*.toolset"},
     "app.py": {"reconciler.frontends.mcp.server"},
     "bridge/serve.py": {"reconciler.bridge.server"},
-    "engines/local/access.py": {"reconciler.engines.local.doctor.report", "reconciler.engines.local.processes.usage"},
+    "engines/local/access.py": {
+        "reconciler.engines.local.doctor.report",
+        "reconciler.engines.local.processes.usage",
+        "reconciler.engines.local.world.inspect",
+    },
     "engines/registry.py": {"*.engine", "*.access", "*.prepare"},
     "frontends/cli/commands/events.py": {"reconciler.api.history_follow"},
     "frontends/cli/commands/plan.py": {"reconciler.app"},

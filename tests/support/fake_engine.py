@@ -8,6 +8,7 @@ methods. The same promises are kept on real processes by the battery.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from reconciler.core import actions, port_rules
@@ -23,7 +24,7 @@ from reconciler.core.observed import (
 )
 from reconciler.core.reasons import Reason
 from reconciler.core.spec import State, Transport, transport
-from reconciler.engines.base import Capability, Events, FingerprintsMayDiffer, Secrets, Usage
+from reconciler.engines.base import Capability, Events, FingerprintsMayDiffer, Given, ProjectCommand, Secrets, Usage
 from reconciler.engines.connection import Connection
 from reconciler.engines.local import actions as local
 from reconciler.engines.local.facts import (
@@ -40,7 +41,7 @@ from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Collection, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
@@ -195,9 +196,17 @@ class FakeEngine:
         keys = ("PASSWORD",)
         return Secrets(keys=keys, bad=() if self.of(name).secrets else keys, place=f"/{name}/.env")
 
-    def set_secrets(self, name: str, _values: Mapping[str, str]) -> None:
-        self.of(name).secrets = True
-        self.edit(name)
+    def set_secrets(self, name: str | None, _values: Mapping[str, str]) -> str:
+        for one in self.names() if name is None else (name,):
+            self.of(one).secrets = True
+            self.edit(one)
+        return f"/{name}/.env"
+
+    def given(self, name: str) -> Given:  # noqa: ARG002
+        return Given()
+
+    def command(self, name: str, argv: Sequence[str]) -> ProjectCommand:
+        return ProjectCommand(argv=tuple(argv), env={}, cwd=Path(f"/{name}"))
 
     def usage(self, _name: str, _service: Service, *, pss: bool = False) -> Usage | None:  # noqa: ARG002
         return None

@@ -7,18 +7,19 @@ it will do with any engine.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from reconciler.core.actions import Action, AwaitReady, Blocked, Done, MoveToTrash, Outcome, StartService, StopService
 from reconciler.core.observed import Exit, Health, Now, ObservedProject, ObservedService, Phase, Probe, Service
 from reconciler.core.plan import Recipe
 from reconciler.core.reasons import Reason
-from reconciler.engines.base import FingerprintsMayDiffer, Secrets
+from reconciler.engines.base import FingerprintsMayDiffer, Given, ProjectCommand, Secrets
 from reconciler.engines.connection import Connection
 from reconciler.settings import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping
+    from collections.abc import Collection, Generator, Mapping, Sequence
 
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
@@ -134,8 +135,15 @@ class MemoryEngine:
     def secrets(self, name: str) -> Secrets:
         return Secrets(keys=KEYS, bad=() if name in self.cluster.secrets else KEYS)
 
-    def set_secrets(self, name: str, values: Mapping[str, str]) -> None:
-        self.cluster.secrets[name] = values
+    def set_secrets(self, name: str | None, values: Mapping[str, str]) -> str:
+        self.cluster.secrets[name or ""] = values
+        return "the cluster"
+
+    def given(self, name: str) -> Given:  # noqa: ARG002
+        return Given()
+
+    def command(self, name: str, argv: Sequence[str]) -> ProjectCommand:
+        return ProjectCommand(argv=tuple(argv), env={}, cwd=Path(f"/{name}"))
 
     def describe(self, name: str) -> str:
         return f"namespace {name}"

@@ -45,6 +45,7 @@ class World:
         self.home = Home(root / "home")
         self.specs = root / "specs"
         self.specs.mkdir(parents=True)
+        (root / "user").mkdir()
         self.origin = make_repository(root / "origin")
         self.controllers: list[subprocess.Popen[bytes]] = []
         self.confinement = "none"
@@ -53,7 +54,8 @@ class World:
         """What the product runs with."""
         agents, bridges = ports
         self.environment = {
-            **{key: value for key, value in os.environ.items() if key in {"LANG", "HOME", "TMPDIR", SLOW}},
+            **{key: value for key, value in os.environ.items() if key in {"LANG", "TMPDIR", SLOW}},
+            "HOME": str(root / "user"),  # nobody's own logins, configuration and login shell
             # Our own Python first: a shim of a version manager is slow, and more processes than the one it becomes.
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "OPENCODE_MANAGER_HOME": str(self.home.root),

@@ -32,6 +32,17 @@ def test_a_converged_project_plans_nothing() -> None:
     assert make_plan(view()) == Plan()
 
 
+def test_what_only_a_start_takes_up_waits_until_the_agent_is_idle() -> None:
+    """Then it is restarted, with the cause; the bridge goes on."""
+    busy = converged(agent=running(renewal="your logins have changed"))
+    idle = converged(agent=replace(busy.agent, probe=replace(busy.agent.probe, idle=True)))
+
+    assert make_plan(view(facts=busy)) == Plan()
+    plan = make_plan(view(facts=idle))
+    assert kinds(plan) == ["StopService", "StartService"]
+    assert {action.cause for action in plan.actions} == {"your logins have changed, and it is idle"}
+
+
 def test_from_nothing_the_whole_way_is_planned_in_order() -> None:
     """A new project in development mode: every step, none that a person must take."""
     facts = with_details(ObservedProject(name="app"), LocalFacts(key=KeyFacts(needed=True)))

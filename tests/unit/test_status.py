@@ -39,6 +39,18 @@ def test_a_submodule_that_is_missing_is_a_warning_and_no_trouble() -> None:
     assert status.warnings == ("cannot fetch submodule lib: no",)
 
 
+def test_what_waits_until_the_agent_is_idle_is_a_warning_with_the_command() -> None:
+    """The agent is as well as before."""
+    seen = view(facts=converged(agent=running(renewal="your logins have changed")))
+
+    status = compute(seen)
+
+    [warning] = status.warnings
+    assert warning.startswith("your logins have changed: used when the agent is idle")
+    assert warning.endswith("opencode-manager restart app")
+    assert status.ready.status
+
+
 def test_ready_shows_wanted_and_actual_side_by_side() -> None:
     """Both services, their pids and their addresses."""
     status = compute(view())

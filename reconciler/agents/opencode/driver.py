@@ -9,21 +9,20 @@ import contextlib
 import json
 import re
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.agents.base import LaunchError, Request
-from reconciler.agents.opencode import needs, own_writes, plugins, shapes
+from reconciler.agents.base import LaunchError, Request, UserInputs
+from reconciler.agents.opencode import logins, needs, own_writes, plugins, shapes, user_config
 from reconciler.agents.opencode.access import OpenCodeAccess
 from reconciler.agents.opencode.kind import OPENCODE
 from reconciler.core.plain_text import plain
-from reconciler.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
-    from reconciler.agents.base import Answer, Driver, Package, Place, Reply, Wire
+    from reconciler.agents.base import Answer, Driver, Handed, LeftOut, Package, Place, Reply, Wire
     from reconciler.core.observed import PendingRequest
 
 
@@ -48,6 +47,7 @@ class OpenCodeDriver(OpenCodeAccess):
         """Return its password and the operator's policy."""
         return {
             **dict(OPENCODE.variables),
+            **user_config.variables(place),
             OPENCODE.config_variable: policy(place.environment.get(OPENCODE.config_variable)),
             OPENCODE.password_variable: place.secret,
         }
@@ -56,24 +56,31 @@ class OpenCodeDriver(OpenCodeAccess):
         """Return its install locks: one that was killed leaves a lock for which the next waits 60 s (measured)."""
         return (place.xdg / OPENCODE.locks,)
 
-    def is_prepared(self, place: Place) -> bool:
-        """Tell whether it has the user's provider credentials, if there are any."""
-        return (place.xdg / OPENCODE.credentials).exists() or not _credentials(place.environment).is_file()
-
     def prepare(self, place: Place) -> None:
-        """Link the user's provider credentials. Blocking."""
-        theirs, name = _credentials(place.environment), place.xdg / OPENCODE.credentials
-        link = files.private_folder(name.parent) / name.name
-        if theirs.is_file() and not link.exists():
-            link.unlink(missing_ok=True)
-            link.symlink_to(theirs)
+        """Copy the user's configuration, and exchange logins. Blocking."""
+        user_config.bring(place)
+        logins.exchange(place)
+
+    def handed(self, place: Place, names: Collection[str]) -> tuple[tuple[Handed, ...], tuple[LeftOut, ...]]:
+        """Return its configuration and logins."""
+        found = user_config.copies(place, names)
+        return (*found.handed, *logins.handed(place)), tuple(found.left_out)
+
+    def user_inputs(self, place: Place) -> UserInputs:
+        """Return those of the configuration, and of the logins less what is renewed."""
+        return UserInputs(logins=logins.inputs(place), config=user_config.inputs(place))
+
+    def exchanged(self, place: Place) -> tuple[Path, ...]:
+        """Return the files of logins."""
+        return logins.stamps(place)
+
+    def exchange(self, place: Place) -> None:
+        """Exchange logins."""
+        logins.exchange(place)
 
     def logins(self, environment: Mapping[str, str]) -> tuple[str, ...]:
         """Return the keys of its file of credentials."""
-        try:
-            return tuple(sorted(map(str, dict(json.loads(_credentials(environment).read_bytes())))))
-        except (OSError, ValueError, TypeError):
-            return ()
+        return logins.names(environment)
 
     def activity(self, ready: Answer | None) -> Mapping[str, Any] | None:
         """Return the sessions that are at work."""
@@ -159,12 +166,6 @@ def policy(operators: str | None) -> str:
     with contextlib.suppress(ValueError, TypeError):
         return json.dumps(json.loads(OPENCODE.config) | json.loads(operators))
     raise LaunchError(f"cannot use {OPENCODE.config_variable} of the controller: it is not a JSON object")
-
-
-def _credentials(environment: Mapping[str, str]) -> Path:
-    """Return where the user's own OpenCode keeps what it logs in to model providers with."""
-    data = environment.get("XDG_DATA_HOME") or Path(environment.get("HOME", "/")) / ".local" / "share"
-    return Path(data) / Path(OPENCODE.credentials).relative_to("data")
 
 
 DRIVER: Final[Driver] = OpenCodeDriver()

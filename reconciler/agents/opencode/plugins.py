@@ -39,19 +39,20 @@ _TAIL: Final = 20_000
 _LONGEST: Final = 2**20
 """Bytes of events that are kept."""
 _CONFIGS: Final = ("opencode.json", "opencode.jsonc", ".opencode/opencode.json", ".opencode/opencode.jsonc")
+_FOLDERS: Final = ("plugin", "plugins")
 _FAILED: Final = re.compile(r"(?:Failed to (?:load|install) plugin|Plugin) .+", re.DOTALL)
 _OFFLINE: Final = '`agent.env: {npm_config_offline: "true"}` in the spec starts it without an install'
 
 
 def used_by(place: Place) -> bool:
-    """Tell whether the project has plugins: then a start waits for npm."""
-    repo = place.repo
-    if any(
-        file.suffix in {".js", ".ts"} for name in ("plugin", "plugins") for file in _listed(repo / ".opencode" / name)
-    ):
+    """Tell whether the project or the copy of the user's configuration has plugins: then a start waits for npm."""
+    repo, config = place.repo, place.xdg / "config"
+    folders = (repo / ".opencode", place.home / ".opencode", config / "opencode", config / "opencode-folder")
+    if any(file.suffix in {".js", ".ts"} for at in folders for name in _FOLDERS for file in _listed(at / name)):
         return True
     policy = place.environment.get(OPENCODE.config_variable, "")
-    return any('"plugin"' in text for text in (policy, *(_head(repo / name) for name in _CONFIGS)))
+    configs = [*(repo / name for name in _CONFIGS), *(at / name for at in folders[1:] for name in _CONFIGS[:2])]
+    return any('"plugin"' in text for text in (policy, *map(_head, (*configs, *_listed(config / "opencode-file")))))
 
 
 def doing(place: Place, begin: int) -> str:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.core.names import valid_name
 from reconciler.core.observed import Service
-from reconciler.engines.base import Capability, EngineAccess, Secrets
+from reconciler.engines.base import Capability, EngineAccess, Given, ProjectCommand, Secrets
 from reconciler.engines.connection import Connection
 from reconciler.engines.local import log_tail
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import listener
-from reconciler.engines.local.secrets import env_file
+from reconciler.engines.local.secrets import agent_secrets, env_file
 from reconciler.settings import UserError
 from reconciler.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping
+    from collections.abc import Collection, Generator, Mapping, Sequence
 
     from reconciler.core.findings import Finding
     from reconciler.engines.base import Usage
@@ -99,12 +99,30 @@ class LocalAccess:
         bad, problems = env_file.bad_secrets(path), env_file.read_env(path).problems
         return Secrets(keys=env_file.SECRETS, bad=bad, problems=problems, place=str(path))
 
-    def set_secrets(self, name: str, values: Mapping[str, str]) -> None:
+    def set_secrets(self, name: str | None, values: Mapping[str, str]) -> str:
         """Write these keys into the `.env`, private, and leave the rest as it is."""
-        sandbox = self._home.sandbox(name)
-        files.private_folder(sandbox.path)
+        path = self._home.shared_env if name is None else self._home.sandbox(name).env_file
+        for key in values:
+            if (name is None or key not in env_file.SECRETS) and (why := agent_secrets.unusable(key)):
+                raise UserError(f"cannot keep {key} in {path}: it {why}")
+        files.private_folder(path.parent)
         if values:
-            env_file.set_secrets(sandbox.env_file, dict(values))
+            env_file.set_secrets(path, dict(values))
+        return str(path)
+
+    def given(self, name: str) -> Given:
+        """Return what is handed over now, as a start would."""
+        found: Given = self._inspect().given(self._settings, name)
+        return found
+
+    def command(self, name: str, argv: Sequence[str]) -> ProjectCommand:
+        """Return how a program runs where the agent does."""
+        found: ProjectCommand = self._inspect().command(self._settings, name, argv)
+        return found
+
+    @staticmethod
+    def _inspect() -> Any:  # noqa: ANN401  a module
+        return importlib.import_module("reconciler.engines.local.world.inspect")  # with all that a launch needs
 
     def describe(self, name: str) -> str:
         """Return the sandbox's folder."""

@@ -23,6 +23,7 @@ from reconciler.engines.local.git.remotes import REWRITTEN
 from reconciler.engines.local.git.repo import GitProblem, GitProblemKind
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.secrets import env_file, ssh_keys
+from reconciler.engines.local.world import shell_path
 from reconciler.settings import UserError
 from reconciler.system import files
 from reconciler.system.aio import run_in_thread_shielded
@@ -102,11 +103,13 @@ class Actor:
             local_actions.ProvideToolchain: self._provide,
             local_actions.ReservePort: self._reserve,
         }
+        self._asked = False
 
     async def perform(self, name: str, spec: Spec, action: Action) -> Outcome:
         """Do it, whatever it is."""
         kind = type(action)
         try:
+            await self._shell_is_asked()
             if kind in self._files:
                 return await run_in_thread_shielded(self._files[kind], name, spec)
             if kind in self._steps:
@@ -120,6 +123,12 @@ class Actor:
             where = f" {error.filename}" if error.filename else ""
             message = f"cannot {action.text} for {name}: {error.strerror or error}{where}"
             return Retry(reason=action.failed, message=message)
+
+    async def _shell_is_asked(self) -> None:
+        """Ask the user's login shell for its PATH, once: git and agents are to find what it finds."""
+        if not self._asked:
+            await shell_path.refresh(self._settings)
+            self._asked = True
 
     def _project(self, name: str, spec: Spec) -> LaunchContext:
         ledger = self._ledgers.get(name)

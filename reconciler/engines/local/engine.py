@@ -19,6 +19,7 @@ from reconciler.engines.local.processes.processes import ExitWatch
 from reconciler.engines.local.services import Serving
 from reconciler.engines.local.toolchain import Toolchains
 from reconciler.engines.local.world import git_config
+from reconciler.engines.local.world.renewals import Renewals
 from reconciler.system import watcher
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ class LocalEngine(LocalAccess):
 
     def __init__(self, settings: Settings, ledgers: Ledgers, events: Events, *, dry: bool = False) -> None:
         super().__init__(settings)
-        self._settings = settings
         self._events = events
         toolchains = Toolchains(settings)
         self._prober = Prober(settings.liveness, self._probed)
@@ -47,6 +47,7 @@ class LocalEngine(LocalAccess):
         self._serving = Serving(settings, events, self._prober, toolchains, self._watch)
         self._actor = Actor(settings, ledgers, events, self._observer, toolchains, self._serving)
         self._exits = ExitWatch(self._exited)
+        self._renewals, self._dry = Renewals(self._exchanged), dry
         self._edited: dict[str, tuple[str, ...]] = {}
         """Paths that a fingerprint is of: to build them took longer than to stat them."""
         events.subscribe(ProjectGone, self._gone)
@@ -65,7 +66,16 @@ class LocalEngine(LocalAccess):
         if (facts.agent.alive or facts.bridge.alive) and not self._exits.watches(name, *pids):
             for service in Service:
                 self._watch(name, service)
+        self._look_after_logins(name, spec, ledger, running=facts.agent.ready and not self._dry)
         return facts
+
+    def _look_after_logins(self, name: str, spec: Spec, ledger: Ledger, *, running: bool) -> None:
+        if not running:
+            self._renewals.forget(name)
+            return
+        project = self._observer.project(name, spec, ledger)
+        self._renewals.keep(name, project.driver, project.place)
+        self._renewals.look(name)
 
     def recipe(self, view: View) -> Recipe:
         """Return what a machine needs before and after the services of a project."""
@@ -80,8 +90,9 @@ class LocalEngine(LocalAccess):
         if name not in self._edited:
             sandbox, key = self._settings.home.sandbox(name), self._settings.home.deploy_key(name)
             settings = git_config.user_files(self._settings.environment)
-            self._edited[name] = tuple(map(str, (sandbox.env_file, key, sandbox.repo, sandbox.run, *settings)))
-        return tuple(map(_stamp, self._edited[name]))
+            files = (sandbox.env_file, self._settings.home.shared_env, key, sandbox.repo, sandbox.run, *settings)
+            self._edited[name] = tuple(map(str, files))
+        return (*map(_stamp, self._edited[name]), self._observer.users.stamp())
 
     async def watch(self) -> None:
         """Watch what people edit in sandboxes, and their keys."""
@@ -98,6 +109,7 @@ class LocalEngine(LocalAccess):
         """Let go of what is watched; the services go on."""
         self._prober.close()
         self._exits.close()
+        await self._renewals.close()
         spawn.fork_server.close()
 
     def _watch(self, name: str, service: Service) -> None:
@@ -105,6 +117,12 @@ class LocalEngine(LocalAccess):
 
     def _touched(self) -> None:
         self._events.publish(FingerprintsMayDiffer())
+
+    def _exchanged(self) -> None:
+        """Logins were brought together: where that calls for another start, all agents are observed."""
+        if self._observer.users.changed():
+            for name in self._renewals.names():
+                self._events.happened(name)
 
     def _exited(self, name: str) -> None:
         self._serving.exited(name)
@@ -115,11 +133,14 @@ class LocalEngine(LocalAccess):
         self._edited.pop(event.name, None)
         self._serving.forget(event.name)
         git_config.forget(self._settings.home.sandbox(event.name))
+        self._renewals.forget(event.name)
         for service in Service:
             self._prober.forget(event.name, service)
         self._settings.home.forget(event.name)
 
     def _probed(self, name: str, service: Service, probe: Probe, *, news: bool) -> None:
+        if service is Service.AGENT:
+            self._renewals.look(name)
         if news:
             self._events.happened(name)
         else:

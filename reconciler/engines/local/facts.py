@@ -114,6 +114,14 @@ class ConfinementFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorldFacts:
+    """What the agent was given of the user's."""
+
+    warnings: tuple[str, ...] = ()
+    """About what it did not get, or has changed since."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LocalFacts:
     """The local part of what was observed of a project: `ObservedProject.details`."""
 
@@ -124,6 +132,7 @@ class LocalFacts:
     repo: RepoFacts = field(default_factory=RepoFacts)
     toolchain: ToolchainFacts = field(default_factory=ToolchainFacts)
     confinement: ConfinementFacts = field(default_factory=ConfinementFacts)
+    world: WorldFacts = field(default_factory=WorldFacts)
 
 
 def with_details(facts: ObservedProject, local: LocalFacts) -> ObservedProject:
@@ -133,7 +142,10 @@ def with_details(facts: ObservedProject, local: LocalFacts) -> ObservedProject:
         details=local,
         work=local.repo.cloned or bool(local.repo.problem),
         work_at_risk=local.repo.work_at_risk,
-        warnings=local.env.warnings + local.repo.warnings + tuple(filter(None, (local.confinement.warning,))),
+        warnings=local.env.warnings
+        + local.repo.warnings
+        + local.world.warnings
+        + tuple(filter(None, (local.confinement.warning,))),
         confinement=local.confinement.running,
         public_key=local.key.public,
         public_key_path=f"{local.key.path}.pub" if local.key.path else "",

@@ -30,7 +30,7 @@ from reconciler.settings import UserError
 from reconciler.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from reconciler.agents.base import Driver
     from reconciler.core.spec import Spec
@@ -64,7 +64,7 @@ class LaunchContext:
     @property
     def git_world(self) -> GitWorld:
         """What the manager's git for it runs in: what the agent gets, less what only its kind of agent reads."""
-        given = {each.name: each.value for each in world.build(self).variables if each.origin != world.Origin.DRIVER}
+        given = {each.name: each.value for each in world.variables(self) if each.origin != world.Origin.DRIVER}
         return GitWorld(
             environment=given | self.git.manager_variables,
             rewrites=self.git.rewrites,
@@ -94,7 +94,8 @@ class LaunchContext:
             port=self.ports.get("agent", 0),
             secret=self.env.server_password,
             environment=self.settings.environment,
-            variables=self.spec.agent.env,
+            variables={**self.spec.agent.env, **{key: one.value for key, one in self.env.agent_secrets.items()}},
+            user_config=self.spec.agent.config == "user",
         )
 
     def target(self, service: Service) -> ProbeTarget:
@@ -118,10 +119,29 @@ def digest(project: LaunchContext, service: Service) -> str:
         allowed = spec.confinement_allow
         if spec.confinement != "auto" or allowed.read or allowed.write:  # what auto comes to is decided at each start
             own += [spec.confinement, allowed.read, allowed.write]
+        own += _world_inputs(project)
     else:
         own = [project.ports.get("bridge"), env.bearer_token, env.mcp_tool_dir]
         own += [] if env.mcp_tool_dir else [_BRIDGE]
     return hashlib.sha256(json.dumps([service.value, shared, own]).encode()).hexdigest()[:32]
+
+
+def _world_inputs(project: LaunchContext) -> list[object]:
+    """What was added later: nothing where nothing is set, so that an upgrade of the manager restarts nobody."""
+    agent, keys = project.spec.agent, project.env.agent_secrets
+    inputs: dict[str, object] = {}
+    if keys:
+        inputs["secrets"] = sorted((name, key.value) for name, key in keys.items())
+    if agent.path:
+        inputs["path"] = agent.path
+    if agent.config != "user":
+        inputs["config"] = agent.config
+    return [inputs] if inputs else []
+
+
+def command(project: LaunchContext, argv: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str], Path]:
+    """Return how a program runs in the world of a project's agent: arguments, environment and folder."""
+    return tuple(argv), world.as_environment(world.variables(project)), project.sandbox.repo
 
 
 def launch(project: LaunchContext, service: Service, program: str, wrapper: tuple[str, ...] = ()) -> Launch:
@@ -155,8 +175,7 @@ def launch(project: LaunchContext, service: Service, program: str, wrapper: tupl
 
 
 def _agent(project: LaunchContext, program: str) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
-    argv = (program, *project.driver.arguments(project.place))
-    return argv, world.build(project).environment(), project.sandbox.repo, project.driver.grace
+    return *command(project, (program, *project.driver.arguments(project.place))), project.driver.grace
 
 
 def _bridge(project: LaunchContext) -> tuple[tuple[str, ...], dict[str, str], Path, float]:
@@ -165,6 +184,8 @@ def _bridge(project: LaunchContext) -> tuple[tuple[str, ...], dict[str, str], Pa
         argv = _node_tool(project)
         return argv, env | {"MCP_BEARER_TOKEN": project.env.bearer_token}, project.sandbox.run, _BRIDGE_GRACE
     _node_config(project).unlink(missing_ok=True)  # of the user's tool, which ran before
+    # Not the secrets of the agent, not even to hide them in results: who breaks into a bridge would have them all. What
+    # OpenCode itself answers is hidden by its keys and by the shape of values; what an agent's shell prints is its own.
     env |= {
         env_keys.TOKEN: project.env.bearer_token,
         env_keys.BRIDGE_PORT: str(project.ports["bridge"]),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from reconciler.core import spec as specs
 from reconciler.core.observed import ObservedProject, Phase, Probe, Service
 from reconciler.engines.local import ports
 from reconciler.engines.local.confinement import confine
-from reconciler.engines.local.facts import EnvFacts, KeyFacts, LocalFacts, LocalService, with_details
+from reconciler.engines.local.facts import EnvFacts, KeyFacts, LocalFacts, LocalService, WorldFacts, with_details
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.prober import ProbedRun
@@ -19,6 +19,7 @@ from reconciler.engines.local.launch import LaunchContext, digest
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.secrets import env_file, ssh_keys
 from reconciler.engines.local.world import git_config
+from reconciler.engines.local.world.started_with import Current, StartedWith, outdated_config
 from reconciler.settings import UserError
 from reconciler.system import files
 from reconciler.system.aio import run_in_thread_shielded
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
 
 
+LOGINS: Final = "your logins have changed"
+
+
 class Observer:
     """Sees projects.
 
@@ -49,13 +53,15 @@ class Observer:
         self._toolchains = toolchains
         self._prober = prober
         self._sources: dict[str, str] = {}
+        self.users = Current()
+        """What the user has for agents now."""
 
     def project(self, name: str, spec: Spec, ledger: Ledger) -> LaunchContext:
-        """What a launch of this project would be made from now; reads the secrets."""
+        """Return what a launch of this project would be made from now; reads the secrets."""
         return self._project(name, spec, ledger, self.git(name, spec))
 
     def _project(self, name: str, spec: Spec, ledger: Ledger, git: GitConfig) -> LaunchContext:
-        env = env_file.read_env(self._settings.home.sandbox(name).env_file)
+        env = env_file.read_env(self._settings.home.sandbox(name).env_file, self._settings.home.shared_env)
         key = self.key_path(name, spec, env) if git.needs_key else None
         return LaunchContext(
             name=name,
@@ -111,7 +117,7 @@ class Observer:
             clone = replace(clone, work_at_risk=await _work_at_risk(project))
         clone = replace(clone, warnings=(*clone.warnings, *project.git.warnings))
         there = sandbox.path.exists()
-        agent = await self._service(project, Service.AGENT, now)
+        agent, world = self._renewed(project, await self._service(project, Service.AGENT, now))
         local = LocalFacts(
             prepared=all(path.is_dir() for path in (sandbox.run, sandbox.home, sandbox.xdg, sandbox.tmp)),
             env=_env_facts(project),
@@ -121,6 +127,7 @@ class Observer:
                 project.driver.program, named=project.env.opencode_bin, version=spec.agent.version
             ),
             confinement=await confine.facts(spec, self._settings, agent.confinement),
+            world=world,
         )
         facts = ObservedProject(
             name=name,
@@ -154,6 +161,15 @@ class Observer:
             return facts
         # A walk over all processes.
         return replace(facts, port_holder=await asyncio.to_thread(processes.port_holder, kept))
+
+    def _renewed(self, project: LaunchContext, agent: LocalService) -> tuple[LocalService, WorldFacts]:
+        """Add what has changed of the user's since the agent was started."""
+        note = StartedWith(project.sandbox.run).read(agent.run_id) if agent.phase is Phase.RUNNING else None
+        if note is None:
+            return agent, WorldFacts()
+        users = self.users.of(project.driver, project.place)
+        given = WorldFacts(warnings=note.warnings + outdated_config(note, users, project.name))
+        return replace(agent, renewal="" if users.logins == note.inputs.logins else LOGINS), given
 
     async def _probe(self, project: LaunchContext, service: Service, facts: LocalService, now: Now) -> Probe:
         """Return the last probe of this run."""

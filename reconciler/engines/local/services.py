@@ -22,6 +22,7 @@ from reconciler.engines.local.health.http1 import CallError
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.start_progress import Progress
 from reconciler.engines.local.world import git_config, world
+from reconciler.engines.local.world.started_with import LaunchNote, StartedWith
 from reconciler.settings import UserError
 from reconciler.system import files
 from reconciler.system.aio import run_in_thread_shielded
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from reconciler.engines.local.health.prober import Prober
     from reconciler.engines.local.launch import LaunchContext
     from reconciler.engines.local.toolchain import Toolchains
+    from reconciler.engines.local.world.world import World
     from reconciler.settings import Settings
 
 PAUSES: Final = (0.002, 0.1)
@@ -98,16 +100,15 @@ class Serving:
             self._events.progressed(name, Reason.STARTING, f"starting the {service}")
             if not self._settings.home.logs.is_dir():
                 files.private_folder(self._settings.home.logs)
-            program, wrapper = "", tuple[str, ...]()
+            program, wrapper, note = "", tuple[str, ...](), None
             if service is Service.AGENT:
                 program = self._program(project)
-                if not _is_prepared(project):
-                    await run_in_thread_shielded(_prepare_agent, project)
-                wrapper = await confine.wrap(
-                    project, confine.ConfinedCommand(given=world.build(project), program=program)
-                )
+                given, note = await run_in_thread_shielded(_prepare_agent, project)
+                wrapper = await confine.wrap(project, confine.ConfinedCommand(given=given, program=program))
             job = launch.launch(project, service, program, wrapper)
             run_id = await processes.start(project.sandbox.run, service.value, job)
+            if note is not None:
+                StartedWith(project.sandbox.run).write(replace(note, run_id=run_id))
             self._watch(name, service)
             seen = processes.observe(project.sandbox.run, service.value, processes.now())
             self._events.progressed(name, Reason.STARTING, f"the {service} was started", (service, seen))
@@ -242,23 +243,17 @@ class Serving:
         facts = processes.observe(project.sandbox.run, service.value, processes.now())
         if facts.phase is Phase.RUNNING and service is Service.AGENT and facts.port == project.ports.get("agent"):
             await checks.dispose(project.target(service))
-        return await self._stop_run(project, service, facts.run_id)
+        outcome = await self._stop_run(project, service, facts.run_id)
+        if service is Service.AGENT and project.sandbox.xdg.is_dir():
+            with contextlib.suppress(OSError):  # a token that it renewed at last: the old one is of no use to anybody
+                await run_in_thread_shielded(project.driver.exchange, project.place)
+        return outcome
 
     async def _stop_run(self, project: LaunchContext, service: Service, run_id: str) -> Outcome:
         if await processes.stop(project.sandbox.run, service.value, timeout=STOP_TIMEOUT):
             return Done()
         message = f"the {service} (run {run_id}) still has processes; its keeper goes on ending them"
         return RequeueAfter(after=1.0, reason=Reason.STOPPING, message=message)
-
-
-def _is_prepared(project: LaunchContext) -> bool:
-    """Tell whether nothing is to be prepared, as for most restarts: a thread would cost them half a millisecond."""
-    sandbox, driver, place = project.sandbox, project.driver, project.place
-    with contextlib.suppress(OSError):
-        empty = sandbox.tmp.is_symlink() or not any(sandbox.tmp.iterdir())
-        empty = empty and not any(left.is_dir() and any(left.iterdir()) for left in driver.leftovers(place))
-        return empty and driver.is_prepared(place) and not git_config.has_old_identity(sandbox.home)
-    return False
 
 
 def _opened(root: Path, folder: Path) -> int:
@@ -298,14 +293,17 @@ def _empty(root: Path, folder: Path) -> None:
         os.close(handle)
 
 
-def _prepare_agent(project: LaunchContext) -> None:
-    """Make what an agent must find: no leftovers, the files of its kind.
+def _prepare_agent(project: LaunchContext) -> tuple[World, LaunchNote]:
+    """Make what an agent must find: no leftovers, the files of its kind and of the user.
 
     Some leave libraries of megabytes there for ever: each agent that ran a prompt leaves 5.4 MB (measured).
     """
     sandbox = project.sandbox
     for left in (sandbox.tmp, *project.driver.leftovers(project.place)):
         _empty(sandbox.path, left)
+    users = project.driver.user_inputs(project.place)  # first: what changes meanwhile is noticed
     project.driver.prepare(project.place)
+    given = world.install(project)
     if git_config.has_old_identity(sandbox.home):
         (sandbox.home / ".gitconfig").unlink()
+    return given, LaunchNote(run_id="", inputs=users, warnings=given.warnings())

@@ -112,6 +112,20 @@ COMMANDS: Final = (
     Command(name="top", group=_SHOW, summary="show memory, processor time and tasks of projects"),
     Command(name="get", group=_SHOW, summary="print specs"),
     Command(name="events", group=_SHOW, summary="show what happened: what changed, why, and by whom"),
+    Command(
+        name="env",
+        group=_SHOW,
+        summary="show what the agent of a project is given",
+        writes=True,  # it reads secrets
+        needed=_ALL,
+    ),
+    Command(
+        name="exec",
+        group=_SHOW,
+        summary="run a command as the agent of a project would",
+        writes=True,
+        needed=_ALL,
+    ),
     Command(name="logs", group=_SHOW, summary="show what a service printed"),
     Command(name="doctor", group=_CHECK, summary="check everything that agents need, with the fix", needed=_RANGES),
     Command(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reconciler import settings as settings_module
+from reconciler.agents.base import Handed
 from reconciler.core import spec as specs
 from reconciler.engines.local.confinement import bubblewrap, confine, policy
 from reconciler.engines.local.confinement.confine import ConfinedCommand
@@ -18,7 +19,7 @@ from reconciler.engines.local.facts import ConfinementFacts
 from reconciler.engines.local.git.git import git
 from reconciler.engines.local.launch import LaunchContext
 from reconciler.engines.local.secrets.env_file import Env
-from reconciler.engines.local.world.world import Handed, World
+from reconciler.engines.local.world.world import World
 from reconciler.settings import UserError
 from tests.support.bubblewrap import bubblewrap_or_skip
 

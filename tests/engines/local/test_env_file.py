@@ -167,15 +167,61 @@ def test_a_file_that_cannot_be_trusted_is_not_read(tmp_path: Path) -> None:
 
 def test_unknown_keys_are_warned_about(tmp_path: Path) -> None:
     """With the nearest one that is known; they harm nothing."""
-    path = dotenv(tmp_path, f"{GOOD}OPENCODE_PROT=4101\nEDITOR=vi\n")
+    path = dotenv(tmp_path, f"{GOOD}OPENCODE_PROT=4101\neditor=vi\n")
 
     env = read_env(path)
 
     assert env.problems == ()
     assert env.warnings == (
         f"{path}:3: OPENCODE_PROT is not known and not used; did you mean OPENCODE_PORT?",
-        f"{path}:4: it is no known key",
+        f"{path}:4: it is no known key, and only keys in capitals are passed to the agent",
     )
+    assert env.agent_secrets == {}
+
+
+def test_any_further_key_in_capitals_is_a_secret_of_the_agent(tmp_path: Path) -> None:
+    """To the letter; the project's own wins over what all share, and none is shown."""
+    path = dotenv(tmp_path, f"{GOOD}OPENCODE_API_KEY='a $b ${{HOME}}'\nCORP_KEY=own-value\n")
+    (tmp_path / "all").mkdir()
+    shared = dotenv(tmp_path / "all", "CORP_KEY=shared-value\nEMPTY=\n")
+
+    env = read_env(path, shared)
+
+    assert (env.problems, env.warnings) == ((), ())
+    values = {"OPENCODE_API_KEY": "a $b ${HOME}", "CORP_KEY": "own-value", "EMPTY": ""}
+    assert {name: key.value for name, key in env.agent_secrets.items()} == values
+    assert {name: key.file for name, key in env.agent_secrets.items()} == dict.fromkeys(values, path) | {
+        "EMPTY": shared
+    }
+    assert "-value" not in repr(env)
+    assert "-value" not in repr(env.agent_secrets["CORP_KEY"])
+    assert read_env(path, tmp_path / "none").agent_secrets.keys() == {"OPENCODE_API_KEY", "CORP_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [
+        ("HOME=/x", 0o600, ":1: HOME is reserved: the manager sets it; remove it"),
+        ("A=1\nLD_PRELOAD=x", 0o600, ":2: LD_PRELOAD is reserved"),
+        ("MCP_TOOL_BEARER_TOKN=x", 0o600, "did you mean MCP_TOOL_BEARER_TOKEN?"),
+        ("GIT_URL=x", 0o600, ":1: GIT_URL is of one project alone; put it into the .env of its sandbox"),
+        ("A=x\0y", 0o600, ":1: A has a NUL character"),
+        ("A=1\nA=2", 0o600, ":2: A is set twice"),
+        ("A=1", 0o640, "chmod 600"),
+    ],
+)
+def test_what_an_agent_must_not_be_given_is_refused_by_name(tmp_path: Path, text: str, mode: int, why: str) -> None:
+    """In the file that all share; but for keys of a project, in its own too."""
+    (tmp_path / "all").mkdir()
+    shared = dotenv(tmp_path / "all", text, mode)
+
+    [problem] = read_env(dotenv(tmp_path, GOOD), shared).problems
+
+    assert problem.startswith(f"cannot use {shared}")
+    assert why in problem
+    if mode == 0o600 and "GIT_URL" not in text:
+        [own] = read_env(dotenv(tmp_path, GOOD + text)).problems
+        assert why.rpartition(":")[2] in own
 
 
 def test_secrets_are_not_shown_by_accident(tmp_path: Path) -> None:

@@ -14,11 +14,17 @@ from reconciler.core import spec
 from reconciler.core.observed import Service
 from reconciler.engines.local import launch
 from reconciler.engines.local.launch import LaunchContext
+from reconciler.engines.local.secrets.agent_secrets import AgentSecret
 from reconciler.engines.local.secrets.env_file import Env
 from reconciler.engines.local.services import _prepare_agent
 from reconciler.settings import UserError
 
 PASSWORD, TOKEN = "password-0123456789", "token-0123456789"
+
+
+def _with_key(name: str, value: str) -> Env:
+    keys = {name: AgentSecret(value, Path("/file"))}
+    return Env(exists=True, server_password=PASSWORD, bearer_token=TOKEN, agent_secrets=keys)
 
 
 @pytest.fixture(name="project")
@@ -59,6 +65,17 @@ def test_the_agent_gets_its_password_and_never_the_bridges_token(project: Launch
     assert (env["EDITOR"], env["GIT_SSH_COMMAND"]) == ("vi", project.ssh_command)
 
 
+def test_a_secret_of_the_agent_is_its_alone_and_a_changed_one_restarts_it(project: LaunchContext) -> None:
+    """Not in the bridge's environment, in no argument, and in no digest to be read."""
+    one, two = (replace(project, env=_with_key("CORP_KEY", value)) for value in ("value-one", "value-two"))
+    agent, bridge = (launch.launch(one, service, "/bin/opencode") for service in Service)
+
+    assert agent.env["CORP_KEY"] == "value-one"
+    assert "value-one" not in "".join((*bridge.env.values(), *bridge.argv, *agent.argv, agent.digest, repr(one.place)))
+    assert launch.digest(one, Service.AGENT) != launch.digest(two, Service.AGENT)
+    assert launch.digest(one, Service.BRIDGE) == launch.digest(two, Service.BRIDGE)
+
+
 def test_the_agents_folders_are_its_own(project: LaunchContext) -> None:
     """HOME, XDG and TMPDIR are in the sandbox."""
     env = launch.launch(project, Service.AGENT, "/bin/opencode").env
@@ -87,6 +104,7 @@ def test_the_operators_configuration_wins_over_ours(project: LaunchContext) -> N
         ({"env": Env(exists=True, server_password="another-0123456789", bearer_token=TOKEN)}, {"agent", "bridge"}),
         ({"env": Env(exists=True, server_password=PASSWORD, bearer_token="another-0123456789")}, {"bridge"}),
         ({"key": Path("/other")}, {"agent"}),
+        ({"env": _with_key("A", "1")}, {"agent"}),
         ({"ports": {"agent": 4102, "bridge": 5101}}, {"agent", "bridge"}),
         ({"ports": {"agent": 4101, "bridge": 5102}}, {"bridge"}),
         ({"spec": spec.parse({"git": {"url": "git@example.org:a/b.git"}, "restarted_at": "now"})}, {"agent", "bridge"}),
@@ -136,11 +154,11 @@ def test_a_node_tool_that_was_not_built_is_named(project: LaunchContext, tmp_pat
         launch.launch(project, Service.BRIDGE, "")
 
 
-def test_an_agent_finds_credentials_and_an_empty_tmp(project: LaunchContext, tmp_path: Path) -> None:
-    """The user's auth.json by link, no copy of the user's name any more, and nothing in TMPDIR of an earlier run."""
+def test_an_agent_finds_logins_and_an_empty_tmp(project: LaunchContext, tmp_path: Path) -> None:
+    """A copy of the user's, no copy of the user's name any more, and nothing in TMPDIR of an earlier run."""
     auth = tmp_path / "user" / ".local" / "share" / "opencode" / "auth.json"
     auth.parent.mkdir(parents=True)
-    auth.write_text("{}")
+    auth.write_text('{"p": {"type": "api", "key": "k"}}')
     for folder in (project.sandbox.tmp, project.sandbox.home, project.sandbox.xdg / "data"):
         folder.mkdir(parents=True)
     (project.sandbox.home / ".gitconfig").write_text('[user]\n\tname = "Ada \\"L\\""\n\temail = "ada@example.org"\n')
@@ -149,8 +167,9 @@ def test_an_agent_finds_credentials_and_an_empty_tmp(project: LaunchContext, tmp
 
     _prepare_agent(project)
 
-    link = project.sandbox.xdg / "data" / "opencode" / "auth.json"
-    assert link.resolve() == auth
+    copy = project.sandbox.xdg / "data" / "opencode" / "auth.json"
+    assert json.loads(copy.read_text()) == json.loads(auth.read_text())
+    assert (copy.is_symlink(), copy.stat().st_mode & 0o777) == (False, 0o600)
     assert list(project.sandbox.tmp.iterdir()) == []
     assert not (project.sandbox.home / ".gitconfig").exists()
 

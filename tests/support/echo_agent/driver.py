@@ -8,15 +8,15 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.agents.base import CallError, NotWaitingError, Package, ReplyError, Request
+from reconciler.agents.base import CallError, NotWaitingError, Package, ReplyError, Request, UserInputs
 from reconciler.core.observed import AgentQuestion, PendingRequest, RequestKind
 from reconciler.core.reasons import Reason
 from tests.support.echo_agent.access import EchoAccess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 
-    from reconciler.agents.base import Answer, Driver, Place, Reply, Wire
+    from reconciler.agents.base import Answer, Driver, Handed, LeftOut, Place, Reply, Wire
 
 SERVER: Final = Path(__file__).with_name("server.py")
 
@@ -47,9 +47,6 @@ class EchoDriver(EchoAccess):
     def leftovers(self, place: Place) -> tuple[Path, ...]:
         return (place.home / "scratch",)
 
-    def is_prepared(self, place: Place) -> bool:
-        return (place.home / "prepared").exists()
-
     def prepare(self, place: Place) -> None:
         (place.home / "prepared").touch()
 
@@ -57,6 +54,18 @@ class EchoDriver(EchoAccess):
 
     def logins(self, environment: Mapping[str, str]) -> tuple[str, ...]:  # noqa: ARG002  it has no providers
         return ()
+
+    def handed(self, place: Place, names: Collection[str]) -> tuple[tuple[Handed, ...], tuple[LeftOut, ...]]:  # noqa: ARG002
+        return (), ()
+
+    def user_inputs(self, place: Place) -> UserInputs:  # noqa: ARG002
+        return UserInputs()
+
+    def exchanged(self, place: Place) -> tuple[Path, ...]:  # noqa: ARG002
+        return ()
+
+    def exchange(self, place: Place) -> None:
+        """It has nothing of the user's."""
 
     def activity(self, ready: Answer | None) -> Mapping[str, Any] | None:
         with contextlib.suppress(ValueError, KeyError, TypeError):

@@ -189,7 +189,7 @@ async def live(target: ProbeTarget, before: Probe, now: Now, *, written: int = 0
             return missed(before, now, f"it answers {answer.status}", answers=True)
     asked = await driver.needs(steps, activity) if driver and activity else ()
     cut = await driver.interrupted(steps) if driver and before.interrupted != () else ()
-    refused = before.refused
+    refused, idle = before.refused, activity == {} and written == before.written
     if written != before.written:
         found = await driver.refused(steps, started) if driver else ()
         refused, written = (refused, before.written) if found is None else (found, written)
@@ -201,6 +201,7 @@ async def live(target: ProbeTarget, before: Probe, now: Now, *, written: int = 0
         interrupted=cut,
         refused=refused,
         plugins=before.plugins,
+        idle=idle,
         written=written,
     )
 

@@ -1,4 +1,7 @@
-"""The sandbox's `.env`: the only place of a project's secrets. Problems name file, line and key, never a value."""
+"""The sandbox's `.env`, the place of a project's secrets, and the one that all projects share.
+
+Keys that the manager does not know are secrets of the agent. Problems name file, line and key, never a value.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import secrets
 import shlex
 import stat
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,12 +29,14 @@ from reconciler.core.env_keys import (
     TOOL_DIR,
 )
 from reconciler.core.port_rules import HIGHEST_PORT, LOWEST_PORT, PORTS, UNUSABLE_PORTS, range_variable
+from reconciler.engines.local.secrets import agent_secrets
 from reconciler.settings import UserError
 from reconciler.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from reconciler.engines.local.secrets.agent_secrets import AgentSecret
     from reconciler.settings import Sandbox
 
 SECRETS: Final = (PASSWORD, TOKEN)
@@ -70,6 +74,8 @@ class Env:
     mcp_tool_port: int | None = None
     opencode_bin: str = ""
     mcp_tool_dir: str = ""
+    agent_secrets: Mapping[str, AgentSecret] = field(default_factory=dict, repr=False)
+    """What the agent gets beside, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +133,13 @@ def _understood(path: Path, text: str) -> _Parsed:
     )
 
 
-def read_env(path: Path) -> Env:
-    """Read and judge a `.env`; a missing one is an Env that does not exist."""
+def read_env(path: Path, shared: Path | None = None) -> Env:
+    """Read and judge a `.env`; a missing one is an Env that does not exist.
+
+    Args:
+        path: of the project.
+        shared: what all projects share, which need not exist; the project's own wins.
+    """
     try:
         parsed = _parsed(path)
     except FileNotFoundError:
@@ -136,13 +147,15 @@ def read_env(path: Path) -> Env:
     except UserError as error:
         return Env(exists=True, problems=(str(error),))
     values, lines, problems = parsed.values, parsed.lines, list(parsed.problems)
-    for key, why in _judge(values):
+    for key, why in (*_judge(values), *agent_secrets.reserved(values)):
         place = f"{path}:{lines[key]}" if key in lines else str(path)
         problems.append(f"cannot use {place}: {key} {why}")
+    common, refused, unused = _shared(shared) if shared else ({}, (), ())
     return Env(
         exists=True,
-        problems=tuple(problems),
-        warnings=(*_unreviewed(path, parsed), *_unknown(path, values, lines)),
+        problems=(*problems, *refused),
+        warnings=(*_unreviewed(path, parsed), *agent_secrets.unknown(path, values, lines), *unused),
+        agent_secrets={**common, **agent_secrets.found(path, values)},
         server_password=values.get(PASSWORD, ""),
         bearer_token=values.get(TOKEN, ""),
         git_url=values.get(GIT_URL, ""),
@@ -151,6 +164,29 @@ def read_env(path: Path) -> Env:
         mcp_tool_port=_port(values, BRIDGE_PORT),
         opencode_bin=values.get(PROGRAM, ""),
         mcp_tool_dir=values.get(TOOL_DIR, ""),
+    )
+
+
+def _shared(path: Path) -> tuple[dict[str, AgentSecret], tuple[str, ...], tuple[str, ...]]:
+    """The secrets that all agents share, why some of them cannot be used, and what else is wrong there."""
+    try:
+        parsed = _parsed(path)
+    except FileNotFoundError:
+        return {}, (), ()
+    except UserError as error:
+        return {}, (str(error),), ()
+    own = tuple(
+        f"cannot use {path}:{parsed.lines[key]}: {key} {why}"
+        for key, why in (
+            *((key, "is of one project alone; put it into the .env of its sandbox") for key in ENV_KEYS),
+            *agent_secrets.reserved(parsed.values),
+        )
+        if key in parsed.values
+    )
+    return (
+        agent_secrets.found(path, parsed.values),
+        parsed.problems + own,
+        tuple(agent_secrets.unknown(path, parsed.values, parsed.lines)),
     )
 
 
@@ -163,6 +199,7 @@ def write_env(sandbox: Sandbox, *, git_url: str, ssh_key: Path | None) -> None:
         f"# SSH key (read and write access)\n{key}\n\n"
         f"# OpenCode password\n{PASSWORD}={secrets.token_urlsafe(32)}\n\n"
         f"# MCP tool bearer token\n{TOKEN}={secrets.token_urlsafe(32)}\n\n"
+        "# Optional: secrets of the agent alone; any further key in capitals is one\n# ANTHROPIC_API_KEY=...\n\n"
         f"# Optional: fixed ports\n# {AGENT_PORT}=4101\n# {BRIDGE_PORT}=5101\n\n"
         f"# Optional: programs of your own\n# {PROGRAM}=/path/to/opencode\n"
         f"# {TOOL_DIR}=/path/to/opencode-mcp-tool\n"
@@ -327,12 +364,3 @@ def _port(values: Mapping[str, str], key: str) -> int | None:
 def _unreviewed(path: Path, parsed: _Parsed) -> Iterator[str]:
     if parsed.unreviewed:
         yield f"{path}: was made in development mode; review it, then remove its first line"
-
-
-def _unknown(path: Path, values: Mapping[str, str], lines: Mapping[str, int]) -> Iterator[str]:
-    for key in values:
-        if key not in ENV_KEYS:
-            near = get_close_matches(key, ENV_KEYS, n=1)
-            # Only what looks like a key is shown: it can be a secret that was pasted onto a line of its own.
-            what = f"{key} is not known and not used; did you mean {near[0]}?" if near else "it is no known key"
-            yield f"{path}:{lines[key]}: {what}"

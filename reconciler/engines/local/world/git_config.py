@@ -17,12 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from reconciler.agents.base import Handed, LeftOut
 from reconciler.core import git_url
 from reconciler.engines.local.git.causes import GitProblem, plain
 from reconciler.engines.local.git.git_world import PROTOCOLS, Rewrites
 from reconciler.engines.local.world import git_rules, git_settings
 from reconciler.engines.local.world.git_settings import Reader, Setting, parse, stamp, written
-from reconciler.engines.local.world.world import AUTHORITIES, Handed, LeftOut
+from reconciler.engines.local.world.world import AUTHORITIES
 from reconciler.system import files
 
 if TYPE_CHECKING:

@@ -22,20 +22,53 @@ if TYPE_CHECKING:
 
 def arguments(parser: Parser) -> None:
     """Say what may follow."""
-    parser.explain("They are never printed.", "secrets blog-api", "secrets blog-api --generate")
-    parser.add_argument("name", metavar="NAME", help="the project")
+    parser.explain(
+        "They are never printed. Without KEY: the agent's password and the token of its bridge. With KEY: a variable "
+        "that only the agent gets, such as the key of a model provider; the agent is then restarted.",
+        "secrets blog-api",
+        "secrets blog-api --generate",
+        "secrets blog-api GITHUB_TOKEN",
+        "secrets --all ANTHROPIC_API_KEY",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME [KEY]", help="the project, and what to set")
+    parser.add_argument("--all", action="store_true", help="for the agents of all projects: give keys only")
     parser.add_argument("--generate", action="store_true", help="generate random ones without asking")
     parser.add_argument("--rotate", action="store_true", help="also replace valid ones")
 
 
 def run(settings: Settings, options: Namespace) -> int:
-    """Ask for each secret that is missing or invalid, or generate it; valid ones stay unless all are to be replaced."""
-    name = options.name
+    """Ask for secrets: those that are named, else each that is missing or invalid."""
+    name, *keys = [None, *options.names] if options.all else options.names or [None]
+    if not (keys if options.all else options.names):
+        raise UserError("cannot tell which secrets are meant: give NAME, NAME KEY or --all KEY; see: secrets --help")
+    if name is not None:
+        _check(settings, name)
+    return _set_keys(settings, name, keys) if keys else _complete(settings, name or "", options)
+
+
+def _check(settings: Settings, name: str) -> None:
     if not valid_name(name):
         raise UserError(reader.unknown(published.read(settings.home), settings, name, "set the secrets of"))
     folder = reader.specs_folder(published.read(settings.home), settings)
     if not spec_folder.spec_path(folder, name).is_file() and not engine_access.holds(settings, name):
         raise UserError(f"cannot set the secrets of {name}: there is no such project; start it first")
+
+
+def _set_keys(settings: Settings, name: str | None, keys: list[str]) -> int:
+    """Ask for what only agents get."""
+    if not sys.stdin.isatty():
+        raise UserError("cannot ask for secrets without a terminal: run it in one")
+    values = {key: getpass.getpass(f"{key}: ") for key in keys}
+    if empty := [key for key, value in values.items() if not value]:
+        raise UserError(f"cannot keep an empty {empty[0]}: type it again; nothing was changed")
+    place = engine_access.set_secrets(settings, name, values)
+    who = "all agents" if name is None else f"the agent of {name}"
+    print(f"{', '.join(keys)} of {who}: kept in {place}; the controller restarts what needs it.")
+    return 0
+
+
+def _complete(settings: Settings, name: str, options: Namespace) -> int:
+    """Ask for each secret that is missing or invalid, or generate it; valid ones stay unless all are to be replaced."""
     if not options.generate and not sys.stdin.isatty():
         raise UserError("cannot ask for secrets without a terminal: run it in one, or use --generate")
     found = engine_access.secrets(settings, name)
