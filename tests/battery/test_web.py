@@ -19,7 +19,7 @@ from reconciler.frontends.web.proxy import forward
 from reconciler.mcpkit import quiet_server
 from tests.support.frontends import serving
 from tests.support.visits import enter, get
-from tests.support.webstage import NAME, Stage, a_stage
+from tests.support.webstage import Stage, a_stage
 from tests.support.world import a_world
 
 if TYPE_CHECKING:
@@ -113,59 +113,75 @@ async def test_slow_bodies(stage: Stage, score: Score) -> None:
 
 
 @pytest.fixture(name="visited", scope="module")
-def _visited(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range]) -> Iterator[tuple[World, int, str]]:
-    """A controller, and a project into which a browser was let."""
+def _visited(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range]) -> Iterator[tuple[World, int]]:
+    """A controller, and where it serves."""
     with a_world(tmp_path_factory.mktemp("visited"), ports) as world:
-        world.light(NAME)
-        port = serving(world)
-        world.ready(NAME)
-        yield world, port, enter(world, port, NAME)
+        yield world, serving(world)
 
 
-def ended(world: World, pid: int) -> None:
+@contextlib.contextmanager
+def a_project(world: World, port: int, name: str) -> Iterator[str]:
+    """A project that never crashed before, so that its restart comes at once; the cookie of a browser let in there."""
+    world.light(name)
+    world.ready(name)
+    yield enter(world, port, name)
+    world.light(name, state="absent", discard_unpushed="true")
+    world.until(lambda: not world.status(name), f"nothing of {name}")
+
+
+def end(world: World, name: str) -> None:
     """Kill the agent, and wait until another one is ready."""
+    pid = world.status(name)["agent"]["pid"]
     os.kill(pid, signal.SIGKILL)
-    world.wait(NAME, lambda status: status["ready"]["status"] and status["agent"]["pid"] != pid)
+    world.wait(name, lambda status: status["ready"]["status"] and status["agent"]["pid"] != pid)
 
 
-def test_agent_killed_in_mid_stream(visited: tuple[World, int, str], score: Score) -> None:
-    """An agent killed while browsers ask it: each answer is whole, an error, or breaks off; then the same tab works."""
-    world, port, cookie = visited
-    whole = get(port, NAME, cookie=cookie).body
-    for turn in score.times(3, 8):  # each kill makes the next restart wait longer
-        over = threading.Event()
-        odd: list[str] = []
+@contextlib.contextmanager
+def asking(score: Score, port: int, name: str, cookie: str, whole: str) -> Iterator[None]:
+    """Four browsers that ask all the time within; what is neither whole nor an error is a violation."""
+    over = threading.Event()
 
-        def ask(over: threading.Event = over, odd: list[str] = odd) -> None:
-            while not over.is_set():
-                with contextlib.suppress(OSError, http.client.HTTPException):
-                    page = get(port, NAME, cookie=cookie)
-                    score.tried()
-                    if page.status not in {200, 502, 503} or (page.status == 200 and page.body != whole):
-                        odd.append(f"{page}")
+    def ask() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                page = get(port, name, cookie=cookie)
+                score.tried()
+                kept = page.body == whole if page.status == 200 else page.status in {502, 503}
+                score.expect(kept, f"{name} was answered {page}")
 
-        browsers = [threading.Thread(target=ask) for _ in range(4)]
-        for browser in browsers:
-            browser.start()
-        ended(world, world.status(NAME)["agent"]["pid"])
+    browsers = [threading.Thread(target=ask) for _ in range(4)]
+    for browser in browsers:
+        browser.start()
+    try:
+        yield
+    finally:
         over.set()
         for browser in browsers:
             browser.join()
-        score.expect(not odd, f"{turn}: {odd[:3]}")
-        score.expect(get(port, NAME, cookie=cookie).status == 200, f"{turn}: the same tab does not work again")
 
 
-def test_a_thousand_connections(visited: tuple[World, int, str], score: Score) -> None:
+def test_agent_killed_in_mid_stream(visited: tuple[World, int], score: Score) -> None:
+    """An agent killed while browsers ask it: each answer is whole, an error, or breaks off; then the same tab works."""
+    world, port = visited
+    for turn in score.times(2, 30):
+        with a_project(world, port, name := f"killed-{turn}") as cookie:
+            with asking(score, port, name, cookie, get(port, name, cookie=cookie).body):
+                end(world, name)
+            score.expect(get(port, name, cookie=cookie).status == 200, f"{name}: the same tab does not work again")
+
+
+def test_a_thousand_connections(visited: tuple[World, int], score: Score) -> None:
     """A thousand connections that say nothing: most are dropped, and the controller restarts an agent meanwhile."""
-    world, port, cookie = visited
+    world, port = visited
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(2048, hard)), hard))
-    for turn in score.times(1, 4):
+    for turn in score.times(1, 10):
         score.tried()
-        with contextlib.ExitStack() as crowd:
-            for _ in range(1000):
-                crowd.enter_context(socket.create_connection(("127.0.0.1", port)))
-            ended(world, world.status(NAME)["agent"]["pid"])
-            files = psutil.Process(world.controllers[0].pid).num_fds()
-            score.expect(files < quiet_server.MOST + 100, f"{turn}: the controller has {files} files open")
-        score.expect(get(port, NAME, cookie=cookie).status == 200, f"{turn}: nobody is served when they have gone")
+        with a_project(world, port, name := f"crowded-{turn}") as cookie:
+            with contextlib.ExitStack() as crowd:
+                for _ in range(1000):
+                    crowd.enter_context(socket.create_connection(("127.0.0.1", port)))
+                end(world, name)
+                files = psutil.Process(world.controllers[0].pid).num_fds()
+                score.expect(files < quiet_server.MOST + 100, f"{turn}: the controller has {files} files open")
+            score.expect(get(port, name, cookie=cookie).status == 200, f"{turn}: nobody is served when they have gone")
