@@ -65,7 +65,7 @@ def _confined_town(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range,
     """The same, with agents within bubblewrap."""
     bubblewrap_or_skip()
     with a_world(tmp_path_factory.mktemp("confined"), ports) as world:
-        world.confine()
+        world.confine("bubblewrap")
         town = Town(world)
         town.found()
         assert world.status(STEADY)["confinement"] == "bubblewrap"

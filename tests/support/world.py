@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import watchfiles
 
+from reconciler import settings_file
 from reconciler.settings import Home
 from reconciler.state import published
 
@@ -48,8 +49,6 @@ class World:
         (root / "user").mkdir()
         self.origin = make_repository(root / "origin")
         self.controllers: list[subprocess.Popen[bytes]] = []
-        self.confinement = "none"
-        """Of light agents."""
         self.python = sys.executable
         """What the product runs with."""
         agents, bridges = ports
@@ -132,20 +131,20 @@ class World:
                 f"MCP_TOOL_BEARER_TOKEN=token-of-{name}-0123456789\n"
                 f"OPENCODE_BIN={LIGHT_AGENT}\nMCP_TOOL_DIR={LIGHT_TOOL}\n"
             )
-        # Mostly not confined: the stand-ins look for files that a test makes anywhere.
-        fields = {"git": f"{{url: {self.origin}}}", "confinement": self.confinement, **fields}
+        if not self.home.root.joinpath(settings_file.NAME).exists():
+            self.confine("none")  # the stand-ins look for files that a test makes anywhere
+        fields = {"git": f"{{url: {self.origin}}}", **fields}
         lines = [f"{key}: {value}" for key, value in fields.items()]
         if mode:
             lines.append(f"agent: {{env: {{LIGHT_AGENT: {mode}}}}}")
         self.write(name, "\n".join(lines) + "\n")
 
-    def confine(self) -> None:
-        """Confine light agents; they and their Python may lie below /tmp, of which each has its own."""
-        self.confinement = "bubblewrap"
+    def confine(self, method: str) -> None:
+        """How the agents of this world are confined; light ones and their Python may lie below /tmp."""
         readable = [str(LIGHT_AGENT.parents[2]), sys.prefix, sys.base_prefix]
         self.home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        settings = self.home.root / "opencode-settings.yaml"
-        settings.write_text(json.dumps({"confinement": {"read": readable}}))  # which is YAML
+        text = json.dumps({"confinement": {"default": method, "read": readable}})  # which is YAML
+        self.home.root.joinpath(settings_file.NAME).write_text(text)
 
     def provide(self, program: Path) -> None:
         """Let this home have the real OpenCode already."""

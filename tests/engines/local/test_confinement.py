@@ -16,7 +16,9 @@ from reconciler.engines.local.confinement import bubblewrap, confine, policy
 from reconciler.engines.local.confinement.confine import ConfinedCommand
 from reconciler.engines.local.confinement.walls import PathAccess, Walls, access_of, command
 from reconciler.engines.local.facts import ConfinementFacts
+from reconciler.engines.local.git.causes import GitProblem
 from reconciler.engines.local.git.git import git
+from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.launch import LaunchContext
 from reconciler.engines.local.secrets.env_file import Env
 from reconciler.engines.local.world.world import World
@@ -226,7 +228,7 @@ class TestChoosing:
 
 @pytest.mark.parametrize("cloning", [False, True])
 async def test_the_managers_git_is_confined_as_the_agent(user: Path, *, cloning: bool) -> None:
-    """What the user's settings make it run sees no key, works where it is run, and dies with who runs it."""
+    """What the user's settings make it run sees no key, and works where it is run."""
     bubblewrap_or_skip()
     made = project(user)
     sandbox = made.sandbox
@@ -236,7 +238,19 @@ async def test_the_managers_git_is_confined_as_the_agent(user: Path, *, cloning:
 
     assert done.out == f"{user}/.ssh:\n{sandbox.repo}\n", done.err
     assert sandbox.path.joinpath("made").exists() is cloning
-    assert "--die-with-parent" in inside.wrapper
+
+
+async def test_a_confined_git_that_takes_too_long_leaves_nothing(user: Path) -> None:
+    """Neither what it runs, nor who holds it."""
+    bubblewrap_or_skip()
+    made = project(user)
+    made.sandbox.repo.joinpath("file").touch()
+    hang = f"alias.hang=!tail -f {made.sandbox.repo}/file & tail -f {made.sandbox.repo}/file"
+    with pytest.raises(GitProblem, match="did not end within"):
+        await git(await confine.git_world(made), "-c", hang, "hang", folder=made.sandbox.repo, timeout=0.5)
+
+    lines = [identity.read_bytes(f"/proc/{pid}/cmdline") for pid in identity.pids()]
+    assert [line for line in lines if str(user).encode() in line] == []
 
 
 MOUNTED_LATER = """

@@ -219,3 +219,23 @@ def test_a_spec_cannot_switch_off_what_the_manager_insists_on(project: LaunchCon
     env = launch.launch(replace(project, spec=loud), Service.AGENT, "/bin/opencode").env
 
     assert (env["OPENCODE_X"], env["OPENCODE_DISABLE_AUTOUPDATE"]) == ("1", "1")
+
+
+@pytest.mark.parametrize(
+    ("said", "restarted"),
+    [
+        ({"confinement": "auto", "confinement_allow": {}}, False),
+        ({"confinement": "bubblewrap"}, True),
+        ({"confinement": "none"}, True),
+        ({"confinement_allow": {"read": ["/srv/data"]}}, True),
+    ],
+)
+def test_an_agent_is_restarted_for_another_confinement(
+    project: LaunchContext, said: dict[str, Any], *, restarted: bool
+) -> None:
+    """And the bridge never; what auto comes to on this machine restarts nobody, as after an upgrade."""
+    changed = replace(project, spec=spec.parse({"git": {"url": project.spec.git.url}} | said))
+    plain = replace(project, spec=spec.parse({"git": {"url": project.spec.git.url}}))
+    same = {each: launch.digest(plain, each) == launch.digest(changed, each) for each in Service}
+
+    assert same == {Service.AGENT: not restarted, Service.BRIDGE: True}

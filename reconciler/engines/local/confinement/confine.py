@@ -134,5 +134,5 @@ async def git_world(project: LaunchContext, *, cloning: bool = False) -> GitWorl
     sandbox = project.sandbox
     write = (sandbox.path, sandbox.known_hosts) if cloning else (sandbox.known_hosts,)  # it pins keys of new hosts
     there = tuple(path for path in write if path.exists())
-    command = ConfinedCommand(given=world.build(project), anywhere=True, write=there, ends_with_us=True)
+    command = ConfinedCommand(given=world.build(project), anywhere=True, write=there)
     return replace(project.git_world, wrapper=await wrap(project, command))
