@@ -113,7 +113,7 @@ COMMANDS: Final = (
     Command(name="get", group=_SHOW, summary="print specs"),
     Command(name="events", group=_SHOW, summary="show what happened: what changed, why, and by whom"),
     Command(name="logs", group=_SHOW, summary="show what a service printed"),
-    Command(name="doctor", group=_CHECK, summary="check everything that agents need, with the fix", needed=_RANGES),
+    Command(name="doctor", group=_CHECK, summary="check everything that agents need, with the fix", needed=_ALL),
     Command(
         name="plan",
         group=_CHECK,
