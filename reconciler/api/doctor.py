@@ -10,6 +10,7 @@ from reconciler.core.findings import Finding, good, note, problem
 from reconciler.settings import PORT_VARIABLE
 from reconciler.specs import scan
 from reconciler.state import published
+from reconciler.system import tcp_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 def findings(settings: Settings) -> tuple[Finding, ...]:
     """Return everything that is to be said, the machine last. Takes a second or two."""
     index = published.read(settings.home)
-    own = (*controller(index), *endpoint(index), *specs(index, settings), *projects(index))
+    holder = "" if index.running or not settings.http_port else tcp_ports.holder(settings.http_port)
+    own = (*controller(index), *endpoint(index, settings.http_port, holder), *specs(index, settings), *projects(index))
     return (*own, *engine_access.findings(settings))
 
 
@@ -36,9 +38,17 @@ def controller(index: Index) -> Iterator[Finding]:
         yield good("controller", f"version {__version__} is running")
 
 
-def endpoint(index: Index) -> Iterator[Finding]:
-    """Check that it serves MCP."""
+def endpoint(index: Index, port: int, holder: str) -> Iterator[Finding]:
+    """Check that MCP is served, or can be once a controller runs.
+
+    Args:
+        index: as published.
+        port: that a controller started now would have.
+        holder: who has it meanwhile; empty: nobody.
+    """
     if not index.running or index.controller is None:
+        if holder:
+            yield problem("mcp", f"port {port} is taken by {holder}", f"end it, or set {PORT_VARIABLE}")
         return
     if index.controller.http_port:
         yield good("mcp", f"served at http://127.0.0.1:{index.controller.http_port}/mcp")

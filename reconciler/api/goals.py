@@ -26,12 +26,14 @@ class Goal:
     met: Callable[[Status], bool]
     wanted: Callable[[Status], bool] = lambda _status: True
     """Whether the spec leads there: of all projects, only these are waited for."""
+    idle: bool = False
+    """Whether the agent must also say that it works at nothing, which no published status has."""
     gone: bool = False
     """Whether a project of which nothing is left meets it."""
 
 
 def parse(text: str) -> Goal:
-    """Return the goal of a name: `ready`, `stopped`, or `condition=NAME[=false]`, where a reason is a name too.
+    """Return the goal of a name: `ready`, `idle`, `stopped`, or `condition=NAME[=false]`, where a reason is a name too.
 
     Raises:
         UserError: there is no such goal.
@@ -40,15 +42,22 @@ def parse(text: str) -> Goal:
     match name.lower():
         case "ready":
             return Goal(text="ready", met=_ready, wanted=lambda status: status["desired"] == "running")
+        case "idle":
+            return Goal(text="idle", met=_at_rest, wanted=lambda status: status["desired"] == "running", idle=True)
         case "stopped":
             return Goal(text="stopped", met=_stopped, wanted=lambda status: status["desired"] != "running", gone=True)
         case "condition" if condition:
             return _of_condition(condition)
-    raise UserError(f"cannot wait for {text!r}: use ready, stopped or condition=NAME, like condition=Stalled")
+    raise UserError(f"cannot wait for {text!r}: use ready, idle, stopped or condition=NAME, like condition=Stalled")
 
 
 def _ready(status: Status) -> bool:
     return bool(status["ready"]["status"]) and status["desired"] == "running"
+
+
+def _at_rest(status: Status) -> bool:
+    """Tell whether nobody waits for anybody: what an agent asks a person keeps it from being idle."""
+    return _ready(status) and not status["stalled"]["status"]
 
 
 def _stopped(status: Status) -> bool:

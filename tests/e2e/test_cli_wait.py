@@ -42,6 +42,21 @@ def test_a_script_waits_for_what_it_needs(team: World) -> None:
     assert "cannot wait for 'up'" in team.run("wait", "web-a", "--for", "up", code=1)
 
 
+def test_an_agent_at_work_is_not_idle(team: World) -> None:
+    """It says so itself, to nobody but who has the password."""
+    work = team.root / "work"
+    work.touch()
+    team.light("at-work", mode=f"at={work}")
+    team.run("wait", "at-work")
+    assert "at-work: not idle after " in team.run("wait", "at-work", "--for", "idle", "--timeout", "0.5", code=NOT_YET)
+
+    with spawned(team, "wait", "at-work", "--for", "idle") as program:
+        work.unlink()
+        until_line(program, "at-work: idle")
+
+    team.run("stop", "at-work")
+
+
 def test_a_wait_is_for_the_spec_as_it_is_now(team: World) -> None:
     """Not for what was published before it was written."""
     team.run("set", "web-b", "state=running")

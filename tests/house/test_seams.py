@@ -24,6 +24,7 @@ DYNAMIC: Final = {
     "frontends/cli/commands/events.py": {"reconciler.api.history_follow"},
     "frontends/cli/commands/plan.py": {"reconciler.app"},
     "frontends/cli/commands/run.py": {"reconciler.app"},
+    "frontends/cli/commands/wait.py": {"reconciler.frontends.cli.activity"},
     "frontends/cli/grammar.py": {"difflib", "shutil"},
     "frontends/cli/main.py": {"reconciler.frontends.cli.render", "reconciler.frontends.cli.unforeseen"},
     "frontends/cli/parsing.py": {"reconciler.frontends.cli.commands.*", "reconciler.system.orphans"},

@@ -29,11 +29,18 @@ from tests.support.bridge import Bridge, connect, said
 from tests.support.fakecontroller import a_fake_controller, make_settings
 from tests.support.hostileagent import CALLS, HOSTILE, a_hostile_agent
 from tests.support.opencode import make_repository
+from tests.support.terminal import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.world import World
+
+COMMANDS = (
+    *("status", "status app", "status app -o yaml", "list", "list -o wide", "list -o jsonl", "list -o name"),
+    *("describe app", "describe app -o yaml", "wait app --timeout 0.1", "top app", "doctor"),
+)
 HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\u200b\U000e0000-\U000e007f]")
 
 
@@ -92,8 +99,8 @@ async def test_no_status_steers_a_terminal(
     value: Any = (HOSTILE,) if part in {"warnings", "planned"} else HOSTILE
     with a_fake_controller(settings) as controller:
         controller.ready("app", "1", **{part: value})
-        for command in (("status",), ("status", "app"), ("status", "app", "-o", "yaml"), ("list",)):
-            main([*command])
+        for command in COMMANDS:
+            main(command.split())
         async with Client(make_server(settings, asyncio.Event())) as client:
             results = [
                 await client.call_tool("opencode_status", {"project_name": "app"}),
@@ -101,7 +108,8 @@ async def test_no_status_steers_a_terminal(
             ]
 
     texts = [said(result.content) for result in results] + [*strings([result.structured_content for result in results])]
-    assert harmless(*capsys.readouterr().out.splitlines(), *texts, longest=20_000)
+    printed = capsys.readouterr()
+    assert harmless(*printed.out.splitlines(), *printed.err.splitlines(), *texts, longest=20_000)
     assert harmless(*strings(json.loads(settings.home.state_file.read_text())), longest=5_000)
 
 
@@ -139,3 +147,20 @@ def test_the_controller_s_own_warnings_steer_nothing(tmp_path: Path) -> None:
     published.Writer(settings.home).write(identity, {})
 
     assert harmless(*strings(json.loads(settings.home.state_file.read_text())), longest=5_000)
+
+
+def test_no_log_steers_a_terminal(world: World) -> None:
+    """One, or several; a program gets the bytes as they are."""
+    line = f"{HOSTILE}\x1b[2J\x1b[31mred\n"
+    for name in ("app", "web"):
+        world.home.sandbox(name).run.mkdir(parents=True)
+        world.home.logs.mkdir(exist_ok=True)
+        world.home.log_file(name, "agent").write_text(line)
+        world.write(name, "git: {url: /x}\n")
+
+    _, one = on_terminal(world.command("logs", "app"), world.environment)
+    _, both = on_terminal(world.command("logs", "app", "web", "--timestamps"), world.environment)
+
+    assert harmless(*one.splitlines(), *both.splitlines(), longest=200_000)
+    assert "red" in one
+    assert world.run("logs", "app") == line

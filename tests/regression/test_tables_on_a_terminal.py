@@ -152,10 +152,10 @@ def test_an_error_is_wrapped_at_words(world: World) -> None:
     """On a terminal; a script gets one line."""
     publish(world)
 
-    code, seen = on_terminal(world.command("stop", "nowhere"), world.environment, 60)
+    code, seen = on_terminal(world.command("stop", "nowhere"), world.environment, 64)
 
     sentence = world.run("stop", "nowhere", code=1)
     assert code == 1
-    assert max(map(len, seen.splitlines())) <= 60
+    assert max(map(len, seen.splitlines())) <= 64
     assert seen.split() == sentence.split()
     assert sentence.count("\n") == 1

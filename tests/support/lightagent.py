@@ -8,7 +8,7 @@ deny (refuses the right password too),
 hang (takes requests and never answers), html (a page for everybody), login (a page for who has the password),
 slow=SECONDS (until it listens), late=SECONDS (listens at once, answers only then), wait=FILE (listens only once that
 is there), sick=FILE (while that is there, answers 503), busy=FILE (while that is there, works hard and answers nobody),
-idle=FILE (the same without working).
+idle=FILE (the same without working), at=FILE (while that is there, says that it works in a session).
 The same stories run against the real OpenCode in test_story.py.
 """
 
@@ -36,6 +36,8 @@ class Handler(BaseHTTPRequestHandler):
         password = os.environ["OPENCODE_SERVER_PASSWORD"]
         wanted = "Basic " + base64.b64encode(f"opencode:{password}".encode()).decode()
         allowed = MODE in {"open", "html"} or (MODE != "deny" and self.headers.get("authorization") == wanted)
+        if MODE == "at":
+            SHAPES["/session/status"] = b'{"ses_1":{"type":"busy"}}' if os.path.exists(ARGUMENT) else b"{}"  # noqa: PTH110
         said = SHAPES.get(self.path.partition("?")[0], b'{"healthy":true,"version":"light"}')
         page = b"<html>welcome</html>" if MODE in {"html", "login"} else said
         body = page if allowed else b""

@@ -32,9 +32,11 @@ def test_an_endpoint_that_is_not_served_is_a_problem_with_its_cause() -> None:
     """As the controller has published it."""
     trouble = "cannot serve MCP on port 4099: address in use"
 
-    assert only(*doctor.endpoint(index(http_port=0, warnings=("other", trouble))))[:2] == (Level.PROBLEM, trouble)
-    assert only(*doctor.endpoint(index()))[0] is Level.OK
-    assert list(doctor.endpoint(Index())) == []
+    broken = index(http_port=0, warnings=("other", trouble))
+    assert only(*doctor.endpoint(broken, 4099, ""))[:2] == (Level.PROBLEM, trouble)
+    assert only(*doctor.endpoint(index(), 4099, ""))[0] is Level.OK
+    assert list(doctor.endpoint(Index(), 4099, "")) == []
+    assert only(*doctor.endpoint(Index(), 4099, "pid 7 (nginx)"))[1] == "port 4099 is taken by pid 7 (nginx)"
 
 
 def test_the_fix_stands_below_what_it_fixes() -> None:

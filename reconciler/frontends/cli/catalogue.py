@@ -127,7 +127,7 @@ COMMANDS: Final = (
         needed=_ALL,
     ),
     Command(name="logs", group=_SHOW, summary="show what a service printed"),
-    Command(name="doctor", group=_CHECK, summary="check everything that agents need, with the fix", needed=_RANGES),
+    Command(name="doctor", group=_CHECK, summary="check everything that agents need, with the fix", needed=_ALL),
     Command(
         name="plan",
         group=_CHECK,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.api import client, drafts, reader
 from reconciler.core.names import valid_name
+from reconciler.core.plain_text import visible
 from reconciler.frontends.cli import flags, requests
 from reconciler.settings import UserError
 from reconciler.specs.yaml_reader import SpecFileError
@@ -66,7 +67,7 @@ def _edited(settings: Settings, name: str, old: bytes) -> Draft | None:
         try:
             draft = drafts.edited(settings, name, old, new.decode("utf-8", "replace"))
         except SpecFileError as error:
-            print(error, file=sys.stderr)
+            print(visible(str(error)), file=sys.stderr)
             if not sys.stdin.isatty() or input("Edit it again? [Y/n] ").strip().lower() in {"n", "no"}:
                 raise UserError(f"cannot write the spec of {name}: it is not valid; your text is in {copy}") from None
             continue

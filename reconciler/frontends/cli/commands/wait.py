@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,7 @@ def arguments(parser: Parser) -> None:
         "Exit code 0: all of them are, 1: error, 2: not in time.",
         "wait blog-api --timeout 5m",
         "wait --all --for stopped",
+        "wait blog-api --for idle",
         "wait blog-api --for condition=WaitingForKey",
     )
     flags.projects(parser)
@@ -42,8 +44,8 @@ def arguments(parser: Parser) -> None:
         dest="goal",
         default="ready",
         metavar="GOAL",
-        help="ready (the default), stopped, condition=NAME or condition=NAME=false: Ready, Reconciling, Stalled, or a "
-        "reason that status shows",
+        help="ready (the default), idle, stopped, condition=NAME or condition=NAME=false: Ready, Reconciling, Stalled, "
+        "or a reason that status shows",
     )
     parser.add_argument(
         "--timeout", type=flags.duration, default=flags.WAIT, metavar="TIME", help="like 90s or 5m (default: 3m)"
@@ -129,7 +131,15 @@ class _Wait:
                 return True
             raise UserError(reader.unknown(index, self.settings, name, "wait for"))
         passed_over = name not in self._named and not self._goal.wanted(status)
-        return (passed_over or self._goal.met(status)) and _is_current(folder, name, status)
+        over = (passed_over or self._goal.met(status)) and _is_current(folder, name, status)
+        return over and (passed_over or not self._goal.idle or _is_idle(self.settings, name, status))
+
+
+def _is_idle(settings: Settings, name: str, status: Mapping[str, Any]) -> bool:
+    """Ask the agent."""
+    asking = importlib.import_module("reconciler.frontends.cli.activity")  # loads an HTTP client, for this goal alone
+    idle: bool = asking.is_idle(settings, name, str(status["kind"]))
+    return idle
 
 
 def _is_current(folder: Path, name: str, status: Mapping[str, Any]) -> bool:
