@@ -40,8 +40,9 @@ from reconciler.settings import UserError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Collection, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
+    from reconciler.agents.base import Reply
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
     from reconciler.core.plan import Recipe, View
@@ -99,6 +100,10 @@ class FakeEngine:
         """How the next actions of a type fail; empty: they succeed."""
         self.gates: dict[type[Action], asyncio.Event] = {}
         """Actions of a type go on only when this is set."""
+        self.given: list[tuple[str, object, Reply | None, bool]] = []
+        """Answers that agents were sent."""
+        self.deaf: list[Exception] = []
+        """How the next of them fail."""
         self.observed = 0
         self.development = True
         """Secrets are made where there are none."""
@@ -163,6 +168,16 @@ class FakeEngine:
                 raise failure
             return failure
         return _PERFORM[type(action)](self, name, spec, action)
+
+    async def answer(self, name: str, _spec: Spec, request: str, reply: Reply, *, again: bool) -> None:
+        self.given.append((name, request, reply, again))
+        if self.deaf:
+            raise self.deaf.pop(0)
+
+    async def resume(self, name: str, _spec: Spec, sessions: Sequence[str]) -> None:
+        self.given.append((name, tuple(sessions), None, False))
+        if self.deaf:
+            raise self.deaf.pop(0)
 
     def fingerprint(self, name: str) -> object:
         return self.of(name).edits

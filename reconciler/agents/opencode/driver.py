@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from reconciler.agents.base import Answer, Driver, Package, Place, Reply, Wire
+    from reconciler.agents.base import Answer, Driver, EventFeed, Package, Place, Reply, Wire
     from reconciler.core.observed import PendingRequest
 
 
@@ -39,6 +39,7 @@ class OpenCodeDriver(OpenCodeAccess):
     ready_request = Request(path=OPENCODE.ready_path)
     login = "opencode auth login"
     shutdown_request: Request | None = Request(path=OPENCODE.dispose_path, method="POST")
+    events: EventFeed | None = needs.EVENTS
 
     def arguments(self, place: Place) -> tuple[str, ...]:
         """Return `serve` with the address."""
@@ -112,6 +113,10 @@ class OpenCodeDriver(OpenCodeAccess):
     async def interrupted(self, wire: Wire) -> tuple[str, ...]:
         """Return sessions."""
         return await needs.interrupted(wire)
+
+    async def resume(self, wire: Wire, session: str) -> None:
+        """Send it a prompt that says so."""
+        await needs.resume(wire, session)
 
     async def refused(self, wire: Wire, started: float) -> tuple[PendingRequest, ...] | None:
         """Return a refusal of this run."""
