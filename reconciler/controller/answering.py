@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -19,6 +20,8 @@ from reconciler.core import answers
 from reconciler.core.answers import Fate
 from reconciler.core.history import Author, Via
 from reconciler.core.needs import RESUME, NeedKind, UnfitAnswerError, understand
+from reconciler.core.reasons import Reason
+from reconciler.engines.base import ProjectGone, Recorded
 from reconciler.state import demands
 from reconciler.state.answer_book import AnswerBook
 from reconciler.system import failpoint
@@ -68,9 +71,12 @@ class Answering:
         self._waiting = False
         """Whether a demand waits for its project to be seen."""
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._known: dict[str, set[str]] = {}
+        """The ids of what waits in each project, as recorded."""
         self._resumed: set[tuple[str, str, float]] = set()
         """Interruptions that the spec has had resumed: project, need and since when."""
         events.subscribe(StatusChanged, lambda event: self._changed(event.status))
+        events.subscribe(ProjectGone, self._gone)
         events.subscribe(StatusAged, lambda _event: self._seen_again())
 
     async def run(self) -> None:
@@ -107,8 +113,17 @@ class Answering:
         if self._waiting:
             self._hint.set()
 
+    def _gone(self, event: ProjectGone) -> None:
+        self._known.pop(event.name, None)
+
     def _changed(self, status: ProjectStatus) -> None:
         self._seen_again()
+        before, now = self._known.get(status.name), {need.id for need in status.needs}
+        self._known[status.name] = now
+        if before is not None:  # else an earlier controller has recorded what there is
+            for need in status.needs:
+                if need.id not in before:
+                    self._record(status.name, Reason.WAITING_FOR_PERSON, f"{need.kind} {need.id}: {need.message}")
         project = self._projects.get(status.name)
         if project is None or project.desired.spec is None or not project.desired.spec.restart.resume:
             return
@@ -133,7 +148,8 @@ class Answering:
         need, seen, wall = self._need(demand), self._seen(demand.project), self._engine.now().wall
         record, again = self._book.of(demand.id), True
         if record is None:
-            found = answers.judge(demand, need, self._book.records, wall, seen=seen)
+            age = time.time() - demand.written
+            found = answers.judge(demand, need, self._book.records, wall, age=age, seen=seen)
             if found is None:
                 self._waiting = True
                 return
@@ -179,6 +195,12 @@ class Answering:
             return
         log.info("answered", project=record.project, need=record.need, fate=record.fate, by=record.author.text)
         self._events.publish(AnswerGiven(record))
+        if record.fate is Fate.ANSWERED:
+            message = f"{record.kind} {record.need} answered: {record.said}"
+            self._record(record.project, Reason.ANSWERED, message, record.author)
+
+    def _record(self, name: str, reason: Reason, message: str, author: Author | None = None) -> None:
+        self._events.publish(Recorded(name=name, reason=reason, message=message, author=author))
 
     async def _send(self, demand: Demand, record: AnswerRecord, need: Need | None, *, again: bool) -> AnswerRecord:
         project = self._projects.get(demand.project)

@@ -101,7 +101,7 @@ def author_of(data: Sequence[str]) -> Author:
 
 
 def judge(
-    demand: Demand, need: Need | None, earlier: Iterable[AnswerRecord], wall: float, *, seen: bool
+    demand: Demand, need: Need | None, earlier: Iterable[AnswerRecord], wall: float, *, age: float, seen: bool
 ) -> tuple[AnswerRecord, Said] | None:
     """Decide what is done about an answer; None: not yet, for its project has not been seen.
 
@@ -110,12 +110,13 @@ def judge(
         need: what it answers, if that waits now.
         earlier: what became of others, in any order.
         wall: the time, seconds since the epoch.
+        age: seconds since the answer was written down.
         seen: whether all that waits in the project is known.
     """
     record = AnswerRecord(
         demand=demand.id, project=demand.project, need=demand.need, author=demand.author, at=wall, fate=Fate.SENDING
     )
-    if wall - demand.written > EXPIRES:
+    if age > EXPIRES:
         return record.ended(
             Fate.GONE, f"cannot answer {demand.need}: it was answered too long ago; answer again"
         ), Said()
@@ -124,7 +125,7 @@ def judge(
         record = replace(record, kind=first.kind)
         return record.ended(Fate.ALREADY, f"cannot answer {demand.need}: {answered(first, wall)}"), Said()
     if need is None:
-        if not seen and wall - demand.written < PATIENCE:
+        if not seen and age < PATIENCE:
             return None
         message = f"cannot answer {demand.need} of {demand.project}: nothing waits there by that id"
         return record.ended(Fate.GONE, f"{message}; see: opencode-manager needs"), Said()

@@ -14,21 +14,30 @@ from reconciler.core.needs import Need, NeedKind, Said
 NEED = Need(
     id="n1", kind=NeedKind.PERMISSION, project="app", message="", since=40.0, answers=("once", "always", "deny")
 )
-DEMAND = Demand(id="d2", project="app", need="n1", words=("once",), author=Author(Via.CLI, "bob", "answer"), written=100.0)
+DEMAND = Demand(
+    id="d2", project="app", need="n1", words=("once",), author=Author(Via.CLI, "bob", "answer"), written=100.0
+)
 FIRST = AnswerRecord(
-    demand="d1", project="app", need="n1", kind="permission", said="deny", author=Author(Via.MCP, "ada"), at=95.0, fate=Fate.ANSWERED
+    demand="d1",
+    project="app",
+    need="n1",
+    kind="permission",
+    said="deny",
+    author=Author(Via.MCP, "ada"),
+    at=95.0,
+    fate=Fate.ANSWERED,
 )
 
 
 def judged(demand: Demand = DEMAND, need: Need | None = NEED, *earlier: AnswerRecord) -> AnswerRecord:
-    found = judge(demand, need, earlier, 100.0, seen=True)
+    found = judge(demand, need, earlier, 100.0, age=100.0 - demand.written, seen=True)
     assert found is not None
     return found[0]
 
 
 def test_the_first_answer_is_sent() -> None:
     """What was said goes with it, and not into the record."""
-    found = judge(DEMAND, NEED, (), 100.0, seen=True)
+    found = judge(DEMAND, NEED, (), 100.0, age=0.0, seen=True)
 
     assert found is not None
     assert (found[0].fate, found[0].said, found[0].kind) == (Fate.SENDING, "once", "permission")
@@ -70,8 +79,8 @@ def test_what_was_no_answer_to_this_need_does_not_count(other: AnswerRecord) -> 
 
 def test_what_waits_by_no_such_id_is_said_once_that_is_known() -> None:
     """A controller that has just begun waits a while."""
-    unseen = judge(DEMAND, None, (), 101.0, seen=False)
-    late = judge(DEMAND, None, (), 100.0 + answers.PATIENCE, seen=False)
+    unseen = judge(DEMAND, None, (), 101.0, age=1.0, seen=False)
+    late = judge(DEMAND, None, (), 100.0, age=answers.PATIENCE, seen=False)
 
     assert unseen is None
     assert late is not None
