@@ -29,7 +29,7 @@ NEED = identity("app", NeedKind.PERMISSION, "per_1")
 ONCE = ("app", "per_1", Reply(consent=Consent.ONCE), False)
 
 
-class Told(NamedTuple):
+class Said(NamedTuple):
     """One who answers."""
 
     words: str
@@ -57,7 +57,7 @@ async def outcome(site: Site, demand: Demand) -> AnswerRecord:
 
 
 def answers(
-    site: Site, *told: Told, need: str = NEED, failing: Sequence[Exception] = (), **said: Any
+    site: Site, *people: Said, need: str = NEED, failing: Sequence[Exception] = (), **said: Any
 ) -> list[AnswerRecord]:
     """Let the agent ask, and return what became of each answer; they are given at once."""
     found: list[AnswerRecord] = []
@@ -67,7 +67,7 @@ def answers(
         asks(site, **said)
         site.engine.deaf.extend(failing)
         await asyncio.sleep(1)
-        given = [demands.write(site.home, "app", need, one.words.split(), one.author) for one in told]
+        given = [demands.write(site.home, "app", need, one.words.split(), one.author) for one in people]
         found.extend([await outcome(site, demand) for demand in given])
 
     play(site, story())
@@ -76,7 +76,7 @@ def answers(
 
 def test_of_two_answers_the_first_reaches_the_agent(site: Site) -> None:
     """And the second hears whose it was, and so does the next controller."""
-    first, second = answers(site, Told("once"), Told("deny", BOB))
+    first, second = answers(site, Said("once"), Said("deny", BOB))
 
     assert (first.fate, second.fate) == (Fate.ANSWERED, Fate.ALREADY)
     assert "by ada (cli): once" in second.message
@@ -87,7 +87,7 @@ def test_of_two_answers_the_first_reaches_the_agent(site: Site) -> None:
 
 def test_a_denial_goes_with_its_word(site: Site) -> None:
     """Which is in no record."""
-    (record,) = answers(site, Told("deny use staging"))
+    (record,) = answers(site, Said("deny use staging"))
 
     assert site.engine.given == [("app", "per_1", Reply(consent=Consent.DENY, word="use staging"), False)]
     assert "staging" not in repr(record)
@@ -107,7 +107,7 @@ def test_what_becomes_of_it_when_the_agent_does_not_take_it(
     site: Site, failing: tuple[Exception, ...], fate: Fate, again: list[bool]
 ) -> None:
     """After an answer that may have arrived, it is asked first whether it still waits."""
-    (record,) = answers(site, Told("once"), failing=failing)
+    (record,) = answers(site, Said("once"), failing=failing)
 
     assert record.fate is fate
     assert [one[3] for one in site.engine.given] == again
@@ -116,14 +116,14 @@ def test_what_becomes_of_it_when_the_agent_does_not_take_it(
 
 def test_after_one_that_failed_another_may_answer(site: Site) -> None:
     """It still waits."""
-    first, second = answers(site, Told("once"), Told("always", BOB), failing=[ReplyError("cannot answer like this")])
+    first, second = answers(site, Said("once"), Said("always", BOB), failing=[ReplyError("cannot answer like this")])
 
     assert (first.fate, second.fate) == (Fate.REFUSED, Fate.ALREADY)  # at once: the first was on its way
 
 
 def test_what_nothing_waits_for_is_said(site: Site) -> None:
     """Once all that waits is known."""
-    (record,) = answers(site, Told("once"), need="00000000")
+    (record,) = answers(site, Said("once"), need="00000000")
 
     assert (record.fate, site.engine.given) == (Fate.GONE, [])
 
@@ -131,7 +131,7 @@ def test_what_nothing_waits_for_is_said(site: Site) -> None:
 def test_interrupted_sessions_are_resumed(site: Site) -> None:
     """All of them with one word."""
     need = identity("app", NeedKind.INTERRUPTED, "ses_1 ses_2")
-    (record,) = answers(site, Told("resume"), need=need, attention=(), interrupted=("ses_2", "ses_1"))
+    (record,) = answers(site, Said("resume"), need=need, attention=(), interrupted=("ses_2", "ses_1"))
 
     assert record.fate is Fate.ANSWERED
     assert site.engine.given == [("app", ("ses_1", "ses_2"), None, False)]
@@ -146,7 +146,7 @@ def test_an_answer_that_an_earlier_controller_was_sending_is_finished(site: Site
     answer_book.path(site.home).write_text(json.dumps({"answers": [before.to_dict()]}))
     again = Site(tmp_path)
 
-    (second,) = answers(again, Told("deny", BOB))
+    (second,) = answers(again, Said("deny", BOB))
 
     assert second.fate is Fate.ALREADY
     assert again.engine.given == [(*ONCE[:3], True)]
@@ -158,7 +158,7 @@ def test_what_waits_and_what_was_answered_is_in_the_history(site: Site) -> None:
     lines: list[Recorded] = []
     site.events.subscribe(Recorded, lines.append)
 
-    answers(site, Told("once"))
+    answers(site, Said("once"))
 
     found = [(line.reason, line.message, line.author) for line in lines]
     assert found == [
