@@ -33,6 +33,7 @@ STABLE: Final = 60.0
 """Seconds after which a stream that is lost is opened again at once."""
 MOST: Final = 200
 """Streams at once: each is a descriptor, and a process may have 1024. Other agents are probed every so often."""
+_SORT: Final = b"text/event-stream"
 _LONGEST_HEAD: Final = 16 * 1024
 
 
@@ -150,7 +151,7 @@ class _FeedReader(asyncio.Protocol):
                     self._end()
                 return
             self._head = None
-            if head.split(b"\r\n", 1)[0].split(b" ")[1:2] != [b"200"]:
+            if head.split(b"\r\n", 1)[0].split(b" ")[1:2] != [b"200"] or _SORT not in head.lower():
                 self._end()
                 return
             self._news()
