@@ -42,6 +42,8 @@ class NeedKind(StrEnum):
     """Most specs vanished at once: it is to be confirmed, or they are to be put back."""
     PORT = "port"
     """Another process listens on the port."""
+    CONFINEMENT = "confinement"
+    """The agent must be confined, and cannot be on this machine."""
 
 
 _OF_REQUEST: Final = {
@@ -55,12 +57,14 @@ _OF_REASON: Final = {
     Reason.DESTROY_BLOCKED: NeedKind.DESTROY,
     Reason.SPEC_MISSING: NeedKind.SPECS,
     Reason.PORT_TAKEN: NeedKind.PORT,
+    Reason.CONFINEMENT_UNAVAILABLE: NeedKind.CONFINEMENT,
 }
 _COMMANDS: Final = {
     NeedKind.SECRETS: "opencode-manager secrets {}",
     NeedKind.DESTROY: "opencode-manager destroy {} --discard-unpushed",
     NeedKind.SPECS: "opencode-manager confirm-missing",
     NeedKind.PROVIDER: "opencode-manager restart {}",
+    NeedKind.CONFINEMENT: "opencode-manager doctor",
 }
 """What a person types, of those that have no answer."""
 

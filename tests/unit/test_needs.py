@@ -77,6 +77,7 @@ def test_a_question_is_answered_by_its_options_or_a_text() -> None:
         (Reason.DESTROY_BLOCKED, NeedKind.DESTROY, "opencode-manager destroy app --discard-unpushed"),
         (Reason.SPEC_MISSING, NeedKind.SPECS, "opencode-manager confirm-missing"),
         (Reason.PORT_TAKEN, NeedKind.PORT, ""),
+        (Reason.CONFINEMENT_UNAVAILABLE, NeedKind.CONFINEMENT, "opencode-manager doctor"),
     ],
 )
 def test_what_stands_in_the_way_is_a_need_with_the_command(reason: Reason, kind: NeedKind, do: str) -> None:
