@@ -15,8 +15,9 @@ from tests.support import storm
 from tests.support.asking import Asking
 from tests.support.fakemodel import FakeModel, provider
 from tests.support.frontends import ERAS, connect, said
+from tests.support.hookreceiver import HookReceiver
 from tests.support.storm import Storm
-from tests.support.world import World, read_env
+from tests.support.world import PATIENCE, World, read_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,6 +197,28 @@ def test_a_spec_may_have_interrupted_sessions_resumed(world: World) -> None:
     world.until(asking.replies, "it to be resumed")
 
     assert asking.replies() == ["ses_1 OK"]
+
+
+def test_who_is_away_is_notified(world: World) -> None:
+    """As the settings file says; a broken one ends nothing."""
+    with HookReceiver() as receiver:
+        world.home.root.mkdir()
+        file = world.home.root / "opencode-settings.yaml"
+        file.write_text(f"notify:\n- url: {receiver.url}\n  events: [needs]\n")
+        asking = Asking(world)
+        world.start()
+        world.ready("app")
+        asking.ask("per_1")
+        with receiver.came:
+            assert receiver.came.wait_for(receiver.taken, PATIENCE)
+        need = asking.need("per_1")
+        assert json.loads(receiver.hooks[0].body)["id"].split()[:2] == ["app", need["id"]]
+        file.write_text("notify: 3\n")
+        world.stop()
+        world.start()
+        world.ready("app")
+
+    assert "nobody is notified: cannot accept 'notify'" in world.story()
 
 
 def test_of_fifty_needs_none_is_lost_or_answered_twice(asking: Asking) -> None:
