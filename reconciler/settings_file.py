@@ -36,6 +36,7 @@ _Folders = list[Annotated[str, AfterValidator(_folder)]]
 
 
 NotifyEvent = Literal["needs", "parked", "recovered"]
+_EVENTS: Final[tuple[NotifyEvent, ...]] = ("needs", "parked", "recovered")
 
 
 class _Section(BaseModel):
@@ -63,7 +64,7 @@ class NotifyTarget(_Section):
     """Holds the key by which requests are signed; it is in no settings file."""
     command: list[str] = Field(default_factory=list)
     """Is run without a shell, with JSON on its standard input."""
-    events: tuple[NotifyEvent, ...] = ("needs", "parked", "recovered")
+    events: list[NotifyEvent] = Field(default_factory=lambda: list(_EVENTS))
     words: bool = False
     """Whether what an agent asks may go out."""
 

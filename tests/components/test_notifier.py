@@ -127,7 +127,7 @@ async def test_what_has_cleared_before_it_could_be_told_is_not_told(receiver: Ho
 async def test_parked_and_recovered(receiver: HookReceiver, settings: Settings) -> None:
     """A receiver gets what it is meant to get."""
     with HookReceiver() as other:
-        target = NotifyTarget(url=other.url, events=("recovered",))
+        target = NotifyTarget(url=other.url, events=["recovered"])
         async with notifying(settings, hook(receiver), target) as publish:
             publish(status(Reason.CRASH_LOOP))
             await until(receiver, receiver.taken)

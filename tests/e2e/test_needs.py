@@ -169,6 +169,7 @@ def test_an_answer_survives_the_controller_at_any_point(world: World, point: str
     assert hears is not None
     assert hears.fate == "already"
     assert "by ada (web): once" in hears.message
+    world.until(asking.replies, "the first to be given")
     assert asking.gone("per_1")
     assert asking.replies() == ["per_1 OK once"]
 
@@ -210,7 +211,7 @@ def test_who_is_away_is_notified(world: World) -> None:
         world.ready("app")
         asking.ask("per_1")
         with receiver.came:
-            assert receiver.came.wait_for(receiver.taken, PATIENCE)
+            assert receiver.came.wait_for(receiver.taken, PATIENCE), world.story()
         need = asking.need("per_1")
         assert json.loads(receiver.hooks[0].body)["id"].split()[:2] == ["app", need["id"]]
         file.write_text("notify: 3\n")

@@ -84,3 +84,12 @@ def test_one_that_is_a_folder(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"cannot read .*: is a directory; make it readable"):
         settings_file.load(tmp_path)
+
+
+def test_who_is_notified() -> None:
+    """Of everything, unless it says of what."""
+    text = b"notify:\n- url: https://example.org/hook\n- command: [notify-send]\n  events: [parked]\n  words: true\n"
+    hook, command = settings_file.parse(text, "f").notify
+
+    assert (hook.shape, hook.events, hook.words) == ("json", ["needs", "parked", "recovered"], False)
+    assert (command.command, command.events, command.words) == (["notify-send"], ["parked"], True)
