@@ -217,9 +217,8 @@ def test_who_is_away_is_notified(world: World) -> None:
         file.write_text("notify: 3\n")
         world.stop()
         world.start()
+        world.until(lambda: "nobody is notified: cannot accept 'notify'" in world.story(), "the problem to be said")
         world.ready("app")
-
-    assert "nobody is notified: cannot accept 'notify'" in world.story()
 
 
 def test_of_fifty_needs_none_is_lost_or_answered_twice(asking: Asking) -> None:
