@@ -55,7 +55,7 @@ class ConfinementSettings(_Section):
 
 
 class NotifyTarget(_Section):
-    """Who is told when somebody is needed: a webhook or a local command."""
+    """Who is notified when somebody is needed: a webhook or a local command."""
 
     url: str = ""
     """Gets a POST."""

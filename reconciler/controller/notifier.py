@@ -53,7 +53,7 @@ class Notifier:
 
     Args:
         settings: of the controller.
-        targets: who is told.
+        targets: who is notified.
         events: the sink.
     """
 
@@ -95,12 +95,12 @@ class Notifier:
 
 
 class Receiver:
-    """One of those who are told.
+    """One of those who are notified.
 
     Args:
         settings: of the controller.
-        target: how it is told.
-        sent: what each receiver was told by an earlier controller.
+        target: how it is reached.
+        sent: what each receiver got from an earlier controller.
         save: called when something was delivered or has cleared.
     """
 
@@ -121,7 +121,7 @@ class Receiver:
             self._hint.set()
 
     def clear(self, project: str, causes: frozenset[str]) -> None:
-        """Forget what has cleared: if it comes again, it is told again. A recovery is told all the same."""
+        """Forget what has cleared: if it comes again, it is sent again. A recovery is sent all the same."""
         of_project = f"{project} "
         over = {cause for cause in self.sent if cause.startswith(of_project) and cause not in causes}
         for cause in [cause for cause in self._waiting if cause.startswith(of_project) and cause not in causes]:

@@ -1,4 +1,4 @@
-"""What is told to people who are away: once for each cause until it clears. Pure.
+"""What people who are away are notified of: once for each cause until it clears. Pure.
 
 Nothing that an agent says goes out unless the settings allow it, and never a secret: a notice names the project, what
 kind of thing waits, and the command that shows it.

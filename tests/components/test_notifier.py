@@ -80,7 +80,7 @@ def hook(receiver: HookReceiver, **fields: Any) -> NotifyTarget:
     return NotifyTarget(url=receiver.url, **fields)
 
 
-async def test_a_need_is_told_once_until_it_clears(receiver: HookReceiver, settings: Settings) -> None:
+async def test_a_need_is_sent_once_until_it_clears(receiver: HookReceiver, settings: Settings) -> None:
     """By the next controller too, which has not seen everything at first."""
     later = replace(ASKS, needs=(replace(NEED, since=99.0),))
     async with notifying(settings, hook(receiver)) as publish:
@@ -111,7 +111,7 @@ async def test_a_receiver_that_fails_and_hangs_gets_it_later(receiver: HookRecei
     assert len({one.body for one in receiver.hooks}) == 1
 
 
-async def test_what_has_cleared_before_it_could_be_told_is_not_told(receiver: HookReceiver, settings: Settings) -> None:
+async def test_what_has_cleared_before_it_could_be_sent_is_not_sent(receiver: HookReceiver, settings: Settings) -> None:
     """Nobody is woken for it."""
     receiver.hanging = 1
     async with notifying(settings, hook(receiver)) as publish:

@@ -37,12 +37,12 @@ from reconciler.engines.local.facts import (
 )
 from reconciler.engines.local.recipe import recipe
 from reconciler.settings import UserError
+from tests.support.answered import AnsweredAgents
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Mapping
 
-    from reconciler.agents.base import Reply
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
     from reconciler.core.plan import Recipe, View
@@ -82,7 +82,7 @@ class Performed(NamedTuple):
     """Seconds on the machine's clock."""
 
 
-class FakeEngine:
+class FakeEngine(AnsweredAgents):
     """Projects in memory.
 
     Args:
@@ -100,10 +100,8 @@ class FakeEngine:
         """How the next actions of a type fail; empty: they succeed."""
         self.gates: dict[type[Action], asyncio.Event] = {}
         """Actions of a type go on only when this is set."""
-        self.given: list[tuple[str, object, Reply | None, bool]] = []
-        """Answers that agents were sent."""
-        self.deaf: list[Exception] = []
-        """How the next of them fail."""
+        self.given = []
+        self.deaf = []
         self.observed = 0
         self.development = True
         """Secrets are made where there are none."""
@@ -168,16 +166,6 @@ class FakeEngine:
                 raise failure
             return failure
         return _PERFORM[type(action)](self, name, spec, action)
-
-    async def answer(self, name: str, _spec: Spec, request: str, reply: Reply, *, again: bool) -> None:
-        self.given.append((name, request, reply, again))
-        if self.deaf:
-            raise self.deaf.pop(0)
-
-    async def resume(self, name: str, _spec: Spec, sessions: Sequence[str]) -> None:
-        self.given.append((name, tuple(sessions), None, False))
-        if self.deaf:
-            raise self.deaf.pop(0)
 
     def fingerprint(self, name: str) -> object:
         return self.of(name).edits

@@ -16,11 +16,11 @@ from reconciler.core.reasons import Reason
 from reconciler.engines.base import FingerprintsMayDiffer, Secrets
 from reconciler.engines.connection import Connection
 from reconciler.settings import UserError
+from tests.support.answered import AnsweredAgents
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Mapping
 
-    from reconciler.agents.base import Reply
     from reconciler.core.findings import Finding
     from reconciler.core.observed import Ledger
     from reconciler.core.plan import View
@@ -66,14 +66,14 @@ class Cluster:
             self.pods[name, service] = replace(pod, phase=Phase.EXITED, exit=ended)
 
 
-class MemoryEngine:
+class MemoryEngine(AnsweredAgents):
     """Projects as pods of a cluster in memory."""
 
     def __init__(self, cluster: Cluster, events: Events) -> None:
         self.cluster = cluster
         self._events = events
-        self.given: list[tuple[str, object, Reply | None, bool]] = []
-        self.deaf: list[Exception] = []
+        self.given = []
+        self.deaf = []
 
     def now(self) -> Now:
         return Now(boot=1000.0, boot_id="cluster", wall=1_800_000_000.0)
@@ -154,16 +154,6 @@ class MemoryEngine:
 
     def usage(self, _name: str, _service: Service, *, pss: bool = False) -> Usage | None:  # noqa: ARG002
         return None
-
-    async def answer(self, name: str, _spec: Spec, request: str, reply: Reply, *, again: bool) -> None:
-        self.given.append((name, request, reply, again))
-        if self.deaf:
-            raise self.deaf.pop(0)
-
-    async def resume(self, name: str, _spec: Spec, sessions: Sequence[str]) -> None:
-        self.given.append((name, tuple(sessions), None, False))
-        if self.deaf:
-            raise self.deaf.pop(0)
 
     def fingerprint(self, name: str) -> object:
         return self.cluster.secrets.get(name)

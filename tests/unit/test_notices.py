@@ -41,7 +41,7 @@ def status(reason: Reason = Reason.RUNNING, **fields: Any) -> ProjectStatus:
     return replace(made, **fields)
 
 
-def test_a_need_is_told_with_the_command_that_shows_it() -> None:
+def test_a_need_is_sent_with_the_command_that_shows_it() -> None:
     """What the agent says goes out only where that is allowed."""
     (notice,) = notices.of(status(needs=(NEED,)), NOBODY)
 
@@ -60,7 +60,7 @@ def test_one_without_a_tool_or_a_command() -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(notices.PARKED))
-def test_one_that_is_parked_is_told_and_so_is_that_it_recovered(reason: Reason) -> None:
+def test_one_that_is_parked_is_reported_and_so_is_that_it_recovered(reason: Reason) -> None:
     """Once, and only of one that was parked."""
     down = status(reason)
     (notice,) = notices.of(down, NOBODY)
