@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reconciler.settings import UserError
 
@@ -35,6 +35,10 @@ def _folder(path: str) -> str:
 _Folders = list[Annotated[str, AfterValidator(_folder)]]
 
 
+NotifyEvent = Literal["needs", "parked", "recovered"]
+_EVENTS: Final[tuple[NotifyEvent, ...]] = ("needs", "parked", "recovered")
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -50,10 +54,34 @@ class ConfinementSettings(_Section):
     """Files and folders that every agent may read, although they are on that list."""
 
 
+class NotifyTarget(_Section):
+    """Who is notified when somebody is needed: a webhook or a local command."""
+
+    url: str = ""
+    """Gets a POST."""
+    shape: Literal["json", "ntfy"] = "json"
+    secret_file: str = ""
+    """Holds the key by which requests are signed; it is in no settings file."""
+    command: list[str] = Field(default_factory=list)
+    """Is run without a shell, with JSON on its standard input."""
+    events: list[NotifyEvent] = Field(default_factory=lambda: list(_EVENTS))
+    words: bool = False
+    """Whether what an agent asks may go out."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> NotifyTarget:
+        if bool(self.url) == bool(self.command):
+            raise ValueError("give either a url or a command")
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError("give a url that begins with https:// or http://")
+        return self
+
+
 class SettingsFile(_Section):
     """The whole file."""
 
     confinement: ConfinementSettings = Field(default_factory=ConfinementSettings)
+    notify: list[NotifyTarget] = Field(default_factory=list)
 
 
 def load(home: Path) -> SettingsFile:
@@ -128,7 +156,7 @@ def _sentence(item: Any, root: yaml.Node | None, label: str) -> str:  # noqa: AN
 def _keys(path: tuple[str, ...]) -> Iterator[str]:
     model: Any = SettingsFile
     for part in path:
-        model = model.model_fields[part].annotation
+        model = get_args(model)[0] if part.isdecimal() else model.model_fields[part].annotation
     yield from model.model_fields
 
 

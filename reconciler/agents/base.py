@@ -32,6 +32,7 @@ __all__ = [
     "Client",
     "Consent",
     "Driver",
+    "EventFeed",
     "Handed",
     "LaunchError",
     "LeftOut",
@@ -105,6 +106,18 @@ class Stream(Protocol):
 
     async def read(self, seconds: float, most: int) -> str:
         """Return what arrives within so many seconds, and no more than `most` bytes; empty where nothing does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventFeed:
+    """An endless answer by which an agent tells that something happened: it only says when to probe the agent."""
+
+    request: Request
+    news: tuple[bytes, ...]
+    """Each is part of an event after which something may wait for a person, or begin or end to be worked at. Whatever
+    else arrives is passed over unread: while an agent talks, that is many times a second."""
+    silence: float
+    """Seconds without a byte after which nobody sends any more."""
 
 
 class Wire(Protocol):
@@ -298,6 +311,9 @@ class Driver(Access, Protocol):
 
     # -- needs
 
+    events: EventFeed | None
+    """Where it tells that it is to be probed; None: it has no such thing, and is probed every so often."""
+
     async def needs(self, wire: Wire, activity: Mapping[str, Any]) -> tuple[PendingRequest, ...]:
         """Return what waits for a person in an agent at work; nothing where that cannot be seen.
 
@@ -315,6 +331,13 @@ class Driver(Access, Protocol):
 
     async def interrupted(self, wire: Wire) -> tuple[str, ...]:
         """Return the recent conversations whose last answer broke off."""
+
+    async def resume(self, wire: Wire, session: str) -> None:
+        """Let a conversation that broke off go on.
+
+        Raises:
+            CallError: no answer; `interrupted` shows whether it goes on.
+        """
 
     async def refused(self, wire: Wire, started: float) -> tuple[PendingRequest, ...] | None:
         """Return whether a model provider refused the newest message since `started` (wall clock); None: unknown."""

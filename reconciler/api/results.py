@@ -69,6 +69,10 @@ class ProjectResult:
     mcp_tool_restarts: int | None = None
     mcp_tool_last_exit: str = ""
     planned: tuple[str, ...] = ()
+    activity: str = ""
+    """What the agent does, why that is thought, and since when."""
+    needs: tuple[str, ...] = ()
+    """What waits for a person: each with its id."""
     observed: str = ""
 
 
@@ -85,6 +89,10 @@ class Summary:
     opencode_pid: int | None = None
     mcp_tool_url: str | None = None
     mcp_tool_pid: int | None = None
+    activity: str = ""
+    """working, idle, waiting, asleep or unknown."""
+    needs: int = 0
+    """How many things wait for a person: opencode_needs lists them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +165,8 @@ def in_full(status: Mapping[str, Any]) -> ProjectResult:
         mcp_tool_restarts=bridge["restarts"] or None,
         mcp_tool_last_exit=bridge["last_exit"],
         planned=tuple(status["planned"]),
+        activity=activity(status),
+        needs=tuple(needs(status)),
         observed=iso(status["observed"]),
     )
 
@@ -210,7 +220,23 @@ def summary(status: Mapping[str, Any]) -> Summary:
         opencode_pid=status["agent"]["pid"],
         mcp_tool_url=status["bridge"]["url"],
         mcp_tool_pid=status["bridge"]["pid"],
+        activity=status.get("activity", {}).get("state", ""),
+        needs=len(status.get("needs", ())),
     )
+
+
+def activity(status: Mapping[str, Any]) -> str:
+    """What the agent does, for people; empty where an earlier version has published it."""
+    found = status.get("activity")
+    if not found:
+        return ""
+    why = f" ({found['why']})" if found["why"] else ""
+    return f"{found['state']}{why}, since {iso(found['since'])}"
+
+
+def needs(status: Mapping[str, Any]) -> list[str]:
+    """What waits for a person, a line each."""
+    return [f"{need['id']} {need['kind']}: {need['message']}" for need in status.get("needs", ())]
 
 
 def iso(seconds: float) -> str:

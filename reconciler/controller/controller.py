@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from reconciler.controller import passes
+from reconciler.controller.answering import Answering
 from reconciler.controller.events import FolderScanned, Observing, PassEnded, SpecChanged
 from reconciler.controller.reconciler import Reconciler
 from reconciler.controller.workqueue import WorkQueue
 from reconciler.core.reasons import Reason
+from reconciler.core.status import Remembered
 from reconciler.engines.base import FingerprintsMayDiffer, ProjectDisturbed, ProjectGone, ServiceProbed
 from reconciler.settings import UserError
 from reconciler.specs import spec_folder
 from reconciler.specs.tombstones import Tombstones
+from reconciler.state import published
 from reconciler.system import aio
 
 if TYPE_CHECKING:
@@ -64,7 +67,9 @@ class Controller:
         self._intake = intake
         self._projects = intake.projects
         self._publisher = publisher
-        self._reconciler = Reconciler(engine, ledgers, Tombstones(settings), events, settings)
+        remembered = _remembered(settings)
+        self._reconciler = Reconciler(engine, ledgers, Tombstones(settings), events, settings, remembered)
+        self._answering = Answering(settings, engine, intake.projects, events)
         self._tasks = asyncio.TaskGroup()
         self._queue = WorkQueue(self._pass, self._tasks)
         events.subscribe(SpecChanged, self._spec_changed)
@@ -82,6 +87,7 @@ class Controller:
             self._intake.watch(),
             self._engine.watch(),
             self._publisher.run(),
+            self._answering.run(),
             self._save(),
             self._tidy(),
         )
@@ -176,3 +182,12 @@ class Controller:
         while True:
             await aio.run_in_daemon_thread(self._engine.tidy)
             await asyncio.sleep(TIDY)
+
+
+def _remembered(settings: Settings) -> dict[str, Remembered]:
+    """Return since when what was published last is so, for another controller does not know."""
+    try:
+        projects = published.read(settings.home).projects
+    except UserError:  # by a newer version
+        return {}
+    return {name: Remembered.of(status) for name, status in projects.items()}

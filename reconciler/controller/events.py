@@ -9,6 +9,7 @@ from reconciler.engines.base import Event
 
 if TYPE_CHECKING:
     from reconciler.core.actions import Action
+    from reconciler.core.answers import AnswerRecord
     from reconciler.core.history import Author, KeyChange
     from reconciler.core.observed import Ledger, ObservedProject
     from reconciler.core.reasons import Reason
@@ -116,3 +117,10 @@ class AllPassed(Event):
 
     statuses: tuple[ProjectStatus, ...]
     """Of all projects, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerGiven(Event):
+    """Somebody has answered what waits for a person, and this became of it."""
+
+    record: AnswerRecord

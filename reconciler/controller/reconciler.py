@@ -29,13 +29,13 @@ from reconciler.core.observed import ObservedProject, Phase, Service
 from reconciler.core.plan import RESYNC_BLOCKED, Plan, View, make_plan
 from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
-from reconciler.core.status import Note, Sources
+from reconciler.core.status import Note, Remembered, Sources
 from reconciler.engines.base import ActionProgressed
 from reconciler.state.ledger import sync_files
 from reconciler.system import failpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from reconciler.controller.project import Project
     from reconciler.core.actions import Action, Outcome
@@ -78,7 +78,13 @@ class Reconciler:
     """Runs passes."""
 
     def __init__(
-        self, engine: Engine, ledgers: Ledgers, tombstones: TombstoneLookup, events: Events, settings: Settings
+        self,
+        engine: Engine,
+        ledgers: Ledgers,
+        tombstones: TombstoneLookup,
+        events: Events,
+        settings: Settings,
+        remembered: Mapping[str, Remembered] | None = None,
     ) -> None:
         self._engine = engine
         self._ledgers = ledgers
@@ -90,6 +96,7 @@ class Reconciler:
         """Those on which an action is performed now."""
         events.subscribe(ActionProgressed, self._progressed)
         self._syncing = False
+        self._remembered = dict(remembered or {})
         self.edits = FingerprintTracker(engine.fingerprint)
 
     async def run(self, project: Project, *, urgent: bool = False) -> Next:
@@ -297,8 +304,7 @@ class Reconciler:
         seen = replace(facts.service(service), probe=probe)
         project.attempt = replace(project.attempt, facts=facts.with_service(service, seen))
         if project.status is not None:
-            project.status = self._status(project)
-            self._events.publish(StatusAged(project.status))
+            self.publish(project)
 
     def _status(self, project: Project) -> ProjectStatus:
         desired, attempt = project.desired, project.attempt
@@ -317,7 +323,10 @@ class Reconciler:
             sandbox=self._engine.describe(project.name),
             wall=self._engine.now().wall,
             warnings=(*desired.warnings, damage) if damage else desired.warnings,
+            remembered=self._remembered.get(project.name, Remembered()),
         )
+        if project.status is not None and attempt.facts.agent.probe.working is not None:
+            self._remembered.pop(project.name, None)  # from here on the last status says since when
         return status.compute(sources, project.status)
 
     def _ledger(self, project: Project, spec: Spec) -> Ledger:

@@ -135,6 +135,8 @@ class Probe:
     """CLOCK_BOOTTIME since which it has missed its probes and used no processor time."""
     interrupted: tuple[str, ...] | None = None
     """Sessions whose last answer broke off when an earlier run ended; None: not asked yet."""
+    working: tuple[str, ...] | None = None
+    """The conversations that an agent works at or waits in; None: it did not say."""
     attention: tuple[PendingRequest, ...] = ()
     refused: tuple[PendingRequest, ...] = ()
     """Of those, what a model provider refused in the newest session."""

@@ -101,6 +101,8 @@ class Reason(StrEnum):
     RECONCILE_REQUESTED = "ReconcileRequested"
     SERVICE_STARTED = "ServiceStarted"
     SERVICE_ENDED = "ServiceEnded"
+    WAITING_FOR_PERSON = "WaitingForPerson"
+    ANSWERED = "Answered"
     CONTROLLER_STARTED = "ControllerStarted"
     CONTROLLER_STOPPED = "ControllerStopped"
     CONTROLLER_UPGRADED = "ControllerUpgraded"
@@ -195,6 +197,8 @@ SENTENCES: Final[dict[Reason, str]] = {
     Reason.RECONCILE_REQUESTED: "The same spec was written again, or its file touched, which requests a pass.",
     Reason.SERVICE_STARTED: "A service was started.",
     Reason.SERVICE_ENDED: "A service ended, by itself or as requested.",
+    Reason.WAITING_FOR_PERSON: "Something in the project began to wait for a person: `needs` shows it.",
+    Reason.ANSWERED: "Somebody answered what waited for a person.",
     Reason.CONTROLLER_STARTED: "The controller began to reconcile.",
     Reason.CONTROLLER_STOPPED: "The controller ended; what runs goes on.",
     Reason.CONTROLLER_UPGRADED: "The controller is of another version than the one before.",

@@ -227,6 +227,8 @@ class Restart(_Model):
     """When a service that ended by itself is started again."""
 
     policy: Literal["always", "on-failure", "never"] = "always"
+    resume: bool = False
+    """Whether conversations that were interrupted go on without being asked."""
 
 
 class Limits(_Model):

@@ -9,14 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from reconciler.core import kinds, plain_text
+from reconciler.core import activity, kinds, needs, plain_text
+from reconciler.core.activity import AgentActivity
 from reconciler.core.observed import Health, Phase, Service
 from reconciler.core.reasons import Reason
 from reconciler.core.spec import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from reconciler.core.needs import Need
     from reconciler.core.observed import Ledger, ObservedProject, ObservedService, PendingRequest
     from reconciler.core.plan import Plan
     from reconciler.core.spec import Spec
@@ -86,6 +88,9 @@ class ProjectStatus:
     warnings: tuple[str, ...] = ()
     not_enforced: tuple[str, ...] = ()
     planned: tuple[str, ...] = ()
+    activity: AgentActivity = field(default_factory=AgentActivity)
+    needs: tuple[Need, ...] = ()
+    """What waits for a person, the most urgent first."""
     spec_digest: str = ""
     spec_version: str = ""
     """Names the state of the spec file that this was computed from; a tool waits until it is the one it wrote."""
@@ -96,10 +101,28 @@ class ProjectStatus:
 
         Computed at every observation, hence not by `asdict`, which copies all of it (0.3 ms).
         """
-        parts = ("ready", "reconciling", "stalled", "agent", "bridge")
-        data = {**vars(self), **{part: vars(getattr(self, part)) for part in parts}}
+        parts = ("ready", "reconciling", "stalled", "agent", "bridge", "activity")
+        data = {**vars(self), **{part: vars(getattr(self, part)) for part in parts}, "needs": ()}
         plain: dict[str, Any] = plain_text.document(data)
-        return plain
+        return {**plain, "needs": [need.to_dict() for need in self.needs]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembered:
+    """What an earlier controller published of a project: only for the times since when something is so."""
+
+    activity: AgentActivity | None = None
+    needs: Mapping[str, float] = field(default_factory=dict)
+    """By id."""
+
+    @classmethod
+    def of(cls, published: Mapping[str, Any]) -> Remembered:
+        """Return it from a published status, of any version."""
+        try:
+            known = AgentActivity(**{**published["activity"], "state": activity.Doing(published["activity"]["state"])})
+            return cls(activity=known, needs={need["id"]: float(need["since"]) for need in published["needs"]})
+        except (LookupError, TypeError, ValueError):
+            return cls()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +144,7 @@ class Sources:
     sandbox: str = ""
     wall: float = 0.0
     warnings: tuple[str, ...] = field(default=())
+    remembered: Remembered = field(default_factory=Remembered)
 
 
 def timeless(status: ProjectStatus) -> ProjectStatus:
@@ -160,6 +184,10 @@ def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectS
         warnings=facts.warnings + _renewal(facts) + sources.warnings + _interrupted(facts) + facts.agent.probe.plugins,
         not_enforced=spec.not_enforced() if spec else (),
         planned=tuple(f"{action.text}: {action.cause}" for action in sources.plan.actions),
+        activity=activity.judge(
+            facts, sources.wall, previous.activity if previous else None, sources.remembered.activity
+        ),
+        needs=_needs(sources, (stalled, reconciling), previous),
         spec_digest=ledger.digest if ledger else "",
         spec_version=sources.spec_version,
         observed=sources.wall,
@@ -170,6 +198,25 @@ def _renewal(facts: ObservedProject) -> tuple[str, ...]:
     if not facts.agent.renewal:
         return ()
     return (f"{facts.agent.renewal}: used when the agent is idle, or now with: opencode-manager restart {facts.name}",)
+
+
+def _needs(sources: Sources, trouble: Sequence[Condition], previous: ProjectStatus | None) -> tuple[Need, ...]:
+    probe = sources.facts.agent.probe
+    situation = needs.Situation(
+        project=sources.name,
+        requests=probe.attention,
+        interrupted=probe.interrupted or (),
+        notes=tuple(_notes(sources, trouble)),
+        public_key=sources.facts.public_key,
+    )
+    known = {**sources.remembered.needs, **({need.id: need.since for need in previous.needs} if previous else {})}
+    return needs.find(situation, sources.wall, known)
+
+
+def _notes(sources: Sources, trouble: Sequence[Condition]) -> Iterator[tuple[Reason, str]]:
+    """Yield why it is not as desired: what a broken spec hides waits for a person all the same."""
+    yield from ((one.reason, one.message) for one in trouble if one.status)
+    yield from ((one.reason, one.message) for one in (sources.note, sources.plan.hold) if one is not None)
 
 
 def _interrupted(facts: ObservedProject) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping, Sequence
     from pathlib import Path
 
+    from reconciler.agents.base import Reply
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.findings import Finding
     from reconciler.core.history import Author
@@ -277,6 +278,28 @@ class Engine(EngineAccess, Protocol):
 
     async def perform(self, name: str, spec: Spec, action: Action) -> Outcome:
         """Do one planned action; publish how it progresses."""
+
+    async def answer(self, name: str, spec: Spec, request: str, reply: Reply, *, again: bool) -> None:
+        """Give the agent of a project the answer to what it asks.
+
+        Args:
+            name: the project.
+            spec: in force.
+            request: the agent's own id of what it asks.
+            reply: the answer.
+            again: whether it may have been sent before: then it is sent only if the agent still waits.
+
+        Raises:
+            NotWaitingError, ReplyError, CallError: see `agents.base.Driver.answer`.
+        """
+
+    async def resume(self, name: str, spec: Spec, sessions: Sequence[str]) -> None:
+        """Let those of these conversations go on that are still interrupted.
+
+        Raises:
+            NotWaitingError: none of them is.
+            CallError: the agent does not answer.
+        """
 
     def fingerprint(self, name: str) -> object:
         """Return a value that changes when a person edited something of the project beside its spec. Cheap."""

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from reconciler.engines.local.health.http1 import Call
 
 SECRET, TOKEN = "the-agents-secret-0123456789", "the-bridges-token-0123456789"
+PROBED = {"OPENCODE_MANAGER_LIVENESS": "600"}
+"""So seldom that what is seen earlier was heard of."""
 TOOL_NAME = re.compile(r"opencode-[a-z]+(-[a-z]+)*")
 """The names of tools are the user's contract, whatever the kind."""
 
@@ -113,7 +115,7 @@ class DriverContract:
 
     @pytest.fixture(name="running")
     def _running(self) -> AbstractAsyncContextManager[LocalProject]:
-        """A project whose agent is of this kind, not started yet."""
+        """A project whose agent is of this kind, not started yet; it is probed by `PROBED` alone."""
         raise NotImplementedError
 
     def at_work(self, client: Client, session_id: str) -> AbstractAsyncContextManager[object]:
@@ -242,6 +244,12 @@ class DriverContract:
             assert all(tool.description for tool in offered)
         assert toolset.INSTRUCTIONS
 
+    def test_what_it_tells_is_known_by_bytes_of_its_own(self, driver: Driver) -> None:
+        """Many: a few letters would be found in what people say."""
+        feed = driver.events
+
+        assert feed is None or (feed.silence > 0 and feed.news and all(len(one) > 8 for one in feed.news))
+
     # -- run by the real keeper
 
     @pytest.mark.long
@@ -261,9 +269,12 @@ class DriverContract:
                 made = await call(client, "session-create", title="t")
                 assert await _activity(target, driver) == {}
                 for asking in self.asking:
-                    await _asks_and_is_answered(client, target, driver, asking)
+                    await _asks_and_is_answered(client, project, driver, asking)
                 async with self.at_work(client, made["sessionId"]):
                     assert await _activity(target, driver)
+                project.engine._prober.pause(
+                    NAME, Service.AGENT
+                )  # as before each stop: who listens would load it again
                 assert driver.shutdown_request is None or await _shuts_down(target, driver)
             for service in (Service.BRIDGE, Service.AGENT):
                 await project.stop(service)
@@ -298,10 +309,16 @@ async def _activity(target: checks.ProbeTarget, driver: Driver) -> dict[str, Any
     return dict(found)
 
 
-async def _asks_and_is_answered(client: Client, target: checks.ProbeTarget, driver: Driver, asking: Asking) -> None:
-    """Once: who answers second is told so, and what does not fit is refused before it does harm."""
+async def _asks_and_is_answered(client: Client, project: LocalProject, driver: Driver, asking: Asking) -> None:
+    """Once: who answers second is told so, and what does not fit is refused before it does harm.
+
+    Where the agent tells of it, the engine sees both at once: it makes no probes of its own meanwhile.
+    """
+    target = _target(project)
     made = await call(client, "session-create", title="t")
     await call(client, "session-message", sessionId=made["sessionId"], content=asking.content)
+    if driver.events:
+        await project.until(lambda facts: bool(facts.agent.probe.attention))
     (need,) = await _needs(target, driver)
     wire = PatientWire(target)
 
@@ -314,6 +331,8 @@ async def _asks_and_is_answered(client: Client, target: checks.ProbeTarget, driv
     with pytest.raises(NotWaitingError):
         await driver.answer(wire, need.id, asking.reply)
     assert await _needs(target, driver) == ()
+    if driver.events:
+        await project.until(lambda facts: not facts.agent.probe.attention)
 
 
 async def _needs(target: checks.ProbeTarget, driver: Driver) -> tuple[PendingRequest, ...]:

@@ -17,7 +17,7 @@ from reconciler.core.observed import RequestKind, Service
 from reconciler.core.reasons import Reason
 from reconciler.frontends.mcp import toolset
 from reconciler.mcpkit.failure import ToolFailureError
-from tests.agents.contract import Asking, DriverContract
+from tests.agents.contract import PROBED, Asking, DriverContract
 from tests.support import echo_agent
 from tests.support.bridge import call
 from tests.support.echo_agent import toolset as echo_tools
@@ -50,7 +50,7 @@ class TestEcho(DriverContract):
 
     @pytest.fixture(name="running")
     def _running(self, tmp_path: Path, ports: tuple[range, range]) -> AbstractAsyncContextManager[LocalProject]:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **PROBED}
         return a_project(tmp_path, ports, make_repository(tmp_path / "origin"), environment, kind=self.kind)
 
     @contextlib.asynccontextmanager

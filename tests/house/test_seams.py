@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2] / "reconciler"
 DYNAMIC: Final = {
     "agents/__init__.py": {"*.access", "*.driver", "*.toolset"},
-    "app.py": {"reconciler.frontends.mcp.server"},
+    "app.py": {"reconciler.controller.notifier", "reconciler.frontends.mcp.server"},
     "bridge/serve.py": {"reconciler.bridge.server"},
     "engines/local/access.py": {
         "reconciler.engines.local.doctor.report",

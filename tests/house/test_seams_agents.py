@@ -24,7 +24,7 @@ EDGE: Final = {
     r"opencode-manager[\w.-]*": "the program itself",
     r"OPENCODE_MANAGER_\w*": "its variables",
     r"opencode-(sandboxes|keys|logs|state\.json|toolchains|trash|controller|specs)/?": "its files",
-    r"opencode_(start|status|stop|restart|destroy|list|events)": "the tools of the whole",
+    r"opencode_(start|status|stop|restart|destroy|list|events|needs|answer)": "the tools of the whole",
     r"opencode-(session-create|session-message|vcs-diff|\.\.\.)": "tools of a project",
     r"opencode_(state|url|port|pid|restarts|last_exit)": "fields of answers, and `opencode_port`",
     r"opencode://(projects|events)\S*": "resources",

@@ -38,6 +38,7 @@ from reconciler.engines.local.facts import (
 )
 from reconciler.engines.local.recipe import recipe
 from reconciler.settings import UserError
+from tests.support.answered import AnsweredAgents
 
 if TYPE_CHECKING:
     import asyncio
@@ -82,7 +83,7 @@ class Performed(NamedTuple):
     """Seconds on the machine's clock."""
 
 
-class FakeEngine:
+class FakeEngine(AnsweredAgents):
     """Projects in memory.
 
     Args:
@@ -100,6 +101,8 @@ class FakeEngine:
         """How the next actions of a type fail; empty: they succeed."""
         self.gates: dict[type[Action], asyncio.Event] = {}
         """Actions of a type go on only when this is set."""
+        self.answers = []
+        self.deaf = []
         self.observed = 0
         self.development = True
         """Secrets are made where there are none."""

@@ -17,6 +17,7 @@ from reconciler.core.reasons import Reason
 from reconciler.engines.base import FingerprintsMayDiffer, Given, ProjectCommand, Secrets
 from reconciler.engines.connection import Connection
 from reconciler.settings import UserError
+from tests.support.answered import AnsweredAgents
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
@@ -66,12 +67,14 @@ class Cluster:
             self.pods[name, service] = replace(pod, phase=Phase.EXITED, exit=ended)
 
 
-class MemoryEngine:
+class MemoryEngine(AnsweredAgents):
     """Projects as pods of a cluster in memory."""
 
     def __init__(self, cluster: Cluster, events: Events) -> None:
         self.cluster = cluster
         self._events = events
+        self.answers = []
+        self.deaf = []
 
     def now(self) -> Now:
         return Now(boot=1000.0, boot_id="cluster", wall=1_800_000_000.0)

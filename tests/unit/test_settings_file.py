@@ -41,7 +41,7 @@ def test_it_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         (b"confinment: {}\n", "cannot accept the key 'confinment': it is not known; did you mean 'confinement'? (f:1)"),
-        (b"zzz: 1\n", "cannot accept the key 'zzz': it is not known; known are confinement (f:1)"),
+        (b"zzz: 1\n", "cannot accept the key 'zzz': it is not known; known are confinement, notify (f:1)"),
         (
             b"confinement:\n  default: never\n",
             "cannot accept 'confinement.default': use 'auto', 'none' or 'bubblewrap' (f:2)",
@@ -51,6 +51,18 @@ def test_it_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
             "cannot accept 'confinement.hide.1': give paths that begin with / or ~/, without a colon (f:4)",
         ),
         (b"confinement:\n  read: 3\n", "cannot accept 'confinement.read': input should be a valid list (f:2)"),
+        (
+            b"notify:\n- url: https://example.org\n- shape: json\n",
+            "cannot accept 'notify.1': give either a url or a command (f:3)",
+        ),
+        (
+            b"notify:\n- url: ftp://x\n",
+            "cannot accept 'notify.0': give a url that begins with https:// or http:// (f:2)",
+        ),
+        (
+            b"notify:\n- url: http://x\n  ulr: 1\n",
+            "cannot accept the key 'notify.0.ulr': it is not known; did you mean 'url'? (f:3)",
+        ),
         (b"- a\n", "cannot accept 'it': write keys and values, like confinement: (f:1)"),
         (b"confinement: 1\n", "cannot accept 'confinement': write keys and values, like confinement: (f:1)"),
         (b"a: 1\n\xff\n", "cannot read f:2: it is not UTF-8; save it in that encoding"),
@@ -72,3 +84,12 @@ def test_one_that_is_a_folder(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"cannot read .*: is a directory; make it readable"):
         settings_file.load(tmp_path)
+
+
+def test_who_is_notified() -> None:
+    """Of everything, unless it says of what."""
+    text = b"notify:\n- url: https://example.org/hook\n- command: [notify-send]\n  events: [parked]\n  words: true\n"
+    hook, command = settings_file.parse(text, "f").notify
+
+    assert (hook.shape, hook.events, hook.words) == ("json", ["needs", "parked", "recovered"], False)
+    assert (command.command, command.events, command.words) == (["notify-send"], ["parked"], True)

@@ -11,7 +11,7 @@ from reconciler.core import status
 from reconciler.core.observed import Health, ObservedService, PendingRequest, Phase, Service
 from reconciler.core.plan import Plan, View, make_plan
 from reconciler.core.reasons import Reason
-from reconciler.core.status import Note, ProjectStatus, Sources
+from reconciler.core.status import Note, ProjectStatus, Remembered, Sources
 from reconciler.engines.local.facts import ConfinementFacts, LocalService
 from tests.unit.worlds import NOW, converged, exited, ledger, make_spec, running, view, views
 
@@ -80,6 +80,28 @@ def test_waiting_for_a_key_is_stalled_and_shows_the_public_key() -> None:
     assert status.reason == "WaitingForKey"
     assert status.public_key == "ssh-ed25519 AAAA app"
     assert status.public_key_path == "/keys/app-deploy.pub"
+
+
+def test_what_waits_for_a_person_has_a_need_and_is_known_again() -> None:
+    """A broken spec hides nothing, and another controller goes on with the times."""
+    note = Note(reason=Reason.WAITING_FOR_KEY, message="add the key", stalled=True)
+    broken = Note(reason=Reason.SPEC_INVALID, message="cannot accept app.yaml:3", stalled=True)
+    first = compute(view(), note=note, spec_problem=broken)
+    (need,) = first.needs
+
+    later = compute(view(), first, note=note, wall=NOW.wall + 50)
+    remembered = Remembered.of(first.to_dict())
+    again = compute(view(), note=note, wall=NOW.wall + 60, remembered=remembered)
+
+    assert (need.kind, need.message, need.since) == ("key", "add the key", NOW.wall)
+    assert need.public_key == "ssh-ed25519 AAAA app"
+    assert later.needs == again.needs == first.needs
+    assert (remembered.activity, remembered.needs) == (first.activity, {need.id: NOW.wall})
+
+
+def test_nothing_is_remembered_of_what_another_version_has_published() -> None:
+    """It had no needs."""
+    assert Remembered.of({"name": "app"}) == Remembered.of({"activity": {"state": "new"}}) == Remembered()
 
 
 def test_a_broken_file_leaves_the_services_shown_as_they_are() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from reconciler.agents.base import Answer, Driver, Handed, LeftOut, Package, Place, Reply, Wire
+    from reconciler.agents.base import Answer, Driver, EventFeed, Handed, LeftOut, Package, Place, Reply, Wire
     from reconciler.core.observed import PendingRequest
 
 
@@ -38,6 +38,7 @@ class OpenCodeDriver(OpenCodeAccess):
     ready_request = Request(path=OPENCODE.ready_path)
     login = "opencode auth login"
     shutdown_request: Request | None = Request(path=OPENCODE.dispose_path, method="POST")
+    events: EventFeed | None = needs.EVENTS
 
     def arguments(self, place: Place) -> tuple[str, ...]:
         """Return `serve` with the address."""
@@ -119,6 +120,10 @@ class OpenCodeDriver(OpenCodeAccess):
     async def interrupted(self, wire: Wire) -> tuple[str, ...]:
         """Return sessions."""
         return await needs.interrupted(wire)
+
+    async def resume(self, wire: Wire, session: str) -> None:
+        """Send it a prompt that says so."""
+        await needs.resume(wire, session)
 
     async def refused(self, wire: Wire, started: float) -> tuple[PendingRequest, ...] | None:
         """Return a refusal of this run."""

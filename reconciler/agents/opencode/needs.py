@@ -7,7 +7,7 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.agents.base import CallError, Consent, NotWaitingError, ReplyError, Request
+from reconciler.agents.base import CallError, Consent, EventFeed, NotWaitingError, ReplyError, Request
 from reconciler.agents.opencode import attention, shapes
 from reconciler.agents.opencode.kind import OPENCODE
 
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 
 RECENT: Final = 5
 """Sessions that are asked whether a restart interrupted them: the last ones that were used."""
+EVENTS: Final = EventFeed(
+    request=Request(path="/event"),
+    news=(
+        b'"type":"permission.',
+        b'"type":"question.',
+        b'"type":"session.status"',
+        b'"type":"session.idle"',
+        b'"type":"session.error"',
+    ),
+    silence=25.0,  # it sends a heartbeat every 10 (measured)
+)
+CONTINUE: Final = "Continue: a restart interrupted you."
+"""What a conversation that broke off is asked, so that it goes on."""
 _UNSEEN: Final = (CallError, ValueError)
 """No answer, or one of another shape."""
 _ID: Final = re.compile(r"(per|que)_[A-Za-z0-9]{1,64}")
@@ -55,6 +68,17 @@ async def refused(wire: Wire, started: float) -> tuple[PendingRequest, ...] | No
         return tuple(one for messages in newest.values() for one in attention.refusal(messages, started))
     except _UNSEEN:
         return None
+
+
+async def resume(wire: Wire, session: str) -> None:
+    """Send the prompt; what it works at then is seen. Raises CallError."""
+    if not session.replace("_", "").isalnum():
+        raise CallError("it has no session of that name")
+    body = json.dumps({"parts": [{"type": "text", "text": CONTINUE}]}).encode()
+    path = f"{OPENCODE.sessions_path}/{session}/prompt_async"
+    found = await wire.ask(Request(path=path, method="POST", body=body))
+    if found.status not in {HTTPStatus.OK, HTTPStatus.NO_CONTENT}:
+        raise CallError(f"it answers {found.status}")
 
 
 async def answer(wire: Wire, request_id: str, reply: Reply) -> None:

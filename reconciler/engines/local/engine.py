@@ -12,6 +12,7 @@ from reconciler.engines.local import facts as local
 from reconciler.engines.local import recipe, trash
 from reconciler.engines.local.access import LocalAccess
 from reconciler.engines.local.act import Actor
+from reconciler.engines.local.answering import Answerer
 from reconciler.engines.local.health.prober import Prober
 from reconciler.engines.local.observe import Observer
 from reconciler.engines.local.processes import processes, spawn
@@ -23,6 +24,9 @@ from reconciler.engines.local.world.renewals import Renewals
 from reconciler.system import watcher
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.agents.base import Reply
     from reconciler.core.actions import Action, Outcome
     from reconciler.core.observed import Ledger, Now, ObservedProject, Probe
     from reconciler.core.plan import Recipe, View
@@ -46,6 +50,7 @@ class LocalEngine(LocalAccess):
         self._observer = Observer(settings, toolchains, None if dry else self._prober)
         self._serving = Serving(settings, events, self._prober, toolchains, self._watch)
         self._actor = Actor(settings, ledgers, events, self._observer, toolchains, self._serving)
+        self._answerer = Answerer(self._observer, ledgers, self._prober)
         self._exits = ExitWatch(self._exited)
         self._renewals, self._dry = Renewals(self._exchanged), dry
         self._edited: dict[str, tuple[str, ...]] = {}
@@ -84,6 +89,14 @@ class LocalEngine(LocalAccess):
     async def perform(self, name: str, spec: Spec, action: Action) -> Outcome:
         """Do one planned action."""
         return await self._actor.perform(name, spec, action)
+
+    async def answer(self, name: str, spec: Spec, request: str, reply: Reply, *, again: bool) -> None:
+        """Give the agent an answer, and probe it."""
+        await self._answerer.answer(name, spec, request, reply, again=again)
+
+    async def resume(self, name: str, spec: Spec, sessions: Sequence[str]) -> None:
+        """Let conversations go on, and probe the agent."""
+        await self._answerer.resume(name, spec, sessions)
 
     def fingerprint(self, name: str) -> object:
         """Return what identifies the state of the files that people edit or delete by hand."""

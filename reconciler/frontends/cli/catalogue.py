@@ -82,6 +82,7 @@ COMMANDS: Final = (
     Command(name="stop", group=_CHANGE, summary="stop projects and keep everything", writes=True),
     Command(name="restart", group=_CHANGE, summary="restart agent and bridge of projects", writes=True),
     Command(name="destroy", group=_CHANGE, summary="stop projects and move their sandboxes to the trash", writes=True),
+    Command(name="answer", group=_CHANGE, summary="answer what an agent asks", writes=True),
     Command(name="set", group=_CHANGE, summary="set values in specs", writes=True),
     Command(name="edit", group=_CHANGE, summary="edit a spec in your editor", writes=True),
     Command(
@@ -108,6 +109,7 @@ COMMANDS: Final = (
     Command(name="list", group=_SHOW, summary="list projects, desired and actual side by side"),
     Command(name="status", group=_SHOW, summary="show all projects, or some in full"),
     Command(name="describe", group=_SHOW, summary="show everything about projects, for a bug report"),
+    Command(name="needs", group=_SHOW, summary="show what waits for you: permissions, questions, keys, secrets"),
     Command(name="wait", group=_SHOW, summary="wait until projects are ready, stopped, or in some condition"),
     Command(name="top", group=_SHOW, summary="show memory, processor time and tasks of projects"),
     Command(name="get", group=_SHOW, summary="print specs"),

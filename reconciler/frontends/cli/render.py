@@ -7,7 +7,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.api.results import ADD_KEY, GOES_ON
+from reconciler.api.results import ADD_KEY, GOES_ON, needs
 from reconciler.core.plain_text import visible
 from reconciler.frontends.cli.terminal import plain
 
@@ -260,6 +260,8 @@ def render_status(
         is_so = paint(str(condition["status"]), _colour_of(name) if condition["status"] else "dim")
         text = f"{is_so}  {condition['reason']}, for {age(at - condition['since'])}"
         rows.append((name.capitalize(), text))
+    rows += [("Activity", activity)] if (activity := _activity(project, at)) else []
+    rows += [("Needs", need) for need in needs(project)]
     rows += [("Planned", planned) for planned in project["planned"]]
     if project["not_enforced"]:
         rows.append(("Not enforced yet", ", ".join(project["not_enforced"])))
@@ -270,6 +272,14 @@ def render_status(
         if project["public_key"] and text == _message(project):
             below.append(f"  {project['public_key']}")
     return "\n".join([*_aligned(rows, width, paint), *below])
+
+
+def _activity(project: Mapping[str, Any], now: float) -> str:
+    found = project.get("activity")
+    if not found:
+        return ""
+    why = f" ({found['why']})" if found["why"] else ""
+    return f"{found['state']}{why}, for {age(now - found['since'])}"
 
 
 def render_diff(diff: str, paint: Paint = plain) -> str:

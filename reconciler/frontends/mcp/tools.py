@@ -30,6 +30,7 @@ from reconciler.core.names import valid_name
 from reconciler.frontends.cli import render
 from reconciler.frontends.mcp import history, toolset
 from reconciler.frontends.mcp.callers import Callers
+from reconciler.frontends.mcp.inbox import InboxTools
 from reconciler.frontends.mcp.router import Router
 from reconciler.frontends.mcp.wire import schema, without_empty
 from reconciler.mcpkit.binding import bound, offered
@@ -63,7 +64,7 @@ Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wai
 
 IN_FULL: Final = (
     *("git_ref", "ready", "reconciling", "stalled", "opencode_restarts", "opencode_last_exit"),
-    *("mcp_tool_restarts", "mcp_tool_last_exit", "planned", "observed"),
+    *("mcp_tool_restarts", "mcp_tool_last_exit", "planned", "activity", "needs", "observed"),
 )
 """Fields that only a status in full has."""
 
@@ -276,6 +277,7 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
     router = Router(settings, stopping)
     callers = Callers()
     tools = Tools(settings, stopping, callers)
+    waiting = InboxTools(settings, callers)
     six = [
         _tool(tools.start, "opencode_start", "Start a project", idempotent=True, open_world=True),
         _tool(tools.status, "opencode_status", "Status of a project", read_only=True, idempotent=True),
@@ -284,8 +286,12 @@ def make_server(settings: Settings, stopping: asyncio.Event) -> MCPServer[Any]:
         _tool(tools.destroy, "opencode_destroy", "Destroy a project", destructive=True, idempotent=True),
         _tool(tools.list, "opencode_list", "List all projects", read_only=True, idempotent=True),
     ]
-    events = _tool(history.tool(settings), "opencode_events", "What happened", read_only=True, idempotent=True)
-    every = [*six, events, *bound(toolset.every(), router.resolve, routed=True)]
+    more = [
+        _tool(history.tool(settings), "opencode_events", "What happened", read_only=True, idempotent=True),
+        _tool(waiting.needs, "opencode_needs", "What waits for the user", read_only=True, idempotent=True),
+        _tool(waiting.answer, "opencode_answer", "Answer what waits for the user", open_world=True),
+    ]
+    every = [*six, *more, *bound(toolset.every(), router.resolve, routed=True)]
     mcp: MCPServer[Any] = MCPServer(
         "ocm",
         instructions=INSTRUCTIONS,

@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.agents.base import Consent, Reply
 from reconciler.core.observed import RequestKind
-from tests.agents.contract import Asking, DriverContract
+from tests.agents.contract import PROBED, Asking, DriverContract
 from tests.support.fakemodel import FakeModel, provider
 from tests.support.live import PERMISSIONS, saying, use
 from tests.support.local_project import LocalProject, a_project
@@ -51,7 +51,7 @@ class TestOpenCode(DriverContract):
 
     @contextlib.asynccontextmanager
     async def _project(self, folder: Path, ports: tuple[range, range], program: Path) -> AsyncIterator[LocalProject]:
-        environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "HOME": str(folder)}
+        environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "HOME": str(folder), **PROBED}
         with FakeModel() as self.model:
             environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider(self.model.url) | {"permission": PERMISSIONS})
             async with a_project(folder, ports, make_repository(folder / "origin"), environment) as project:

@@ -8,7 +8,15 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.agents.base import CallError, NotWaitingError, Package, ReplyError, Request, UserInputs
+from reconciler.agents.base import (
+    CallError,
+    EventFeed,
+    NotWaitingError,
+    Package,
+    ReplyError,
+    Request,
+    UserInputs,
+)
 from reconciler.core.observed import AgentQuestion, PendingRequest, RequestKind
 from reconciler.core.reasons import Reason
 from tests.support.echo_agent.access import EchoAccess
@@ -37,6 +45,8 @@ class EchoDriver(EchoAccess):
     live_request = Request(path="/alive")
     ready_request = Request(path="/rooms")
     shutdown_request: Request | None = Request(path="/leave", method="POST")
+
+    events: EventFeed | None = EventFeed(request=Request(path="/tells"), news=(b'"tells":"room',), silence=25.0)
 
     def arguments(self, place: Place) -> tuple[str, ...]:
         return ("-S", "-E", str(SERVER), "--listen", str(place.port))
@@ -100,8 +110,16 @@ class EchoDriver(EchoAccess):
         if found.status != HTTPStatus.OK:
             raise CallError(f"it answers {found.status}")
 
-    async def interrupted(self, wire: Wire) -> tuple[str, ...]:  # noqa: ARG002  it remembers nothing
+    async def interrupted(self, wire: Wire) -> tuple[str, ...]:
+        found = await wire.ask(Request(path="/broken"))
+        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+            return tuple(map(str, found.json()["broken"]))
         return ()
+
+    async def resume(self, wire: Wire, session: str) -> None:
+        found = await wire.ask(Request(path=f"/rooms/{session}/resume", method="POST"))
+        if found.status != HTTPStatus.OK:
+            raise CallError(f"it answers {found.status}")
 
     async def refused(self, wire: Wire, started: float) -> tuple[PendingRequest, ...] | None:  # noqa: ARG002
         return ()

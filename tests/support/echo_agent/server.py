@@ -6,6 +6,11 @@ POST /rooms             {"room": ROOM}
 POST /rooms/ROOM/say    {"text"} -> {"said"}; a text that ends with "..." keeps it thinking, one with "?" asking
 POST /rooms/ROOM/answer {"text"}: ends the asking; 404 where nothing is asked
 POST /rooms/ROOM/hush   ends either
+GET  /broken            {"broken": [ROOM]}: those whose last answer broke off
+POST /rooms/ROOM/break  breaks it off
+POST /rooms/ROOM/resume {}: goes on
+GET  /tells             endless: {"tells":"room"} whenever one of them changes, {"tells":"nothing"} every 10 seconds
+GET  /given             {"given": {ROOM: how many answers it was sent}}
 POST /leave             ends the helper process that it started, and nothing else
 """
 
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +27,9 @@ KEY = os.environ.pop("ECHO_KEY", "")
 BUSY = {"...": "thinking", "?": "asking"}
 busy: dict[str, str] = {}
 rooms: list[str] = []
+broken: list[str] = []
+given: dict[str, int] = {}
+listeners: set[queue.Queue[str]] = set()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -28,9 +37,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer what is asked."""
-        if self.allowed():
-            answers = {"/alive": {"echo": "1.0"}, "/rooms": {"rooms": busy}}
-            self.reply(200 if self.path in answers else 404, answers.get(self.path))
+        if not self.allowed():
+            return
+        if self.path == "/tells":
+            self.tell()
+            return
+        answers: dict[str, object] = {
+            "/alive": {"echo": "1.0"},
+            "/rooms": {"rooms": dict(busy)},
+            "/broken": {"broken": broken},
+            "/given": {"given": given},
+        }
+        self.reply(200 if self.path in answers else 404, answers.get(self.path))
 
     def do_POST(self) -> None:
         """Do what is told."""
@@ -46,13 +64,24 @@ class Handler(BaseHTTPRequestHandler):
                 for end, state in BUSY.items():
                     if text.endswith(end):
                         busy[room] = state
+                        changed()
                 self.reply(200, {"said": text})
             case ["rooms", room, "answer"]:
+                given[room] = given.get(room, 0) + 1
                 waits = busy.get(room) == "asking" and body["text"]
                 self.reply(200 if waits and busy.pop(room) else 404, {})
+                changed()
             case ["rooms", room, "hush"]:
                 busy.pop(room, None)
                 self.reply(200, {})
+                changed()
+            case ["rooms", room, "break"]:
+                broken.append(room)
+                self.reply(200, {})
+            case ["rooms", room, "resume"]:
+                self.reply(200 if room in broken else 404, {})
+                given[room] = given.get(room, 0) + 1
+                broken[:] = [one for one in broken if one != room]
             case ["leave"]:
                 helper.kill()
                 helper.wait()
@@ -67,6 +96,26 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(401, {"refused": True})
         return False
 
+    def tell(self) -> None:
+        """Say what changes for as long as somebody listens."""
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        mine: queue.Queue[str] = queue.Queue()
+        listeners.add(mine)
+        try:
+            while True:
+                try:
+                    what = mine.get(timeout=10.0)
+                except queue.Empty:
+                    what = "nothing"
+                self.wfile.write(f'data: {{"tells":"{what}"}}\n\n'.encode())
+                self.wfile.flush()
+        except OSError:
+            self.close_connection = True
+        finally:
+            listeners.discard(mine)
+
     def reply(self, status: int, body: object) -> None:
         data = json.dumps(body).encode()
         self.send_response(status)
@@ -76,6 +125,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
         """Say nothing."""
+
+
+def changed() -> None:
+    """Tell everybody who listens."""
+    for one in tuple(listeners):
+        one.put("room")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from reconciler.agents.base import REFUSAL, Request
+from reconciler.core import needs
 from reconciler.core.observed import Health, Probe, Service
 from reconciler.engines.local.health import http1
 from reconciler.engines.local.health.http1 import Call, CallError, ask
@@ -197,7 +198,8 @@ async def live(target: ProbeTarget, before: Probe, now: Now, *, written: int = 0
         health=Health.READY,
         at=now.boot,
         at_wall=now.wall,
-        attention=asked + refused,
+        attention=needs.redacted(asked + refused, target.secret),
+        working=None if activity is None else tuple(sorted(activity)),
         interrupted=cut,
         refused=refused,
         plugins=before.plugins,

@@ -79,17 +79,9 @@ async def ask(call: Call, limit: float) -> Answer:
 async def _exchange(stream: socket.socket, call: Call) -> Answer:
     loop = asyncio.get_running_loop()
     connection = h11.Connection(h11.CLIENT)
-    headers = {"host": f"{_HOST}:{call.port}", "connection": "close", "accept": "*/*", **call.headers}
-    if call.body:
-        headers |= {"content-type": "application/json", "content-length": str(len(call.body))}
-    request = connection.send(h11.Request(method=call.method, target=call.path, headers=list(headers.items()))) or b""
-    if call.body:
-        request += connection.send(h11.Data(data=call.body)) or b""
-    request += connection.send(h11.EndOfMessage()) or b""
-    await _connect(stream, (_HOST, call.port))
-    if call.proof is not None:
-        call.proof.check()
-    await loop.sock_sendall(stream, request)
+    message = _message(connection, call)
+    await connect(stream, call)
+    await loop.sock_sendall(stream, message)
     status, pieces, length = 0, [], 0
     while True:
         event = connection.next_event()
@@ -107,6 +99,28 @@ async def _exchange(stream: socket.socket, call: Call) -> Answer:
                 return Answer(status, b"".join(pieces))
             case _:
                 raise CallError("it closed the connection")
+
+
+def request(call: Call) -> bytes:
+    """Return what is sent for a call."""
+    return _message(h11.Connection(h11.CLIENT), call)
+
+
+def _message(connection: h11.Connection, call: Call) -> bytes:
+    headers = {"host": f"{_HOST}:{call.port}", "connection": "close", "accept": "*/*", **call.headers}
+    if call.body:
+        headers |= {"content-type": "application/json", "content-length": str(len(call.body))}
+    message = connection.send(h11.Request(method=call.method, target=call.path, headers=list(headers.items()))) or b""
+    if call.body:
+        message += connection.send(h11.Data(data=call.body)) or b""
+    return message + (connection.send(h11.EndOfMessage()) or b"")
+
+
+async def connect(stream: socket.socket, call: Call) -> None:
+    """Connect to who is called, and check the proof. Raises OSError or NotProvedError."""
+    await _connect(stream, (_HOST, call.port))
+    if call.proof is not None:
+        call.proof.check()
 
 
 async def _connect(stream: socket.socket, there: tuple[str, int]) -> None:

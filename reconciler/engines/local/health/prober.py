@@ -2,7 +2,7 @@
 
 As in a kubelet, probes have timers of their own, and only news makes anybody look at a project: to look at everything
 costs three times as much as to ask, and a service that hangs holds up nobody else. A service is asked only after the
-first proof that it is ready, which is waited for where it is started.
+first proof that it is ready, which is waited for where it is started; and at once when its event stream says so.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import structlog
 
 from reconciler.core.observed import Health, Probe
 from reconciler.engines.local.health import checks
+from reconciler.engines.local.health.event_streams import EventStreams
 from reconciler.engines.local.processes import listener, processes, sockets
 from reconciler.engines.local.processes.cpu_activity import Quiet
 
@@ -33,6 +34,9 @@ MISSED: Final = 1.0
 BEAT: Final = 1.0
 """Probes are due at whole ones of these seconds, so that many are asked at once: one by itself finds the processor's
 caches cold and costs three times as much (measured). At most a tenth of the time between two probes."""
+
+SOONEST: Final = 0.1
+"""Seconds between two probes of one service that its events ask for: an agent at work may tell of much."""
 
 FRESH: Final = 0.01
 """Seconds for which the kernel's list of listening sockets serves all that are asked at once."""
@@ -85,6 +89,9 @@ class Prober:
         self._listening: tuple[float, dict[int, set[int]]] = (0.0, {})
         """The sockets that listen, and until when that is fresh."""
         self._quiet = Quiet()
+        self._streams = EventStreams(self._hurry)
+        self._hurried: set[tuple[str, Service]] = set()
+        """Those of which something was heard since they were asked."""
         self._places = asyncio.Semaphore(MOST)
 
     def last(self, name: str, service: Service, run_id: str) -> Probe:
@@ -116,6 +123,8 @@ class Prober:
         key = (name, service)
         self._subjects.pop(key, None)
         self._listeners.pop(key, None)
+        self._streams.forget(key)
+        self._hurried.discard(key)
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if task := self._asking.pop(key, None):
@@ -125,6 +134,11 @@ class Prober:
         """Ask nobody any more."""
         for name, service in list(self._subjects):
             self.pause(name, service)
+        self._streams.close()
+
+    def soon(self, name: str, service: Service) -> None:
+        """Ask it now, since something is known to have changed."""
+        self._hurry((name, service))
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -134,9 +148,32 @@ class Prober:
         probe = self.last(*key, subject.facts.run_id)
         if probe.health is Health.UNKNOWN:
             return
+        if probe.health is Health.READY and probe.misses == 0:
+            self._listen(key, subject)
+        if key in self._hurried:
+            self._hurried.discard(key)
+            self._timers[key] = self._loop.call_later(SOONEST, self._due, key)
+            return
         period = self._liveness if probe.misses == 0 else min(MISSED, self._liveness)
         at = self._loop.time() + max(0.0, probe.at + period - processes.now().boot)
         self._timers[key] = self._loop.call_at(round(at / self._beat) * self._beat, self._due, key)
+
+    def _listen(self, key: tuple[str, Service], subject: ProbedRun) -> None:
+        """Listen to its events, if it has any and is not listened to."""
+        feed = subject.target.driver.events if subject.target.driver else None
+        if feed is not None and self._streams.wants(key, subject.facts.run_id) and (proof := self._proof(subject)):
+            call = replace(subject.target, proof=proof).call(feed.request)
+            self._streams.listen(key, subject.facts.run_id, call, feed)
+
+    def _hurry(self, key: tuple[str, Service]) -> None:
+        """Ask it now, or again as soon as it has answered; many hints are one."""
+        if key in self._asking:
+            self._hurried.add(key)
+        elif timer := self._timers.pop(key, None):
+            timer.cancel()
+            probe = self.last(*key, self._subjects[key].facts.run_id)
+            left = probe.at + SOONEST - processes.now().boot
+            self._timers[key] = self._loop.call_later(max(0.0, left), self._due, key)
 
     def _due(self, key: tuple[str, Service]) -> None:
         del self._timers[key]
@@ -193,8 +230,8 @@ class Prober:
 
 
 def _timeless(probe: Probe) -> Probe:
-    """Drop what is no news when it changes: times, and that nothing was interrupted."""
-    return replace(probe, at=0.0, at_wall=0.0, written=0, interrupted=probe.interrupted or ())
+    """Drop what is no news when it changes: times, that nothing was interrupted, and what it works at."""
+    return replace(probe, at=0.0, at_wall=0.0, written=0, working=None, interrupted=probe.interrupted or ())
 
 
 def _written(journal: Path | None) -> int:

@@ -1,0 +1,98 @@
+"""What the agent of a project does: judged from what was proved of it, never guessed. Pure.
+
+Waiting goes before working: while one conversation waits for a person another may go on, and the person counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from reconciler.core.observed import Health, Phase, RequestKind
+
+if TYPE_CHECKING:
+    from reconciler.core.observed import ObservedProject
+
+_ASKED: Final = {RequestKind.PERMISSION, RequestKind.QUESTION}
+_NANOSECONDS: Final = 1e9
+_SILENT: Final = {
+    Health.UNKNOWN: "the agent has not answered yet",
+    Health.UNRESPONSIVE: "the agent does not answer",
+    Health.CONFIG_INVALID: "the agent cannot load its configuration",
+    Health.UNPROTECTED: "the agent is not trusted: it asks for no password",
+    Health.REFUSING: "the agent is not trusted: it refuses its password",
+}
+
+
+class Doing(StrEnum):
+    """What an agent does."""
+
+    WORKING = "working"
+    """At least one conversation is worked at."""
+    IDLE = "idle"
+    WAITING = "waiting"
+    """For a person: it asks leave, or asks a question."""
+    ASLEEP = "asleep"
+    """It was stopped because it was idle, and is started when somebody needs it."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentActivity:
+    """What an agent does, and since when."""
+
+    state: Doing = Doing.UNKNOWN
+    since: float = 0.0
+    """Wall clock, seconds since the epoch."""
+    why: str = ""
+    """For people: a clause."""
+
+
+def judge(
+    facts: ObservedProject,
+    wall: float,
+    previous: AgentActivity | None = None,
+    remembered: AgentActivity | None = None,
+    *,
+    asleep: bool = False,
+) -> AgentActivity:
+    """Judge what the agent of a project does.
+
+    Args:
+        facts: as observed last.
+        wall: the time, seconds since the epoch.
+        previous: what was judged last.
+        remembered: what an earlier controller judged last: it counts until something is known again.
+        asleep: whether it was stopped because it was idle.
+    """
+    state, why = (Doing.ASLEEP, "nobody needed it") if asleep else _state(facts)
+    known = previous if previous is not None and previous.state is not Doing.UNKNOWN else remembered or previous
+    if known is not None and known.state is state:
+        return AgentActivity(state=state, since=known.since, why=why)
+    since = wall
+    if state is Doing.IDLE and (known is None or known.state is Doing.UNKNOWN) and facts.agent.probe.written:
+        since = min(wall, facts.agent.probe.written / _NANOSECONDS)  # it has written its journal last when it worked
+    return AgentActivity(state=state, since=since, why=why)
+
+
+def _state(facts: ObservedProject) -> tuple[Doing, str]:
+    agent, probe = facts.agent, facts.agent.probe
+    if agent.phase is not Phase.RUNNING:
+        return Doing.UNKNOWN, "the agent does not run"
+    if probe.health is not Health.READY:
+        return Doing.UNKNOWN, _SILENT[probe.health]
+    if probe.misses:
+        return Doing.UNKNOWN, f"the agent did not answer when it was asked last ({probe.detail})"
+    if probe.working is None:
+        return Doing.UNKNOWN, "the agent does not say what it works at"
+    asked = sum(one.kind in _ASKED for one in probe.attention)
+    if asked:
+        return Doing.WAITING, f"{_count(asked, 'request')} for a person"
+    if probe.working:
+        return Doing.WORKING, f"in {_count(len(probe.working), 'conversation')}"
+    return Doing.IDLE, ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
