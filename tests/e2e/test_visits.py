@@ -53,6 +53,14 @@ def opened(world: World, *arguments: str) -> str:
     return world.run("open", NAME, "--print", *arguments).strip()
 
 
+def enter(browser: Browser, world: World) -> str:
+    """Open the page, which makes a draft of a session: what is typed before that is lost. Return the address."""
+    address = opened(world)
+    browser.page.goto(address)
+    browser.page.wait_for_url("**/new-session?draftId=*", timeout=LIMIT)
+    return address
+
+
 def say(browser: Browser, text: str) -> None:
     """Type a prompt once the page knows the model, and wait for its answer."""
     browser.page.get_by_role("button", name="m1", exact=True).wait_for(timeout=LIMIT)
@@ -95,8 +103,7 @@ def test_a_browser_shows_the_page_and_its_terminal_over_a_restart(shown: World, 
     password, _ = secrets_of(shown, NAME)
     made = shown.home.sandbox(NAME).repo / "made.txt"
     with a_browser(tmp_path / "browser") as browser:
-        page, address = browser.page, opened(shown)
-        page.goto(address)
+        page, address = browser.page, enter(browser, shown)
         say(browser, "hello there")
         open_terminal(page)
         page.keyboard.type("echo of-the-terminal > made.txt\n")
@@ -124,8 +131,7 @@ def stopped(world: World, browser: Browser) -> None:
         answer = browser.page.reload()
         assert answer is not None
         assert (answer.status, said in browser.page.inner_text("body")) == (status, True)
-    browser.page.goto(opened(world))
-    say(browser, "and once more")
+    enter(browser, world)
 
 
 def test_a_link_leads_to_a_session(shown: World, tmp_path: Path) -> None:
