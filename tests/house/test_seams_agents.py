@@ -40,6 +40,10 @@ ROWS: Final = {
     ("core/env_keys.py", "OPENCODE_URL"): "a variable of the bridge",
     ("settings.py", "opencode.pid"): "a file",
     ("settings_file.py", "opencode-settings.yaml"): "a file",
+    (
+        "engines/local/confinement/private_places.py",
+        ".local/share/opencode",
+    ): "of the user's, one private place of many",
     ("settings.py", "opencode"): "the log's name",
     ("engines/local/secrets/env_file.py", "opencode_bin"): "the key's value",
     ("engines/local/access.py", "opencode_bin"): "the key's value",

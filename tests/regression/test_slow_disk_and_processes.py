@@ -51,10 +51,11 @@ async def test_secrets_are_written_beside_the_loop(tmp_path: Path, monkeypatch: 
     """They must survive a power cut, for which a slow disk takes seconds."""
     seen, settings = Seen(), make_settings(tmp_path)
     others: Any = SimpleNamespace()  # have nothing to do with it
+    observer: Any = SimpleNamespace(git=lambda *_: SimpleNamespace(needs_key=False))
     spec = specs.parse({"git": {"url": "/srv/x"}})
     files.private_folder(settings.home.sandbox("app").run)
     monkeypatch.setattr(os, "fsync", seen.on(os.fsync))
-    actor = Actor(settings, Ledgers(settings.home), Events(), others, others, others)
+    actor = Actor(settings, Ledgers(settings.home), Events(), observer, others, others)
 
     assert await actor.perform("app", spec, WriteSecrets(cause="there are none")) == Done()
     assert seen.beside_the_loop

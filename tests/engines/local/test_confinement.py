@@ -86,11 +86,12 @@ def test_the_users_secrets_are_hidden_and_the_rest_can_be_read(user: Path) -> No
     assert found["/var/tmp/x"] is PRIVATE  # noqa: S108
 
 
-def test_what_is_handed_over_can_be_read(user: Path) -> None:
-    """Although it is one of the user's secrets: the user says so elsewhere."""
-    handed = Handed(source=user / ".netrc", place=user / ".netrc", how="read-only")
+@pytest.mark.parametrize(("how", "access"), [("read-only", READ), ("link", READ), ("copy, kept the same", HIDDEN)])
+def test_what_is_handed_over_can_be_read(user: Path, how: str, access: PathAccess) -> None:
+    """Although it is one of the user's secrets: the user says so elsewhere. Of a copy the agent has its own."""
+    handed = Handed(source=user / ".netrc", place=user / ".netrc", how=how)
 
-    assert Map(user, World(variables=(), files=(handed,)))[".netrc"] is READ
+    assert Map(user, World(variables=(), files=(handed,)))[".netrc"] is access
 
 
 def test_what_a_spec_allows(user: Path) -> None:

@@ -49,7 +49,9 @@ def places(project: LaunchContext, given: World, program: str = "") -> dict[str,
     found |= dict.fromkeys(_real(_expanded(extra.hide)), PathAccess.HIDDEN)
     found |= dict.fromkeys(_real(private_places.PRIVATE), PathAccess.PRIVATE)
     found |= dict.fromkeys(_real((*private_places.STILL_READ, *_expanded(extra.read))), PathAccess.READ)
-    found |= dict.fromkeys(_real(str(each.source) for each in given.files), PathAccess.READ)
+    # Of a copy the agent has its own: what the user's file will hold tomorrow was not handed over.
+    handed = (str(each.source) for each in given.files if not each.how.startswith("copy"))
+    found |= dict.fromkeys(_real(handed), PathAccess.READ)
     allowed = spec.confinement_allow
     found |= dict.fromkeys(_allowed(project, allowed.read, "read"), PathAccess.READ)
     found |= dict.fromkeys(_allowed(project, allowed.write, "write"), PathAccess.WRITE)

@@ -51,9 +51,10 @@ _SOCKETS: Final = (
 """Through which programs outside can be made to act."""
 _AGENTS: Final = (
     *(".codex/auth.json", ".claude/.credentials.json", ".gemini/oauth_creds.json", ".qwen/oauth_creds.json"),
+    ".local/share/opencode",
     *(".config/github-copilot", ".config/anthropic", ".config/openai", ".config/io.datasette.llm/keys.json"),
 )
-"""Logins to model providers of other agents."""
+"""Logins to model providers, and sessions, of the user's own agents: what of them is given to ours is a copy."""
 _DESKTOP: Final = (".Xauthority", ".ICEauthority", ".vnc", ".config/kdeconnect", ".config/rustdesk", ".config/remmina")
 _SHELLS: Final = (
     *(".bashrc", ".bash_profile", ".bash_login", ".profile", ".zshrc", ".zshenv", ".zprofile", ".zlogin", ".env"),
