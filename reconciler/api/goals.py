@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler.core.activity import Doing
 from reconciler.core.reasons import Reason
 from reconciler.settings import UserError
 
@@ -27,7 +28,7 @@ class Goal:
     wanted: Callable[[Status], bool] = lambda _status: True
     """Whether the spec leads there: of all projects, only these are waited for."""
     idle: bool = False
-    """Whether the agent must also say that it works at nothing, which no published status has."""
+    """Whether the agent must also say so itself: a prompt that was just given is not published yet."""
     gone: bool = False
     """Whether a project of which nothing is left meets it."""
 
@@ -56,8 +57,8 @@ def _ready(status: Status) -> bool:
 
 
 def _at_rest(status: Status) -> bool:
-    """Tell whether nobody waits for anybody: what an agent asks a person keeps it from being idle."""
-    return _ready(status) and not status["stalled"]["status"]
+    """Tell whether an agent works at nothing, as published last: one that waits for a person is not idle."""
+    return _ready(status) and status["activity"]["state"] in {Doing.IDLE, Doing.ASLEEP}
 
 
 def _stopped(status: Status) -> bool:

@@ -17,6 +17,7 @@ RUNNING = {
     "desired": "running",
     "actual": "running",
     "reason": "Running",
+    "activity": {"state": "idle"},
 }
 WAITING = RUNNING | {"ready": {"status": False}, "stalled": {"status": True}, "reason": "WaitingForKey"}
 STOPPED = RUNNING | {"desired": "stopped", "actual": "stopped", "reason": "Stopped"}
@@ -29,7 +30,9 @@ STOPPED = RUNNING | {"desired": "stopped", "actual": "stopped", "reason": "Stopp
         ("ready", WAITING, False),
         ("ready", STOPPED, False),
         ("idle", RUNNING, True),
-        ("idle", RUNNING | {"stalled": {"status": True}}, False),
+        ("idle", RUNNING | {"activity": {"state": "asleep"}}, True),
+        ("idle", RUNNING | {"activity": {"state": "waiting"}}, False),
+        ("idle", RUNNING | {"activity": {"state": "unknown"}}, False),
         ("idle", STOPPED, False),
         ("stopped", STOPPED, True),
         ("stopped", RUNNING | {"actual": "absent"}, True),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.api import goals, reader
 from reconciler.api.results import START_CONTROLLER
+from reconciler.core.activity import Doing
 from reconciler.frontends.cli import flags, render, requests, selection, watching
 from reconciler.settings import UserError
 from reconciler.specs import spec_folder
@@ -136,7 +137,9 @@ class _Wait:
 
 
 def _is_idle(settings: Settings, name: str, status: Mapping[str, Any]) -> bool:
-    """Ask the agent."""
+    """Ask the agent, unless it sleeps."""
+    if status["activity"]["state"] == Doing.ASLEEP:
+        return True
     asking = importlib.import_module("reconciler.frontends.cli.activity")  # loads an HTTP client, for this goal alone
     idle: bool = asking.is_idle(settings, name, str(status["kind"]))
     return idle
