@@ -70,7 +70,7 @@ class ProjectResult:
     mcp_tool_last_exit: str = ""
     planned: tuple[str, ...] = ()
     activity: str = ""
-    """What the agent does, why that is thought, and since when."""
+    """What the agent does, since when, and why that is known."""
     needs: tuple[str, ...] = ()
     """What waits for a person: each with its id."""
     observed: str = ""
@@ -230,8 +230,7 @@ def activity(status: Mapping[str, Any]) -> str:
     found = status.get("activity")
     if not found:
         return ""
-    why = f" ({found['why']})" if found["why"] else ""
-    return f"{found['state']}{why}, since {iso(found['since'])}"
+    return f"{found['state']} since {iso(found['since'])}: {found['why']}".removesuffix(": ")
 
 
 def needs(status: Mapping[str, Any]) -> list[str]:

@@ -79,7 +79,7 @@ def judge(
 def _state(facts: ObservedProject) -> tuple[Doing, str]:
     agent, probe = facts.agent, facts.agent.probe
     if agent.phase is not Phase.RUNNING:
-        return Doing.UNKNOWN, "the agent does not run"
+        return Doing.UNKNOWN, "the agent is not there"
     if probe.health is not Health.READY:
         return Doing.UNKNOWN, _SILENT[probe.health]
     if probe.misses:

@@ -38,6 +38,8 @@ _MEANT: Final[Mapping[str, frozenset[str]]] = {
     "confirm": frozenset({"yes", "sure"}),
     "reply": frozenset({"answer", "response", "decision"}),
     "answers": frozenset({"answer", "response", "reply", "replies"}),
+    "answer": frozenset({"answers", "reply", "response", "decision"}),
+    "needid": frozenset({"id", "need"}),
     "model": frozenset({"provider"}),
     "names": frozenset({"project", "projects", "projectname", "projectnames"}),
     "since": frozenset({"after", "from", "start", "begin"}),

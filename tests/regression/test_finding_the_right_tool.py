@@ -20,6 +20,8 @@ SEARCHED = {
     "opencode_restart": "restart project",
     "opencode_destroy": "destroy delete project",
     "opencode_list": "list projects begin",
+    "opencode_needs": "waits user permissions questions keys",
+    "opencode_answer": "answer waits user",
     "opencode_events": "events happened why whom",
     "opencode-server-health": "health server version",
     "opencode-config-get": "configuration settings",
@@ -61,8 +63,8 @@ def test_every_tool_has_the_words_one_searches_for(tools: dict[str, Tool]) -> No
 
 def test_titles_and_first_sentences_are_all_different(tools: dict[str, Tool]) -> None:
     """Of a project, of a session, of a server; a project is stopped and a turn aborted."""
-    assert len({tool.title for tool in tools.values()}) == 28
-    assert len({(tool.description or "").partition(". ")[0] for tool in tools.values()}) == 28
+    assert len({tool.title for tool in tools.values()}) == 30
+    assert len({(tool.description or "").partition(". ")[0] for tool in tools.values()}) == 30
     assert [name for name, tool in tools.items() if (tool.title or "").startswith("Stop")] == ["opencode_stop"]
     assert all(tool.annotations and tool.annotations.title == tool.title for tool in tools.values())
 

@@ -1,4 +1,4 @@
-"""Every tool of both endpoints, in memory: the one address's 28 and a bridge's 21, over a real MCP client.
+"""Every tool of both endpoints, in memory: the one address's 30 and a bridge's 21, over a real MCP client.
 
 Nothing stands behind them: a call that gets past its arguments is refused, which shows a test that it got there.
 """

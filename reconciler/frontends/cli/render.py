@@ -278,8 +278,7 @@ def _activity(project: Mapping[str, Any], now: float) -> str:
     found = project.get("activity")
     if not found:
         return ""
-    why = f" ({found['why']})" if found["why"] else ""
-    return f"{found['state']}{why}, for {age(now - found['since'])}"
+    return f"{found['state']} for {age(now - found['since'])}: {found['why']}".removesuffix(": ")
 
 
 def render_diff(diff: str, paint: Paint = plain) -> str:
