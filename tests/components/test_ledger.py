@@ -126,7 +126,7 @@ def test_an_older_file_has_no_number_and_a_newer_one_has_more_fields() -> None:
     del old["schema"], old["vanished"], old["restarts"]["agent"]["waived"]
     new = json.loads(ledger_data.encode(WHOLE)) | {"schema": 9, "owner": {"name": "x"}}
     new["restarts"]["agent"]["reason"] = "OOM"
-    new["spec"] |= {"engine": "local", "labels": {"a": "b"}}
+    new["spec"] |= {"engine": "local", "placement": {"a": "b"}}
     new["spec"]["agent"]["rollout"] = "now"
 
     readings = [ledger_data.read(json.dumps(data).encode()) for data in (old, new)]
