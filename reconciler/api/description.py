@@ -7,15 +7,20 @@ import platform
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler import __version__
-from reconciler.api import differences, history, reader
+from reconciler.api import differences, engine_access, history, reader
 from reconciler.core import plain_text
 from reconciler.mcpkit import redact
+from reconciler.mcpkit.redact import HIDDEN
+from reconciler.settings import UserError
 from reconciler.state import published
 
 if TYPE_CHECKING:
     from reconciler.core.history import HistoryRecord
+    from reconciler.engines.base import GivenVariable
     from reconciler.settings import Settings
 
+_SPEC: Final = "agent.env"
+"""In the origin of a variable that a spec names."""
 EVENTS: Final = 20
 """The newest of them."""
 
@@ -40,6 +45,7 @@ def of(settings: Settings, name: str) -> dict[str, Any]:
         "spec": differences.in_force(settings, name),
         "difference": _difference(settings, name),
         "planned": list(status["planned"]),
+        "variables": _variables(settings, name),
         "events": [record.to_dict() for record in events(settings, name)],
         "notes": list(reader.warnings(index)),
     }
@@ -49,6 +55,20 @@ def of(settings: Settings, name: str) -> dict[str, Any]:
 def events(settings: Settings, name: str) -> list[HistoryRecord]:
     """Return the newest events of a project, the oldest of them first."""
     return history.latest(settings, history.wanted([name]), EVENTS)
+
+
+def _variables(settings: Settings, name: str) -> list[str]:
+    """Return the variables of the agent, and where each comes from, or why nobody can tell."""
+    try:
+        given = engine_access.given(settings, name)
+    except UserError as error:
+        return [str(error)]
+    return [f"{each.name}={HIDDEN if _is_private(each) else each.value}  ({each.origin})" for each in given.variables]
+
+
+def _is_private(variable: GivenVariable) -> bool:
+    """Tell whether a value stays here: a secret, or what a spec says, which may hold one by mistake."""
+    return variable.secret or _SPEC in variable.origin
 
 
 def _difference(settings: Settings, name: str) -> list[str]:

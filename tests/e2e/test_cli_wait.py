@@ -111,11 +111,17 @@ def test_a_description_is_what_a_bug_report_needs_and_no_secret(team: World) -> 
     printed = team.run("describe", "web-a")
     data = yaml.safe_load(team.run("describe", "web-a", "-o", "yaml"))
 
-    assert [title for title in ("Versions:", "Spec in force:", "Last events") if title not in printed] == []
+    assert [
+        title
+        for title in ("Versions:", "Spec in force:", "Environment of the agent:", "Last events")
+        if title not in printed
+    ] == []
     assert data["status"]["actual"] == "running"
     assert data["versions"]["controller"] == data["versions"]["manager"]
     assert 0 < len(data["events"]) <= 20
     assert data["difference"] == []
+    assert [line for line in data["variables"] if line.startswith("HOME=")]
+    assert "PROXY=[redacted]  (agent.env of the spec)" in data["variables"]
     env = read_env(team.home.sandbox("web-a").env_file)
     secrets = ("canary-secret", env["OPENCODE_SERVER_PASSWORD"], env["MCP_TOOL_BEARER_TOKEN"])
     assert [secret for secret in secrets if secret in f"{printed}{data}"] == []

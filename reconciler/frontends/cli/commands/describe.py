@@ -24,7 +24,8 @@ _INDENT: Final = "  "
 def arguments(parser: Parser) -> None:
     """Say what may follow."""
     parser.explain(
-        "Versions, status, spec, differences and the last events. Secrets are left out; read it before you publish it.",
+        "Versions, status, spec, differences, environment, the last events. Read it before you publish it: secrets are "
+        "left out where they can be known.",
         "describe blog-api",
         "describe blog-api -o yaml > report.yaml",
     )
@@ -51,6 +52,7 @@ def _report(settings: Settings, name: str, data: Mapping[str, Any]) -> Iterator[
         "Notes": data["notes"],
         "Spec in force": output.text("yaml", [data["spec"]], alone=True).splitlines() if data["spec"] else [],
         "Spec on disk differs": data["difference"],
+        "Environment of the agent": data["variables"],
     }
     for title, lines in sections.items():
         if lines:
