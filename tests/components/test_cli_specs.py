@@ -109,6 +109,16 @@ def test_a_pattern_and_a_label_choose_projects(run: Run, tmp_path: Path) -> None
     assert "cannot set values of 'x*': no project has such a name; there are blog, shop" in run("set", "x*", "a=b")[2]
 
 
+def test_secrets_can_be_tried_too(run: Run, tmp_path: Path) -> None:
+    """It says which would be set; nobody is asked, and nothing is written."""
+    assert run("secrets", "blog", "--dry-run")[:2] == (
+        0,
+        "would set OPENCODE_SERVER_PASSWORD, MCP_TOOL_BEARER_TOKEN of blog\n",
+    )
+    assert run("secrets", "--all", "API_KEY", "--dry-run")[:2] == (0, "would set API_KEY of all agents\n")
+    assert not (tmp_path / "home").exists()
+
+
 # -- get and diff ------------------------------------------------------------------------------------------------------
 
 

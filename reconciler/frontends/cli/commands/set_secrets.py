@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.api import engine_access, reader
 from reconciler.core.names import valid_name
+from reconciler.frontends.cli import flags
 from reconciler.settings import UserError
 from reconciler.specs import spec_folder
 from reconciler.state import published
@@ -34,6 +35,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument("--all", action="store_true", help="for the agents of all projects: give keys only")
     parser.add_argument("--generate", action="store_true", help="generate random ones without asking")
     parser.add_argument("--rotate", action="store_true", help="also replace valid ones")
+    flags.dry_run(parser)
 
 
 def run(settings: Settings, options: Namespace) -> int:
@@ -43,7 +45,19 @@ def run(settings: Settings, options: Namespace) -> int:
         raise UserError("cannot tell which secrets are meant: give NAME, NAME KEY or --all KEY; see: secrets --help")
     if name is not None:
         _check(settings, name)
+    if options.dry_run:
+        print(_planned(settings, name, keys, rotate=options.rotate))
+        return 0
     return _set_keys(settings, name, keys) if keys else _complete(settings, name or "", options)
+
+
+def _planned(settings: Settings, name: str | None, keys: list[str], *, rotate: bool) -> str:
+    """Say which secrets would be set, and whose; never a value."""
+    if not keys and name is not None:
+        found = engine_access.secrets(settings, name)
+        keys = [*(found.keys if rotate else found.bad)]
+    whose = "all agents" if name is None else name
+    return f"would set {', '.join(keys)} of {whose}" if keys else f"would set nothing of {whose}: valid ones are kept"
 
 
 def _check(settings: Settings, name: str) -> None:
