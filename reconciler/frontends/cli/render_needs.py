@@ -59,7 +59,7 @@ def _lines(need: Mapping[str, Any], width: int | None) -> Iterator[str]:
         yield from _quoted(question["text"])
         several = " (one or more)" if question["multiple"] else ""
         for number, option in enumerate(question["options"], 1):
-            yield f"{number}) {option['label']}: {option['description']}{several}".removesuffix(": ")
+            yield f"{number}) {option['label']}: {option['description']}".removesuffix(": ") + several
     if need.get("public_key"):
         yield plain(need["public_key"], 2000)
     yield from _next(need)
