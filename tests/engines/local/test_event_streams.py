@@ -120,9 +120,23 @@ async def test_one_on_which_nothing_comes_is_given_up(agent: Agent, monkeypatch:
         assert ears.streams.wants(KEY, "run")
 
 
-@pytest.mark.parametrize(
-    "head", [b"HTTP/1.1 500 Oh\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", b"x" * 20_000]
-)
+async def test_an_agent_that_answers_with_something_else_has_none(agent: Agent) -> None:
+    """It is not asked again while it runs: the probes made every so often have to do."""
+    agent.head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+    async with hearing(agent) as (ears, writer):
+        while not writer.is_closing():
+            await asyncio.sleep(0)
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"{}")
+                await writer.drain()
+
+        assert not ears.streams.wants(KEY, "run")
+        assert ears.news.empty()
+        ears.streams.forget(KEY)
+        assert ears.streams.wants(KEY, "run")
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 500 Oh\r\n\r\n", b"x" * 20_000])
 async def test_what_is_no_stream_is_let_go_of(agent: Agent, head: bytes) -> None:
     """And tried again later: one word, which is that of the next try."""
     agent.head = head

@@ -14,6 +14,8 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from reconciler.core import restarts
 from reconciler.engines.local.health import http1
 from reconciler.engines.local.processes.listener import NotProvedError
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from reconciler.engines.local.health.http1 import Call
 
     Key = tuple[str, Service]
+
+log = structlog.stdlib.get_logger(__name__)
 
 OPENING: Final = 10.0
 """Seconds to connect and to get the head of the answer."""
@@ -42,7 +46,7 @@ class _Open:
     """A stream that is open or being opened."""
 
     run_id: str
-    task: asyncio.Task[None]
+    task: asyncio.Task[bool]
     since: float
 
 
@@ -60,6 +64,8 @@ class EventStreams:
         self._failures: dict[Key, int] = {}
         """Streams of an agent that were lost in a row."""
         self._again: dict[Key, asyncio.TimerHandle] = {}
+        self._without: dict[Key, str] = {}
+        """Runs that answer and have no stream."""
 
     def wants(self, key: Key, run_id: str) -> bool:
         """Tell whether a stream of this run is to be opened now."""
@@ -67,7 +73,7 @@ class EventStreams:
             if known.run_id == run_id:
                 return False
             self.forget(key)
-        return key not in self._again and len(self._open) < MOST
+        return key not in self._again and self._without.get(key) != run_id and len(self._open) < MOST
 
     def listen(self, key: Key, run_id: str, call: Call, feed: EventFeed) -> None:
         """Open a stream of an agent that has just been proved; `call` names the proof."""
@@ -78,6 +84,7 @@ class EventStreams:
     def forget(self, key: Key) -> None:
         """Let go of the stream of an agent that ends."""
         self._failures.pop(key, None)
+        self._without.pop(key, None)
         if timer := self._again.pop(key, None):
             timer.cancel()
         if stream := self._open.pop(key, None):
@@ -88,8 +95,8 @@ class EventStreams:
         for key in {*self._open, *self._again}:
             self.forget(key)
 
-    async def _follow(self, key: Key, call: Call, feed: EventFeed) -> None:
-        """Return when the stream has ended, whatever ended it."""
+    async def _follow(self, key: Key, call: Call, feed: EventFeed) -> bool:
+        """Return when the stream has ended, whatever ended it; True: the agent has none."""
         with contextlib.suppress(OSError, NotProvedError, TimeoutError), contextlib.ExitStack() as stack:
             connected = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
             async with asyncio.timeout(OPENING):
@@ -99,16 +106,22 @@ class EventStreams:
             transport, _ = await self._loop.create_connection(lambda: reader, sock=connected)
             try:
                 transport.write(http1.request(call))
-                await reader.ended
+                return await reader.ended
             finally:
                 transport.abort()
+        return False
 
-    def _lost(self, key: Key, task: asyncio.Task[None]) -> None:
+    def _lost(self, key: Key, task: asyncio.Task[bool]) -> None:
         """Have the agent probed a little later: if it is ready, the probe opens another stream."""
         stream = self._open.get(key)
-        if stream is None or stream.task is not task:
+        if stream is None or stream.task is not task or task.cancelled():
             return  # it was let go of
         del self._open[key]
+        if error := task.exception():
+            log.error("event stream failed", project=key[0], exc_info=error)
+        elif task.result():
+            self._without[key] = stream.run_id
+            return
         lasted = self._loop.time() - stream.since >= STABLE
         failures = self._failures[key] = 0 if lasted else self._failures.get(key, 0) + 1
         after = max(restarts.BASE, restarts.delay(failures, f"{key[0]}{failures}"))
@@ -128,7 +141,7 @@ class _FeedReader(asyncio.Protocol):
     """
 
     def __init__(self, feed: EventFeed, news: Callable[[], None]) -> None:
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._feed = feed
         self._news = news
         self._overlap = max(map(len, feed.news)) - 1
@@ -151,8 +164,9 @@ class _FeedReader(asyncio.Protocol):
                     self._end()
                 return
             self._head = None
-            if head.split(b"\r\n", 1)[0].split(b" ")[1:2] != [b"200"] or _SORT not in head.lower():
-                self._end()
+            found = head.split(b"\r\n", 1)[0].split(b" ")[1:2] == [b"200"]
+            if not found or _SORT not in head.lower():
+                self._end(without=found)
                 return
             self._news()
         text = self._rest + data
@@ -175,7 +189,7 @@ class _FeedReader(asyncio.Protocol):
         else:
             self._watch = self._loop.call_later(left, self._check)
 
-    def _end(self) -> None:
+    def _end(self, *, without: bool = False) -> None:
         self._watch.cancel()
         if not self.ended.done():
-            self.ended.set_result(None)
+            self.ended.set_result(without)
