@@ -203,10 +203,10 @@ def test_a_spec_may_have_interrupted_sessions_resumed(world: World) -> None:
 def test_who_is_away_is_notified(world: World) -> None:
     """As the settings file says; a broken one ends nothing."""
     with HookReceiver() as receiver:
-        world.home.root.mkdir()
-        file = world.home.root / "opencode-settings.yaml"
-        file.write_text(f"notify:\n- url: {receiver.url}\n  events: [needs]\n")
         asking = Asking(world)
+        file = world.home.root / "opencode-settings.yaml"
+        notify = {"notify": [{"url": receiver.url, "events": ["needs"]}]}
+        file.write_text(json.dumps((json.loads(file.read_text()) if file.exists() else {}) | notify))  # which is YAML
         world.start()
         world.ready("app")
         asking.ask("per_1")
