@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 from reconciler.system import ofd_lock
+
+MOST: Final = 2**26
+"""Bytes of a file that is read whole: an agent can make one that has more than this machine has memory."""
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True, named: bool = True) -> None:
@@ -56,10 +60,29 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file where an agent can write: through no link, and a pipe does not keep us waiting for ever.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_regular(path: Path, most: int = MOST) -> bytes:
+    """Return what such a file says, no more than `most` bytes. Raises OSError, as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read(most)
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file; None when it is missing, unreadable or not a whole JSON object."""
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import stat
 from typing import TYPE_CHECKING
+
+from reconciler.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +51,26 @@ class HeldFolder:
             self.remove(temporary)
             raise IsADirectoryError(f"{name} is a folder")
         os.replace(temporary, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+
+    def link(self, name: str, target: str) -> None:
+        """Make a symbolic link. Raises OSError where something has its name."""
+        os.symlink(target, name, dir_fd=self._handle)
+
+    def copy(self, source: Path) -> None:
+        """Copy a regular file or a link, as what it is, under its name.
+
+        Raises:
+            OSError: it is neither, or something has its name here.
+        """
+        if source.is_symlink():
+            self.link(source.name, str(source.readlink()))
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with (
+            files.open_regular(source) as there,
+            os.fdopen(os.open(source.name, flags, 0o600, dir_fd=self._handle), "wb") as here,
+        ):
+            shutil.copyfileobj(there, here)
 
     def remove(self, name: str) -> None:
         """Remove a file or a link, if there is one."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import json
 import os
 import subprocess
@@ -14,8 +12,9 @@ import psutil
 import pytest
 
 from reconciler.agents.opencode.kind import OPENCODE
+from tests.support.agentcalls import ask
 from tests.support.fakemodel import KEY, FakeModel, provider
-from tests.support.world import Status, World, a_world, read_env
+from tests.support.world import Status, World, a_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,22 +54,6 @@ def _pair(
         for name in ("blue", "red"):
             world.ready(name)
         yield world
-
-
-def ask(world: World, project: str, method: str, path: str, body: object = None) -> Any:
-    """One call to an agent as its user."""
-    password = read_env(world.home.sandbox(project).env_file)[OPENCODE.password_variable]
-    pair = base64.b64encode(f"{OPENCODE.user}:{password}".encode()).decode()
-    connection = http.client.HTTPConnection("127.0.0.1", world.status(project)["agent"]["port"], timeout=60)
-    try:
-        headers = {"authorization": f"Basic {pair}", "content-type": "application/json"}
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = connection.getresponse()
-        text = answer.read()
-        assert answer.status == 200, text
-        return json.loads(text)
-    finally:
-        connection.close()
 
 
 def models(world: World, project: str) -> set[str]:

@@ -63,6 +63,9 @@ MANAGERS = {
     "a neighbour's log": "opencode-logs/neighbour-opencode.log",
     "the manager's token": "opencode-controller/token",
     "the manager's state": "opencode-state.json",
+    "the cookies of OpenCode's page": "opencode-controller/web/neighbour.json",
+    "the history": "opencode-controller/events.jsonl",
+    "needs of all projects": "opencode-controller/demands/neighbour.json",
     "secrets of all projects": ".env",
     "the trash": "opencode-trash/old/.env",
 }
@@ -111,6 +114,7 @@ def targets(settings: Settings, bridge: int, sockets: dict[str, int]) -> dict[st
         "the specs": settings.specs,
         "a neighbour's clone": root / "opencode-sandboxes/neighbour/repo",
         "the manager's home": root,
+        "the answers to needs": root / "opencode-controller/demands",
         "/usr": Path("/usr"),
         "its own clone": Path(),
         "its own home": settings.home.sandbox(NAME).home,

@@ -15,6 +15,8 @@ import re
 import stat
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler.system import files
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -104,7 +106,7 @@ def _is_installed(modules: Path) -> bool:
     """Tell whether npm's own list of what it installed accounts for everything in it; links lead nowhere else."""
     if modules.is_symlink() or modules.parent.is_symlink():
         return False
-    listed = json.loads((modules / ".package-lock.json").read_text())["packages"]
+    listed = json.loads(files.read_regular(modules / ".package-lock.json"))["packages"]
     if f"node_modules/{_PLUGIN}" not in listed:
         return False
     names = [name for name in os.listdir(modules) if name not in _NPMS_OWN]  # noqa: PTH208  names

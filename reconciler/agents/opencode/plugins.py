@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from reconciler.agents.base import Request
 from reconciler.agents.opencode.kind import OPENCODE
 from reconciler.core.plain_text import plain
+from reconciler.system import files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -102,7 +103,7 @@ def _listed(folder: Path) -> list[Path]:
 
 def _head(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             return file.read(_TAIL).decode(errors="replace")
     except OSError:
         return ""
@@ -111,7 +112,7 @@ def _head(path: Path) -> str:
 def _said(path: Path, begin: int) -> str:
     """Return the end of what was written to the log since `begin`."""
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             file.seek(max(begin, file.seek(0, 2) - _TAIL))
             return file.read(_TAIL).decode(errors="replace")
     except OSError:

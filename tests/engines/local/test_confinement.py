@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +19,11 @@ from reconciler.engines.local.confinement.walls import PathAccess, Walls, access
 from reconciler.engines.local.facts import ConfinementFacts
 from reconciler.engines.local.git.causes import GitProblem
 from reconciler.engines.local.git.git import git
+from reconciler.engines.local.git.git_world import Rewrites
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.launch import LaunchContext
 from reconciler.engines.local.secrets.env_file import Env
+from reconciler.engines.local.world.git_config import GitConfig
 from reconciler.engines.local.world.world import World
 from reconciler.settings import UserError
 from tests.support.bubblewrap import bubblewrap_or_skip
@@ -116,6 +119,20 @@ def test_a_local_repository_can_be_fetched_from(user: Path) -> None:
     git = {"url": str(user / ".aws/app")}
 
     assert [Map(user, git=git)[path] for path in (".aws/app/HEAD", ".aws/credentials")] == [READ, HIDDEN]
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_repository_to_which_git_is_led_can_be_fetched_from(user: Path, scheme: str) -> None:
+    """By a rule of the user's settings; what the spec names is read too, for git looks for it first."""
+    user.joinpath(".aws/mirrors/app").mkdir(parents=True)
+    rules = ((("https://example.org/", f"{scheme}{user}/.aws/mirrors/"),), ((f"{user}/.aws/", "https://example.org/"),))
+    asked = ("https://example.org/app", str(user / ".aws/mirrors/app"))
+    for rule, url in zip(rules, asked, strict=True):
+        led = replace(project(user, git={"url": url}), git=GitConfig(url=url, rewrites=Rewrites(fetch=rule)))
+        found = policy.places(led, NOTHING)
+
+        assert access_of(found, f"{user}/.aws/mirrors/app/HEAD") is READ
+        assert access_of(found, f"{user}/.aws/credentials") is HIDDEN
 
 
 def test_a_link_is_hidden_where_it_leads(user: Path) -> None:

@@ -66,8 +66,9 @@ def _own(project: LaunchContext, program: str, around: Mapping[str, PathAccess])
     """Return what is the agent's own of the manager's folders."""
     sandbox, keys = project.sandbox, [project.key, project.key and project.key.with_name(f"{project.key.name}.pub")]
     read = [*filter(None, keys), sandbox.known_hosts, project.settings.home.toolchains]
-    if specs.transport(project.spec.git.url) is specs.Transport.LOCAL:
-        read.append(Path(repo.source_of(project.spec.git.url, project.settings.specs)))  # to fetch from it
+    # To fetch from it, whichever of both git asks for: a path that is rewritten it looks for all the same.
+    urls = (repo.source_of(project.spec.git.url, project.settings.specs), project.git.fetch_url)
+    read += [Path(url.removeprefix("file://")) for url in urls if specs.transport(url) is specs.Transport.LOCAL]
     found = dict.fromkeys(_real(map(str, read)), PathAccess.READ)
     found |= dict.fromkeys(_real(map(str, (sandbox.repo, sandbox.home, sandbox.xdg, sandbox.tmp))), PathAccess.WRITE)
     for path in _real([program]) if program else ():

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.engines.local.git import subprocesses
 from reconciler.engines.local.git.causes import GitProblem, GitProblemKind, plain, problem
-from reconciler.system import safe_git
+from reconciler.system import files, safe_git
 from reconciler.system.aio import run_in_thread_shielded
+from reconciler.system.held_folder import held
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from reconciler.engines.local.git.git_world import GitWorld
     from reconciler.engines.local.git.subprocesses import Completed
+    from reconciler.system.held_folder import HeldFolder
 
 __all__ = [
     "LOCAL_TIMEOUT",
@@ -147,6 +149,8 @@ async def view(gitdir: Path) -> AsyncIterator[Path]:
 
 
 def _make_view(gitdir: Path) -> Path:
+    if gitdir.is_symlink():
+        raise NotADirectoryError(f"{gitdir} is a link")
     if (gitdir / "commondir").exists():
         raise NotADirectoryError(f"{gitdir} borrows from another git folder")
     for leftover in gitdir.glob(f"{_VIEW}*"):
@@ -154,23 +158,28 @@ def _make_view(gitdir: Path) -> Path:
             shutil.rmtree(leftover, ignore_errors=True)
     place = Path(tempfile.mkdtemp(prefix=_VIEW, dir=gitdir))
     try:
-        linked = ("objects", "refs", "packed-refs", "logs", "info", "shallow", "reftable")
-        for source in (*(gitdir / name for name in linked), *gitdir.glob("sharedindex.*")):
-            if source.exists():
-                (place / source.name).symlink_to(source.resolve())
-        for name in ("HEAD", "index"):
-            if name == "HEAD" or (gitdir / name).exists():
-                shutil.copyfile(gitdir / name, place / name, follow_symlinks=False)
-        (place / "config").write_text(minimal_config(gitdir / "config"))
+        with held(gitdir, place.name) as folder:  # its agent may put links there while we write
+            _furnish(folder, gitdir)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
     return place
 
 
+def _furnish(view: HeldFolder, gitdir: Path) -> None:
+    linked = ("objects", "refs", "packed-refs", "logs", "info", "shallow", "reftable")
+    for source in (*(gitdir / name for name in linked), *gitdir.glob("sharedindex.*")):
+        if source.exists():
+            view.link(source.name, str(source.resolve()))
+    for name in ("HEAD", "index"):
+        if name == "HEAD" or (gitdir / name).exists():
+            view.copy(gitdir / name)
+    view.replace("config", minimal_config(gitdir / "config").encode())
+
+
 def minimal_config(config: Path) -> str:
     """Return the settings without which git cannot read the objects; their values come from short lists."""
-    text = config.read_text(errors="replace")
+    text = files.read_regular(config).decode(errors="replace")
     hashing = re.search(r"(?im)^\s*objectformat\s*=\s*(sha1|sha256)\s*$", text)
     storage = re.search(r"(?im)^\s*refstorage\s*=\s*(files|reftable)\s*$", text)
     lines = ["[core]", "\trepositoryformatversion = 1", "\tbare = false", "[extensions]"]

@@ -112,7 +112,7 @@ async def _fetch_target(source: str, target: RemoteRef, place: Path, world: GitW
 
 async def _guard_head(world: GitWorld, place: Path, gitdir: Path, what: str) -> None:
     """Refuse to leave a detached HEAD that would strand commits which nothing else leads to."""
-    if (place / "HEAD").read_text().startswith("ref:"):
+    if files.read_regular(place / "HEAD").startswith(b"ref:"):
         return
     if stranded := await unpushed(world, place, gitdir, stranded=True):
         message = f"cannot {what}: {stranded[0]} and is on no branch; push it or make a branch of it first"
@@ -156,7 +156,7 @@ def source_of(url: str, folder: Path) -> str:
 def moved_to(dest: Path, source: str) -> bool:
     """Tell whether somebody set the clone's own remote `origin` to this URL: the same repository at another place."""
     try:
-        text = (dest / ".git" / "config").read_text(errors="replace")
+        text = files.read_regular(dest / ".git" / "config").decode(errors="replace")
     except OSError:
         return False
     found = re.search(r'(?m)^\[remote "origin"\]\n(?:[ \t].*\n)*?[ \t]+url = (.+)$', text)

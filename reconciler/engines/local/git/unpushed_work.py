@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from reconciler import agents
 from reconciler.core import kinds
 from reconciler.engines.local.git.git import GitProblem, plain, read, view
+from reconciler.system import files
 from reconciler.system.aio import run_in_thread_shielded
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _UNFINISHED: Final = {
     "REVERT_HEAD": "revert",
     "BISECT_LOG": "bisect",
 }
+_LONGEST: Final = 10_000
+"""Bytes of a path."""
 _MAX_KNOWN: Final = 20_000
 """Object names that fit on a command line; with more, too much is reported rather than too little."""
 
@@ -139,7 +142,7 @@ async def unpushed(world: GitWorld, place: Path, gitdir: Path, *, stranded: bool
 
 def _known(gitdir: Path) -> list[str]:
     try:
-        lines = (gitdir / KNOWN_FILE).read_text(errors="replace").splitlines()
+        lines = files.read_regular(gitdir / KNOWN_FILE).decode(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     names = [line for line in lines if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", line)]
@@ -155,7 +158,7 @@ def _gitdir(tree: Path, top: Path) -> Path:
         raise NotADirectoryError(f"{tree} leads out of the clone")
     if not dot.is_file():
         return dot
-    text = dot.read_text(errors="replace").strip()
+    text = files.read_regular(dot).decode(errors="replace").strip()
     gitdir = (tree / text.removeprefix("gitdir: ")).resolve()
     if not gitdir.is_relative_to((top / ".git").resolve()):
         raise NotADirectoryError(f"{dot} leads out of the clone")
@@ -205,8 +208,16 @@ async def _is_agents(walk: _Walk, place: Path, tree: Path, entry: str) -> bool:
     return await asyncio.to_thread(walk.driver.wrote, tree, name, committed)
 
 
+def _place(file: Path) -> str:
+    """Return where a worktree is; never what a link leads to, which is none of the agent's business to have shown."""
+    try:
+        return files.read_regular(file, _LONGEST).decode(errors="replace")
+    except OSError:
+        return str(file.parent)
+
+
 def _worktrees(gitdir: Path) -> tuple[str, ...]:
-    places = [file.read_text(errors="replace") for file in sorted(gitdir.glob("worktrees/*/gitdir"))]
+    places = [_place(file) for file in sorted(gitdir.glob("worktrees/*/gitdir"))]
     return _some([f"another worktree {plain(place).removesuffix('/.git')} needs it" for place in places], "worktrees")
 
 

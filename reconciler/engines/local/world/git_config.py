@@ -209,6 +209,7 @@ class _Making:
             return replace(kept, url=self._request.url, problem=error, consulted=dict(self._reader.consulted))
         own, own_consulted = self._agents()
         self._hand_netrc()
+        self._hand_credentials()
         self._hand_authorities()
         return GitConfig(
             url=self._request.url,
@@ -321,7 +322,6 @@ class _Making:
     def _warnings(self) -> tuple[str, ...]:
         if not self._request.user:
             return ()
-        self._hand_credentials()
         ways = ["your credential helpers"] if self._helpers else []
         ways += [".netrc"] if self._netrc in self._handed.values() else []
         ways += ["your SSH agent"] if "SSH_AUTH_SOCK" in self._variables() else []
@@ -330,6 +330,8 @@ class _Making:
 
     def _hand_credentials(self) -> None:
         """List what the usual helpers and the SSH agent keep, so that they can be reached."""
+        if not self._request.user:
+            return
         home, environment = self._home, self._request.environment
         places = [home / ".git-credentials", self._config / "credentials", home / ".git-credential-cache"]
         places += [Path(environment.get("XDG_CACHE_HOME") or home / ".cache") / "git" / "credential"]
