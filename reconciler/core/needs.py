@@ -44,6 +44,8 @@ class NeedKind(StrEnum):
     """Another process listens on the port."""
     CONFINEMENT = "confinement"
     """The agent must be confined, and cannot be on this machine."""
+    LIMITS = "limits"
+    """The project's limits must be enforced, and cannot be on this machine."""
 
 
 _OF_REQUEST: Final = {
@@ -58,6 +60,7 @@ _OF_REASON: Final = {
     Reason.SPEC_MISSING: NeedKind.SPECS,
     Reason.PORT_TAKEN: NeedKind.PORT,
     Reason.CONFINEMENT_UNAVAILABLE: NeedKind.CONFINEMENT,
+    Reason.LIMITS_UNAVAILABLE: NeedKind.LIMITS,
 }
 _COMMANDS: Final = {
     NeedKind.SECRETS: "opencode-manager secrets {}",
@@ -65,6 +68,7 @@ _COMMANDS: Final = {
     NeedKind.SPECS: "opencode-manager confirm-missing",
     NeedKind.PROVIDER: "opencode-manager restart {}",
     NeedKind.CONFINEMENT: "opencode-manager doctor",
+    NeedKind.LIMITS: "opencode-manager doctor",
 }
 """What a person types, of those that have no answer."""
 

@@ -163,6 +163,8 @@ class Exit:
     """Seconds between its start and its end, 0 where unknown."""
     cause: str = ""
     """What made it end, for people, where that is known: `out of memory`."""
+    out_of_memory: bool = False
+    """Whether it was ended for want of memory: then it gets time before it is started again."""
 
     @property
     def text(self) -> str:
@@ -265,6 +267,21 @@ class Ledger:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObservedLimit:
+    """A limit of a project's whole tree, for people."""
+
+    name: str
+    """As in the spec: memory, cpus or tasks."""
+    value: float
+    """Bytes, processors, or a number."""
+    used: float | None = None
+    """The same, when it was observed; None: not measured."""
+    enforced_by: str
+    hard: bool
+    """Whether nothing in the tree gets over it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Now:
     """The clock, handed in."""
 
@@ -293,6 +310,8 @@ class ObservedProject:
     warnings: tuple[str, ...] = ()
     confinement: str = ""
     """How the agent that runs is confined; empty where none does, or where the engine does not tell."""
+    limits: tuple[ObservedLimit, ...] = ()
+    """Those of the spec, and by what they are enforced, or would be."""
     public_key: str = ""
     """That a person must add to the repository, should it refuse us."""
     public_key_path: str = ""

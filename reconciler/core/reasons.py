@@ -46,6 +46,7 @@ class Reason(StrEnum):
     TOOLCHAIN_INVALID = "ToolchainInvalid"
     PROVIDING_AGENT = "ProvidingAgent"
     CONFINEMENT_UNAVAILABLE = "ConfinementUnavailable"
+    LIMITS_UNAVAILABLE = "LimitsUnavailable"
     PORT_TAKEN = "PortTaken"
     PORT_OUT_OF_RANGE = "PortOutOfRange"
     NO_FREE_PORT = "NoFreePort"
@@ -82,6 +83,8 @@ class Reason(StrEnum):
     PROVIDE_TOOLCHAIN_FAILED = "ProvideToolchainFailed"
     RESERVE_PORT = "ReservePort"
     RESERVE_PORT_FAILED = "ReservePortFailed"
+    APPLY_LIMITS = "ApplyLimits"
+    APPLY_LIMITS_FAILED = "ApplyLimitsFailed"
     START_SERVICE = "StartService"
     START_SERVICE_FAILED = "StartServiceFailed"
     AWAIT_READY = "AwaitReady"
@@ -143,6 +146,7 @@ SENTENCES: Final[dict[Reason, str]] = {
     Reason.TOOLCHAIN_INVALID: "The agent's program cannot be used.",
     Reason.PROVIDING_AGENT: "The agent's program is being installed.",
     Reason.CONFINEMENT_UNAVAILABLE: "The agent must be confined, and cannot be on this machine.",
+    Reason.LIMITS_UNAVAILABLE: "The project's limits must be enforced, and cannot be on this machine.",
     Reason.PORT_TAKEN: "Another process listens on the port.",
     Reason.PORT_OUT_OF_RANGE: "The fixed port is outside of the range in force.",
     Reason.NO_FREE_PORT: "No port of the range is free.",
@@ -179,6 +183,8 @@ SENTENCES: Final[dict[Reason, str]] = {
     Reason.PROVIDE_TOOLCHAIN_FAILED: "The agent's program could not be installed.",
     Reason.RESERVE_PORT: "A port is reserved next.",
     Reason.RESERVE_PORT_FAILED: "No port could be reserved.",
+    Reason.APPLY_LIMITS: "What runs gets its new limits next.",
+    Reason.APPLY_LIMITS_FAILED: "What runs could not get its new limits.",
     Reason.START_SERVICE: "A service is started next.",
     Reason.START_SERVICE_FAILED: "A service could not be started.",
     Reason.AWAIT_READY: "A running service is proved ready next.",

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 BASE: Final = 1.0
 CAP: Final = 60.0
+MEMORY_BASE: Final = 5.0
+"""The same of what ran out of memory: it would take it again at once, so even the first restart waits."""
+MEMORY_CAP: Final = 300.0
 STABLE: Final = 300.0
 PARKED_STREAK: Final = 7
 """Restarts in a row after which the delay has reached the cap."""
 
 
-def delay(streak: int, salt: str) -> float:
+def delay(streak: int, salt: str, *, out_of_memory: bool = False) -> float:
     """Return the seconds to wait before restart number `streak` (0 is the first) of a streak."""
+    if out_of_memory:
+        return min(MEMORY_CAP, MEMORY_BASE * 2.0 ** min(streak, 16)) * jitter(salt)
     if streak == 0:
         return 0.0
     return min(CAP, BASE * 2.0 ** min(streak - 1, 16)) * jitter(salt)
@@ -62,7 +67,7 @@ def account(record: RestartRecord, ended: Exit | None, policy: str, now: Now) ->
         seen,
         count=record.count + 1,
         streak=streak + 1,
-        not_before=(ended.at or now.boot) + delay(streak, ended.run_id),
+        not_before=(ended.at or now.boot) + delay(streak, ended.run_id, out_of_memory=ended.out_of_memory),
         boot_id=now.boot_id,
     )
 
@@ -110,4 +115,4 @@ def wait_left(record: RestartRecord, now: Now) -> float:
     if record.boot_id != now.boot_id:
         return 0.0
     # A record can never ask for more than the longest delay there is, whatever happened to the file it came from.
-    return min(max(0.0, record.not_before - now.boot), CAP * 1.2)
+    return min(max(0.0, record.not_before - now.boot), MEMORY_CAP * 1.2)

@@ -237,6 +237,19 @@ class Limits(_Model):
     memory: Annotated[str, AfterValidator(_check_size)] | None = None
     cpus: Annotated[float, Field(gt=0, le=1024)] | None = None
     tasks: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Processes and threads."""
+    required: bool = False
+    """Whether nothing is started where the kernel cannot enforce all of them."""
+
+    @property
+    def given(self) -> bool:
+        """Return whether there is any."""
+        return any(each is not None for each in (self.memory, self.cpus, self.tasks))
+
+    @property
+    def bytes(self) -> int | None:
+        """Return the limit of memory as a number."""
+        return None if self.memory is None else parse_size(self.memory)
 
 
 class Confinement(_Model):
@@ -285,8 +298,7 @@ class Spec(_Model):
 
     def not_enforced(self) -> tuple[str, ...]:
         """Return the keys that are understood but not acted on yet, for status to say so."""
-        limits = tuple(f"limits.{name}" for name, value in self.limits if value is not None)
-        return (("idle_timeout",) if self.idle_timeout else ()) + limits
+        return ("idle_timeout",) if self.idle_timeout else ()
 
 
 def parse(data: object) -> Spec:

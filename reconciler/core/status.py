@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from reconciler.core.needs import Need
-    from reconciler.core.observed import Ledger, ObservedProject, ObservedService, PendingRequest
+    from reconciler.core.observed import Ledger, ObservedLimit, ObservedProject, ObservedService, PendingRequest
     from reconciler.core.plan import Plan
     from reconciler.core.spec import Spec
 
@@ -83,6 +83,7 @@ class ProjectStatus:
     sandbox: str = ""
     confinement: str = ""
     """Of the agent that runs."""
+    limits: tuple[ObservedLimit, ...] = ()
     public_key: str | None = None
     public_key_path: str | None = None
     warnings: tuple[str, ...] = ()
@@ -103,6 +104,7 @@ class ProjectStatus:
         """
         parts = ("ready", "reconciling", "stalled", "agent", "bridge", "activity")
         data = {**vars(self), **{part: vars(getattr(self, part)) for part in parts}, "needs": ()}
+        data["limits"] = [vars(limit) for limit in self.limits]
         plain: dict[str, Any] = plain_text.document(data)
         return {**plain, "needs": [need.to_dict() for need in self.needs]}
 
@@ -151,7 +153,8 @@ def timeless(status: ProjectStatus) -> ProjectStatus:
     """Return the status without the times of observation: what is left is news when it differs."""
     agent = replace(status.agent, last_health_check=None)
     bridge = replace(status.bridge, last_health_check=None)
-    return replace(status, agent=agent, bridge=bridge, observed=0.0)
+    limits = tuple(replace(limit, used=None) for limit in status.limits)
+    return replace(status, agent=agent, bridge=bridge, limits=limits, observed=0.0)
 
 
 def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectStatus:
@@ -179,6 +182,7 @@ def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectS
         git_ref=spec.git.ref if spec else None,
         sandbox=sources.sandbox,
         confinement=facts.confinement,
+        limits=facts.limits,
         public_key=facts.public_key or None if waiting_for_key else None,
         public_key_path=facts.public_key_path or None if waiting_for_key else None,
         warnings=facts.warnings + _renewal(facts) + sources.warnings + _interrupted(facts) + facts.agent.probe.plugins,

@@ -7,7 +7,7 @@ import pytest
 from reconciler.api.consumption import Row, Sample, rows
 from reconciler.core.observed import Service
 from reconciler.engines.base import Usage
-from reconciler.frontends.cli import log_lines
+from reconciler.frontends.cli import log_lines, sizes
 from reconciler.frontends.cli.commands import top
 
 NOON = 1764331200.0
@@ -127,4 +127,4 @@ def test_rows_are_aligned_sorted_and_summed() -> None:
 )
 def test_a_size_is_in_the_largest_unit_that_fits(count: int, text: str) -> None:
     """With a digit behind the point where there is one before it."""
-    assert top.size(count) == text
+    assert sizes.size(count) == text

@@ -78,6 +78,7 @@ def test_a_question_is_answered_by_its_options_or_a_text() -> None:
         (Reason.SPEC_MISSING, NeedKind.SPECS, "opencode-manager confirm-missing"),
         (Reason.PORT_TAKEN, NeedKind.PORT, ""),
         (Reason.CONFINEMENT_UNAVAILABLE, NeedKind.CONFINEMENT, "opencode-manager doctor"),
+        (Reason.LIMITS_UNAVAILABLE, NeedKind.LIMITS, "opencode-manager doctor"),
     ],
 )
 def test_what_stands_in_the_way_is_a_need_with_the_command(reason: Reason, kind: NeedKind, do: str) -> None:

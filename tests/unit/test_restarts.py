@@ -87,7 +87,7 @@ def test_no_wait_is_longer_than_the_cap(not_before: float, now: float) -> None:
     """Whatever a record says."""
     record = RestartRecord(streak=3, not_before=not_before, boot_id=NOW.boot_id)
 
-    assert 0 <= restarts.wait_left(record, replace(NOW, boot=now)) <= restarts.CAP * 1.2
+    assert 0 <= restarts.wait_left(record, replace(NOW, boot=now)) <= restarts.MEMORY_CAP * 1.2
 
 
 def test_an_exit_that_the_policy_leaves_alone_is_recorded_and_not_counted() -> None:

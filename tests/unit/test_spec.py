@@ -30,7 +30,8 @@ def test_a_duration_is_read_with_its_units(text: str, seconds: float) -> None:
 def test_a_size_is_read_with_its_unit(text: str, size: int) -> None:
     """In bytes."""
     assert spec.parse_size(text) == size
-    assert make_spec(limits={"memory": text}).not_enforced() == ("limits.memory",)
+    limits = make_spec(limits={"memory": text}).limits
+    assert (limits.given, limits.bytes) == (True, size)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,9 @@ def test_a_good_key_path_port_and_variable_are_kept_as_they_are() -> None:
     )
 
     assert (written.git.ssh_key, written.agent.version, written.bridge.port) == ("~/.ssh/id", "1.18.33-beta.1", 5150)
-    assert written.not_enforced() == ("limits.cpus", "limits.tasks")
+    assert (written.limits.given, written.limits.bytes, written.limits.required) == (True, None, False)
+    assert not make_spec(limits={"required": True}).limits.given
+    assert written.not_enforced() == ()
     assert check_port(4150, "agent") == 4150
 
 

@@ -24,6 +24,7 @@ from reconciler.core.port_rules import PORTS
 from reconciler.engines.local.facts import (
     EnvFacts,
     KeyFacts,
+    LimitFacts,
     LocalFacts,
     LocalService,
     RepoFacts,
@@ -67,7 +68,7 @@ def exited(code: int | None = 1, signal: int | None = None, **changes: Any) -> L
     )
 
 
-LOCAL: Final = {"prepared", "env", "key", "repo", "toolchain", "confinement"}
+LOCAL: Final = {"prepared", "env", "key", "repo", "toolchain", "confinement", "limits"}
 """Fields that are the local engine's own."""
 
 
@@ -140,6 +141,7 @@ _local = st.builds(
         work_at_risk=st.sampled_from([None, (), ("2 unpushed commits",)]),
     ),
     toolchain=st.builds(ToolchainFacts, path=st.sampled_from(["", "/bin/opencode"]), version=st.just("1.18.33")),
+    limits=st.builds(LimitFacts, outdated=st.booleans(), problem=_texts),
 )
 _seen = st.builds(
     ObservedProject,

@@ -6,6 +6,7 @@ Every action may be cancelled at any await, or this process killed at any instru
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ from reconciler.engines.local.confinement import confine
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.git.remotes import REWRITTEN
 from reconciler.engines.local.git.repo import GitProblem, GitProblemKind
+from reconciler.engines.local.limits import limiting
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.secrets import env_file, ssh_keys
 from reconciler.engines.local.world import shell_path
@@ -93,6 +95,7 @@ class Actor:
         self._files: Final[Mapping[type[Action], Callable[[str, Spec], Outcome]]] = {
             local_actions.PrepareSandbox: self._prepare,
             local_actions.WriteSecrets: self._write_secrets,
+            local_actions.ApplyLimits: self._apply_limits,
             actions.MoveToTrash: self._move_to_trash,
         }
         """Blocking: done in a thread."""
@@ -153,6 +156,20 @@ class Actor:
         ssh = self._observer.git(name, spec).needs_key
         key = self._home.deploy_key(name) if ssh and spec.git.ssh_key is None else None
         env_file.write_env(self._home.sandbox(name), git_url=spec.git.url, ssh_key=key)
+        return Done()
+
+    def _apply_limits(self, name: str, spec: Spec) -> Outcome:
+        try:
+            limiting.apply(self._home.sandbox(name).run, spec.limits)
+        except OSError as error:
+            why = error.strerror
+            if error.errno == errno.EBUSY:
+                why = "more memory is in use than that and cannot be freed"
+            message = (
+                f"cannot give {name} its new limits while it runs: {why}; it is tried again, or restart it with: "
+                f"opencode-manager restart {name}"
+            )
+            return Retry(reason=Reason.APPLY_LIMITS_FAILED, message=message)
         return Done()
 
     async def _generate_key(self, name: str, _spec: Spec, _action: Action) -> Outcome:
@@ -230,6 +247,8 @@ class Actor:
         return Done()
 
     def _move_to_trash(self, name: str, _spec: Spec) -> Outcome:
+        for service in Service:
+            limiting.clear(self._home.sandbox(name).run, service)
         ledger = self._ledgers.get(name)
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         place = files.private_folder(self._home.trash / f"{name}-{stamp}-{ledger.uid[:8] if ledger else 'unknown'}")

@@ -80,6 +80,14 @@ class ReservePort(Action):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ApplyLimits(Action):
+    """Give what runs the limits of the spec."""
+
+    reason: ClassVar[Reason] = Reason.APPLY_LIMITS
+    failed: ClassVar[Reason] = Reason.APPLY_LIMITS_FAILED
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdoptService(Action):
     """Give a service whose keeper is gone a new keeper."""
 

@@ -10,6 +10,8 @@ from reconciler.core.observed import ObservedProject, ObservedService
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reconciler.core.observed import ObservedLimit
+
 
 @dataclass(frozen=True, kw_only=True)
 class LocalService(ObservedService):
@@ -26,6 +28,8 @@ class LocalService(ObservedService):
     """Asked for by the spec or the `.env`; None: picked."""
     confinement: str = ""
     """How it was confined when it was started; empty for a run that does not live."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Folders of the control groups that its last run was started in, by controller."""
     port_holder: str = ""
     """Who else listens on the port this service is to have: for people, empty when nobody."""
 
@@ -114,6 +118,18 @@ class ConfinementFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LimitFacts:
+    """What the project's tree may use."""
+
+    shown: tuple[ObservedLimit, ...] = ()
+    outdated: bool = False
+    """What runs has other limits than the spec."""
+    problem: str = ""
+    """Why nothing can be started with them: a sentence."""
+    warning: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorldFacts:
     """What the agent was given of the user's."""
 
@@ -132,6 +148,7 @@ class LocalFacts:
     repo: RepoFacts = field(default_factory=RepoFacts)
     toolchain: ToolchainFacts = field(default_factory=ToolchainFacts)
     confinement: ConfinementFacts = field(default_factory=ConfinementFacts)
+    limits: LimitFacts = field(default_factory=LimitFacts)
     world: WorldFacts = field(default_factory=WorldFacts)
 
 
@@ -145,8 +162,9 @@ def with_details(facts: ObservedProject, local: LocalFacts) -> ObservedProject:
         warnings=local.env.warnings
         + local.repo.warnings
         + local.world.warnings
-        + tuple(filter(None, (local.confinement.warning,))),
+        + tuple(filter(None, (local.confinement.warning, local.limits.warning))),
         confinement=local.confinement.running,
+        limits=local.limits.shown,
         public_key=local.key.public,
         public_key_path=f"{local.key.path}.pub" if local.key.path else "",
     )

@@ -112,7 +112,8 @@ class LaunchContext:
 def digest(project: LaunchContext, service: Service) -> str:
     """Return a digest of the service's inputs; it is restarted when that changes."""
     spec, env = project.spec, project.env
-    shared = [spec.restarted_at, spec.agent.kind, project.ports.get("agent"), env.server_password]
+    shared: list[object] = [spec.restarted_at, spec.agent.kind, project.ports.get("agent"), env.server_password]
+    shared += ["limited"] if spec.limits.given else []  # by what is decided at a start; to how much, at any time
     if service is Service.AGENT:
         own: list[object] = [spec.agent.version, sorted(spec.agent.env.items()), env.opencode_bin, str(project.key)]
         own += ["the user's credentials"] if spec.git.credentials == "user" else []
@@ -144,7 +145,13 @@ def command(project: LaunchContext, argv: Sequence[str]) -> tuple[tuple[str, ...
     return tuple(argv), world.as_environment(world.variables(project)), project.sandbox.repo
 
 
-def launch(project: LaunchContext, service: Service, program: str, wrapper: tuple[str, ...] = ()) -> Launch:
+def launch(
+    project: LaunchContext,
+    service: Service,
+    program: str,
+    wrapper: tuple[str, ...] = (),
+    groups: Mapping[str, str] | None = None,
+) -> Launch:
     """Return everything the keeper needs.
 
     Args:
@@ -152,6 +159,7 @@ def launch(project: LaunchContext, service: Service, program: str, wrapper: tupl
         service: which of its services.
         program: path of the agent's program; not used for a bridge.
         wrapper: what confines it; nothing for a bridge, which is ours.
+        groups: folders of the control groups that it is to run in, by controller.
 
     Raises:
         UserError: MCP_TOOL_DIR names something that cannot be run.
@@ -171,6 +179,8 @@ def launch(project: LaunchContext, service: Service, program: str, wrapper: tupl
         grace=grace,
         project=project.name,
         confinement=Method.BUBBLEWRAP if wrapper else Method.NONE,
+        groups=groups or {},
+        victim=service is Service.AGENT and project.spec.limits.memory is not None,
     )
 
 

@@ -16,6 +16,7 @@ from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.prober import ProbedRun
 from reconciler.engines.local.launch import LaunchContext, digest
+from reconciler.engines.local.limits import limiting
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.secrets import env_file, ssh_keys
 from reconciler.engines.local.world import git_config
@@ -118,6 +119,7 @@ class Observer:
         clone = replace(clone, warnings=(*clone.warnings, *project.git.warnings))
         there = sandbox.path.exists()
         agent, world = self._renewed(project, await self._service(project, Service.AGENT, now))
+        bridge = await self._service(project, Service.BRIDGE, now)
         local = LocalFacts(
             prepared=all(path.is_dir() for path in (sandbox.run, sandbox.home, sandbox.xdg, sandbox.tmp)),
             env=_env_facts(project),
@@ -127,13 +129,14 @@ class Observer:
                 project.driver.program, named=project.env.opencode_bin, version=spec.agent.version
             ),
             confinement=await confine.facts(spec, self._settings, agent.confinement),
+            limits=limiting.facts(name, spec.limits, (agent, bridge)),
             world=world,
         )
         facts = ObservedProject(
             name=name,
             sandbox=there,
             agent=agent,
-            bridge=await self._service(project, Service.BRIDGE, now),
+            bridge=bridge,
             leftovers=destroying and self._settings.home.deploy_key(name).exists(),
         )
         return with_details(facts, local)

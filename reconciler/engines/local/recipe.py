@@ -14,6 +14,7 @@ from reconciler.core.reasons import Reason
 from reconciler.engines.local import facts as local
 from reconciler.engines.local.actions import (
     AdoptService,
+    ApplyLimits,
     CheckoutRef,
     CloneRepo,
     GenerateKey,
@@ -60,7 +61,7 @@ def recipe(view: View, *, development: bool = False, ports: Mapping[str, tuple[i
     site = Site(view=view, facts=local.details(view.facts), development=development, ports=ports)
     actions: list[Action] = []
     hold: Hold | None = None
-    for step in (_rescue, _sandbox, _secrets, _confinement, _key, _clone, _toolchain, _ports):
+    for step in (_rescue, _sandbox, _secrets, _confinement, _limits, _key, _clone, _toolchain, _ports):
         result = step(site)
         actions += result.actions
         hold = hold or result.hold
@@ -155,6 +156,15 @@ def _confinement(site: Site) -> Plan:
     return Plan()
 
 
+def _limits(site: Site) -> Plan:
+    limits, services = site.facts.limits, [site.service(each) for each in Service]
+    if limits.outdated and any(each.phase is Phase.RUNNING for each in services):
+        return Plan(actions=(ApplyLimits(cause="its limits have changed"),))
+    if limits.problem and not all(each.alive and not outdated(each) for each in services):
+        return Plan(hold=Hold(reason=Reason.LIMITS_UNAVAILABLE, message=limits.problem))
+    return Plan()
+
+
 def _ports(site: Site) -> Plan:
     actions: list[Action] = []
     hold: Hold | None = None
@@ -224,5 +234,5 @@ def _ref(site: Site) -> tuple[Action, ...]:
     return ()
 
 
-_GATES: Final = frozenset({_secrets, _toolchain, _confinement})
+_GATES: Final = frozenset({_secrets, _toolchain, _confinement, _limits})
 """Steps without which no later one makes sense. With a clone in place a hold of any other leaves the rest going."""

@@ -19,6 +19,7 @@ from reconciler.engines.local import launch, ports, start_notes
 from reconciler.engines.local.confinement import confine
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.http1 import CallError
+from reconciler.engines.local.limits import limiting
 from reconciler.engines.local.processes import processes
 from reconciler.engines.local.start_progress import Progress
 from reconciler.engines.local.world import git_config, world
@@ -105,7 +106,8 @@ class Serving:
                 program = self._program(project)
                 given, note = await run_in_thread_shielded(_prepare_agent, project)
                 wrapper = await confine.wrap(project, confine.ConfinedCommand(given=given, program=program))
-            job = launch.launch(project, service, program, wrapper)
+            groups = await run_in_thread_shielded(limiting.prepare, project, service)
+            job = launch.launch(project, service, program, wrapper, groups)
             run_id = await processes.start(project.sandbox.run, service.value, job)
             if note is not None:
                 StartedWith(project.sandbox.run).write(replace(note, run_id=run_id))
@@ -251,6 +253,7 @@ class Serving:
 
     async def _stop_run(self, project: LaunchContext, service: Service, run_id: str) -> Outcome:
         if await processes.stop(project.sandbox.run, service.value, timeout=STOP_TIMEOUT):
+            limiting.clear(project.sandbox.run, service)
             return Done()
         message = f"the {service} (run {run_id}) still has processes; its keeper goes on ending them"
         return RequeueAfter(after=1.0, reason=Reason.STOPPING, message=message)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.api.results import ADD_KEY, GOES_ON, needs
 from reconciler.core.plain_text import visible
+from reconciler.frontends.cli.sizes import size
 from reconciler.frontends.cli.terminal import plain
 
 if TYPE_CHECKING:
@@ -253,6 +254,7 @@ def render_status(
         ("Git", f"{project['git_url']} {project['git_ref'] or ''}".strip()),
         ("Sandbox", project["sandbox"]),
         ("Confinement", project.get("confinement") or "-"),
+        *(("Limits", _limit(limit)) for limit in project.get("limits", ())),
         ("Generation", f"{project['generation']}, acted on: {project['observed_generation']}"),
     ]
     for name in ("ready", "reconciling", "stalled"):
@@ -272,6 +274,16 @@ def render_status(
         if project["public_key"] and text == _message(project):
             below.append(f"  {project['public_key']}")
     return "\n".join([*_aligned(rows, width, paint), *below])
+
+
+def _limit(limit: Mapping[str, Any]) -> str:
+    """Return one limit of a project: `memory 512.0 MiB of 2.0 GiB, enforced by cgroup v2`."""
+    value, used = (
+        number if number is None or limit["name"] != "memory" else size(int(number))
+        for number in (limit["value"], limit["used"])
+    )
+    amount = f"{value}" if used is None else f"{used} of {value}"
+    return f"{limit['name']} {amount}, enforced by {limit['enforced_by']}"
 
 
 def _activity(project: Mapping[str, Any], now: float) -> str:
@@ -323,8 +335,8 @@ def age(seconds: float) -> str:
     """Return a duration in its two largest units: `5s`, `3m10s`, `2h5m`, `4d3h`."""
     left = max(0, int(seconds))
     parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, length)
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts[:2]) or "0s"

@@ -33,6 +33,8 @@ else:
 
 _PR_SET_CHILD_SUBREAPER = 36
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
+VICTIM = 500
+"""Of `oom_score_adj`: as if it used half of the memory that it may use besides its own."""
 
 
 # -- starting ----------------------------------------------------------------------------------------------------------
@@ -150,6 +152,7 @@ def become(job: Record, kept: RunHandle) -> NoReturn:
         os.dup2(2, 1)
         for mark in (kept.locks[kept.place.lock], kept.guards[-1]):
             os.set_inheritable(mark, True)
+        join_limits(job.get("limits", {}))
         os.chdir(job["cwd"])
         os.execvpe(job["argv"][0], job["argv"], job["env"])  # noqa: S606  never through a shell
     except (OSError, ValueError) as error:
@@ -159,6 +162,28 @@ def become(job: Record, kept: RunHandle) -> NoReturn:
         os.write(2, f"opencode-manager: cannot run {program}: {why}\n".encode())
     finally:
         os._exit(127)
+
+
+def join_limits(limits: Record) -> None:
+    """Enter the control groups of this service, and let the kernel end it before others of its project.
+
+    Its keeper stays out: who is to record how it ended, and to end what is left, must not end with it.
+
+    Raises:
+        OSError: one cannot be entered.
+    """
+    for folder in limits.get("groups", {}).values():
+        handle = os.open(f"{folder}/cgroup.procs", os.O_WRONLY)
+        try:
+            os.write(handle, b"0")
+        finally:
+            os.close(handle)
+    if limits.get("victim"):
+        handle = os.open("/proc/self/oom_score_adj", os.O_RDWR)
+        try:
+            os.write(handle, b"%d" % max(VICTIM, int(os.read(handle, 16))))
+        finally:
+            os.close(handle)
 
 
 def problem(kept: RunHandle, signals: Signals) -> str:
@@ -188,6 +213,7 @@ def run_record(job: Record, keeper: tuple[int, int]) -> Record:
         "started": time.clock_gettime(time.CLOCK_BOOTTIME),
         "started_wall": time.time(),
         "stopping": False,
+        "limits": job.get("limits", {}),
         "log_from": os.fstat(2).st_size,
         "keeper": identity.identify_open(*keeper),
         "leader": identity.identify(os.getpid()),

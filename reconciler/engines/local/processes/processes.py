@@ -21,6 +21,8 @@ from reconciler.core.observed import Exit, Now, Phase
 from reconciler.engines.local.facts import LocalService
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.keeper.identity import RunFiles
+from reconciler.engines.local.limits import groups
+from reconciler.engines.local.limits.means import size
 from reconciler.engines.local.processes import exit_causes, listener, spawn
 from reconciler.engines.local.processes.exit_watch import ExitWatch
 from reconciler.system import name_lock
@@ -59,6 +61,10 @@ class Launch:
     grace: float
     """Seconds between the first TERM and KILL."""
     project: str
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Folders of the control groups that it runs in, by controller."""
+    victim: bool = False
+    """Whether it is ended before others where memory runs out."""
     confinement: str = "none"
     """By what the arguments confine the service: with bubblewrap, the leader is the one who holds it from outside."""
 
@@ -101,6 +107,7 @@ def observe(run_dir: Path, service: str, now: Now) -> LocalService:
         started=run["started"],
         started_wall=run["started_wall"],
         confinement=run.get("confinement", "none") if leader else "",  # runs of older versions were not
+        groups=groups_of(run),
         exit=_exit(place, run, ended, over=phase is Phase.EXITED),
     )
 
@@ -124,6 +131,7 @@ def _exit(place: RunFiles, run: dict[str, Any], ended: dict[str, Any], *, over: 
                 boot_id=ended["boot_id"],
                 lived=float(ended["lived"]),
                 cause=_cause(run, ended),
+                out_of_memory=ended.get("out_of_memory") is True,  # runs of older versions did not look
             )
     except (LookupError, TypeError, ValueError):
         pass  # a record that is not whole says nothing
@@ -135,11 +143,20 @@ def _exit(place: RunFiles, run: dict[str, Any], ended: dict[str, Any], *, over: 
 
 
 def _cause(run: dict[str, Any], ended: dict[str, Any]) -> str:
-    if ended.get("out_of_memory") is True:  # runs of older versions did not look
-        return "out of memory"
+    if ended.get("out_of_memory") is True:
+        limit = groups.memory_limit(groups_of(run))
+        return f"out of memory at its limit of {size(limit)}" if limit else "out of memory"
     if not ended["code"] or ended["asked"]:
         return ""
     return exit_causes.of_log(run["log"], _whole(run.get("log_from")) or 0)  # runs of older versions did not record it
+
+
+def groups_of(run: dict[str, Any]) -> dict[str, str]:
+    """Return the folders of the control groups that a run was started in, by controller."""
+    limits = run.get("limits")  # runs of older versions had none
+    found = limits.get("groups") if isinstance(limits, dict) else None
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {key: folder for key, folder in pairs if isinstance(folder, str) and folder.startswith("/")}
 
 
 def _whole(number: object) -> int | None:
@@ -186,6 +203,7 @@ async def start(run_dir: Path, service: str, launch: Launch) -> str:
         "port": launch.port,
         "grace": float(launch.grace),
         "confinement": launch.confinement,
+        "limits": {"groups": dict(launch.groups), "victim": launch.victim},
     }
     await _ask([_place(run_dir, service).folder, service], json.dumps(job).encode())
     return run_id

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.api import consumption, engine_access
 from reconciler.frontends.cli import flags, output, render, selection, terminal, watching
+from reconciler.frontends.cli.sizes import size
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 SORTS: Final = ("memory", "cpu", "tasks", "name")
 _FIRST: Final = 0.5
 """Seconds between the first two looks: a rate of less is noise."""
-_UNITS: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def arguments(parser: Parser) -> None:
@@ -103,12 +103,3 @@ def _cells(row: Row, *, disk: bool) -> tuple[str, ...]:
         return (row.name, *("-",) * 6, *last)
     parts = (size(row.parts[part]) if part in row.parts else "-" for part in ("agent", "bridge"))
     return (row.name, f"{row.share:.2f}", size(row.memory), *parts, str(row.tasks), render.age(row.cpu), *last)
-
-
-def size(count: int) -> str:
-    """Return bytes in the largest unit that leaves at least one: `1.4 GiB`, `312 MiB`."""
-    for unit, name in _UNITS:
-        if count >= unit:
-            value = count / unit
-            return f"{value:.1f} {name}" if value < 10 else f"{value:.0f} {name}"
-    return f"{count} B"
