@@ -7,7 +7,7 @@ until somebody acts. A condition's `since` moves only when its status changes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core import activity, kinds, needs, plain_text
 from reconciler.core.activity import AgentActivity
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from reconciler.core.observed import Ledger, ObservedLimit, ObservedProject, ObservedService, PendingRequest
     from reconciler.core.plan import Plan
     from reconciler.core.spec import Spec
+
+_TO_ANSWER: Final = "; to answer: opencode-manager needs, or opencode_needs in a chat"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +275,8 @@ def _waiting(asked: Sequence[PendingRequest]) -> Note:
     """Return the most urgent of what waits, and how many more of its sort there are."""
     first = asked[0]
     more = sum(one.reason is first.reason for one in asked) - 1
-    return Note(reason=first.reason, message=f"{first.message} (and {more} more)" if more else first.message)
+    message = f"{first.message} (and {more} more)" if more else first.message
+    return Note(reason=first.reason, message=message + (_TO_ANSWER if first.id else ""))
 
 
 def _ready(sources: Sources, trouble: Note | None, work: Note | None) -> Condition:

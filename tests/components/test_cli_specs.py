@@ -157,6 +157,10 @@ def test_what_is_on_disk_is_compared_with_what_is_in_force(run: Run, tmp_path: P
     assert code == 2
     assert [line for line in out.splitlines() if line.startswith(("+", "-"))][2:] == ["+labels:", "+  team: web"]
     assert run("diff", "shop")[:2] == (0, "")
+    assert run("diff", "-o", "name")[:2] == (2, "blog\n")
+    (found,) = json.loads(run("diff", "-o", "json")[1])
+    assert (found["name"], "\n".join(found["difference"])) == ("blog", out.rstrip("\n"))
+    assert run("diff", "shop", "-o", "json")[:2] == (0, "[]\n")
     tmp_path.joinpath("specs", "shop.yaml").write_text("git: {ulr: x}\n")
     code, _, err = run("diff", "shop")
     assert (code, "did you mean 'url'?" in err) == (1, True)

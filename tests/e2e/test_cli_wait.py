@@ -142,6 +142,11 @@ def test_logs_of_several_projects_are_read_at_once(team: World) -> None:
     assert [line.split()[0] for line in young] == ["web-a", "web-b"]
     assert all(line.endswith("\u241b[2Jnew") for line in young)
     assert "no such project; did you mean web-" in team.run("logs", "web-a", "web-x", code=1)
+    team.light("web-new", state="stopped")
+    team.run("wait", "web-new", "--for", "stopped")
+    everywhere = team.run("logs", "--all", "-n", "1")
+    assert "note: cannot show the log of web-new: there is no " in everywhere
+    assert {"web-a", "web-b", "note:"} <= {line.split()[0] for line in everywhere.splitlines()}
     with spawned(team, "logs", "web-b", "web-a", "-f", "-n", "1") as program:
         until_line(program, "web-b  ")  # from then on it is followed
         with team.home.log_file("web-b", "agent").open("a") as log:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
+import yaml
 from mcp import Client
 from mcp_types import Implementation
 
@@ -141,6 +142,42 @@ def test_following_shows_what_happens_while_it_happens(world: World) -> None:
 
 
 # -- the command, without a controller ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["-o", "name"], "7\n8\n9\n10\n"),
+        (["--all", "-o", "name", "-n", "1"], "10\n"),
+        (["blog-web", "-l", "team=web", "-o", "name", "-n", "1"], "10\n"),
+        (["-l", "team=web", "-o", "name", "-n", "9"], "8\n9\n10\n"),
+    ],
+)
+def test_the_options_of_other_commands_are_those_of_events_too(
+    settings: Settings, capsys: pytest.CaptureFixture[str], words: list[str], shown: str
+) -> None:
+    """Names, labels, all, and each format; without a label the controller's own events are there."""
+    settings.specs.mkdir(exist_ok=True)
+    settings.specs.joinpath("blog-web.yaml").write_text("git: {url: /somewhere}\nlabels: {team: web}\n")
+
+    assert main(["events", *(words if "-n" in words else [*words, "-n", "4"])]) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_the_formats_for_programs_say_the_same(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is nothing is an empty list; without titles a table has no titles."""
+    assert settings.home.root.is_dir()
+    found = []
+    for form, read in (("json", json.loads), ("yaml", yaml.safe_load)):
+        assert main(["events", "-o", form]) == 0
+        found.append(read(capsys.readouterr().out))
+        assert main(["events", "nothing-at-all", "-o", form]) == 0
+        assert read(capsys.readouterr().out) == []
+    assert found[0] == found[1]
+    assert len(found[0]) == 10
+    for words, first in ((["-o", "wide"], "TIME"), (["--no-headers", "-o", "wide"], found[0][0]["time"][:2])):
+        assert main(["events", *words]) == 0
+        assert capsys.readouterr().out.startswith(first)
 
 
 def test_the_command_shows_a_short_table(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

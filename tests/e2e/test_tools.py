@@ -353,7 +353,7 @@ async def test_what_a_running_agent_asks_reaches_the_model(
     settings: Settings, controller: FakeController, stopping: asyncio.Event, mode: str
 ) -> None:
     """It is ready and waits for a person: the question, and how to answer it, are in every text."""
-    asked = "the agent asks leave for: rm -rf build; answer with opencode-permission-reply"
+    asked = "the agent asks leave for: rm -rf build; to answer: opencode_needs"
     ready = Condition(status=True, reason=Reason.RUNNING, since=1.0)
     async with connected(settings, stopping, mode) as client:
         call = asyncio.create_task(client.call_tool("opencode_start", {"project_name": "blog-api", "git_url": URL}))

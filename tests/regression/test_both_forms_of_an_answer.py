@@ -64,9 +64,7 @@ def check(result: CallToolResult, schema: dict[str, Any]) -> None:
     jsonschema.validate(structured, schema)
 
 
-ASKS = PendingRequest(
-    Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: rm; answer with opencode-permission-reply"
-)
+ASKS = PendingRequest(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: rm")
 KEY = Note(
     reason=Reason.WAITING_FOR_KEY, message="cannot read it; add the public key /k.pub to the repository", stalled=True
 )

@@ -33,6 +33,18 @@ def test_each_command_explains_itself_with_an_example_that_is_understood(command
         parser.parse_args(words)
 
 
+@pytest.mark.parametrize("command", ["list", "status", "top", "needs", "events", "describe", "get", "diff"])
+def test_what_shows_projects_is_chosen_and_formatted_in_the_same_way(command: str) -> None:
+    """By names, labels or all; in every format, with and without titles; seen once, or watched or followed."""
+    parser = parsing.parser_of(catalogue.BY_NAME[command])
+    options = names_of(parser._actions)
+
+    assert {"--all", "-l", "--label", "-o", "--output", "--no-headers"} <= options
+    assert bool({"-w", "-f"} & options) is (command not in {"describe", "get", "diff"})
+    for form in flags.FORMATS:
+        assert parser.parse_args(["a", "b*", "-l", "team=web", "-o", form, "--no-headers"]).output == form
+
+
 @pytest.mark.parametrize("command", ["start", "stop", "restart", "destroy", "confirm-missing"])
 def test_every_change_can_be_tried_without_writing(command: str) -> None:
     """And is about names, patterns, labels, or all."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Final
 
 import pytest
+import yaml
 
 from reconciler import settings_file
 from reconciler.settings import UserError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "settings.yaml"
 
 
 def test_there_need_not_be_one(tmp_path: Path) -> None:
@@ -93,3 +94,14 @@ def test_who_is_notified() -> None:
 
     assert (hook.shape, hook.events, hook.words) == ("json", ["needs", "parked", "recovered"], False)
     assert (command.command, command.events, command.words) == (["notify-send"], ["parked"], True)
+
+
+def test_the_example_is_accepted_and_shows_every_key() -> None:
+    """Of the file, of confinement, and of those who are notified."""
+    data = EXAMPLE.read_bytes()
+    found, written = settings_file.parse(data, "f"), yaml.safe_load(data)
+
+    assert set(written) == set(settings_file.SettingsFile.model_fields)
+    assert set(written["confinement"]) == set(settings_file.ConfinementSettings.model_fields)
+    assert {key for one in written["notify"] for key in one} == set(settings_file.NotifyTarget.model_fields)
+    assert [one.shape for one in found.notify] == ["json", "ntfy", "json"]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
+import yaml
 
 from reconciler.core import spec
 from reconciler.core.port_rules import check_port
 from reconciler.core.spec import SpecError, State
 from tests.unit.worlds import URL, make_spec
+
+EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "full.yaml"
 
 
 def refusals(**fields: Any) -> list[tuple[tuple[str, ...], str]]:
@@ -150,3 +154,11 @@ def test_an_unknown_kind_of_agent_is_refused() -> None:
 
     assert place == ("agent", "kind")
     assert sentence.startswith("cannot ")
+
+
+def test_the_example_lists_every_key_with_its_default() -> None:
+    """As the README says."""
+    written = yaml.safe_load(EXAMPLE.read_text())
+    default = make_spec(git={"url": written["git"]["url"]}).model_dump(mode="json")
+
+    assert written == default

@@ -171,18 +171,22 @@ def test_an_unresponsive_service_differs_from_a_starting_one() -> None:
 def test_an_agent_that_waits_for_a_person_is_well_and_says_so() -> None:
     """Ready, and stalled with the reason: not a silent "running"."""
     asked = running().probe
-    request = PendingRequest(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: bash rm")
+    request = PendingRequest(Reason.WAITING_FOR_PERMISSION, "the agent asks leave for: bash rm", id="per_1")
     other = PendingRequest(Reason.WAITING_FOR_ANSWER, "the agent asks: which?")
     one = replace(asked, attention=(request, other))
     two = replace(asked, attention=(request, request, other))
+    unlisted = replace(asked, attention=(replace(request, id=""),))
+    how = "; to answer: opencode-manager needs, or opencode_needs in a chat"
 
     status = compute(view(facts=converged(agent=running(probe=one))))
     more = compute(view(facts=converged(agent=running(probe=two))))
 
     assert status.ready.status
     assert (status.stalled.status, status.reason) == (True, "WaitingForPermission")
-    assert status.message == "the agent asks leave for: bash rm"
-    assert more.message == "the agent asks leave for: bash rm (and 1 more)"
+    assert status.message == f"the agent asks leave for: bash rm{how}"
+    assert more.message == f"the agent asks leave for: bash rm (and 1 more){how}"
+    assert compute(view(facts=converged(agent=running(probe=unlisted)))).message == "the agent asks leave for: bash rm"
+    assert [need.message for need in status.needs] == ["the agent asks leave for: bash rm", "the agent asks: which?"]
 
 
 def test_a_service_that_does_not_run_shows_where_it_will_be() -> None:

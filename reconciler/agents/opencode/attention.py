@@ -57,7 +57,7 @@ def _permission(raw: Mapping[str, Any]) -> PendingRequest:
     what = plain(" ".join([tool, *patterns]), _SHOWN)
     return PendingRequest(
         Reason.WAITING_FOR_PERMISSION,
-        f"the agent asks leave for: {what}; answer with opencode-permission-reply",
+        f"the agent asks leave for: {what}",
         kind=RequestKind.PERMISSION,
         id=text(raw.get("id")),
         session=text(raw.get("sessionID")),
@@ -87,7 +87,7 @@ def _question(raw: Mapping[str, Any]) -> PendingRequest:
     what = plain(questions[0].text if questions else "", _SHOWN)
     return PendingRequest(
         Reason.WAITING_FOR_ANSWER,
-        f"the agent asks: {what}; answer with opencode-question-reply",
+        f"the agent asks: {what}",
         kind=RequestKind.QUESTION,
         id=text(raw.get("id")),
         session=text(raw.get("sessionID")),

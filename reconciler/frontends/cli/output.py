@@ -21,7 +21,7 @@ def text(form: str, records: Sequence[Mapping[str, Any]], *, alone: bool = False
         alone: the one record, not a list of one.
         key: where a record has its name.
     """
-    data = [dict(record) for record in records]
+    data = json.loads(json.dumps([dict(record) for record in records]))  # YAML knows no enum, nor tuple
     match form:
         case "name":
             return "\n".join(str(record[key]) for record in data)

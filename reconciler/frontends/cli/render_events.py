@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +22,13 @@ _LEAST: Final = (19, 7, 7, 13, 10)
 """Columns that each has from the beginning: when events follow one by one, the table does not jump too often."""
 _NAME_ROOM: Final = 20
 _BY_ROOM: Final = 32
-_MESSAGE_ROOM: Final = 20
-"""Columns that are left for the message however narrow the terminal is: it wraps by itself then."""
+_ROOMY: Final = 120
+"""Columns from which on a message has room beside the rest; on a narrower terminal it gets lines of its own."""
+_INDENT: Final = "    "
+_LEAST_WIDTH: Final = 20
+"""Columns that a message gets however narrow the terminal is: it wraps by itself then."""
+_MOST_LINES: Final = 3
+"""Lines of a message on a narrow terminal."""
 _NEITHER: Final = "-"
 
 
@@ -45,10 +51,10 @@ class EventTable:
         for row in rows:
             self._sizes = [max(size, len(cell)) for size, cell in zip(self._sizes, row[:-1], strict=True)]
         if head:
-            yield self._paint(self._joined(_HEAD).rstrip(), "bold")
+            yield self._paint(self._joined(_HEAD[:-1] if self._narrow else _HEAD), "bold")
         for record, row in zip(records, rows, strict=True):
-            line = self._joined(row).rstrip()
-            yield self._paint(line, "yellow") if record.type != Type.NORMAL else line
+            for line in self._laid_out(row):
+                yield self._paint(line, "yellow") if record.type != Type.NORMAL else line
 
     def _row(self, record: HistoryRecord) -> tuple[str, ...]:
         name, by = record.project or _NEITHER, record.author.text
@@ -57,10 +63,32 @@ class EventTable:
         cells = (local(record.time), name, record.type, record.reason, by, sentence(record))
         return tuple(plain_text.plain(cell, plain_text.LONGEST) for cell in cells)
 
+    @property
+    def _narrow(self) -> bool:
+        return self._width is not None and self._width < _ROOMY
+
+    def _laid_out(self, row: Sequence[str]) -> Iterator[str]:
+        """Yield the lines of one event."""
+        if self._width is None or not self._narrow:
+            yield self._joined(row)
+            return
+        yield self._joined(row[:-1])
+        yield from textwrap.wrap(
+            row[-1],
+            max(self._width, _LEAST_WIDTH),
+            initial_indent=_INDENT,
+            subsequent_indent=_INDENT,
+            break_on_hyphens=False,
+            max_lines=_MOST_LINES,
+            placeholder=" ...",
+        )
+
     def _joined(self, row: Sequence[str]) -> str:
-        begin = "  ".join(cell.ljust(size) for cell, size in zip(row[:-1], self._sizes, strict=True))
-        room = None if self._width is None else max(self._width - len(begin) - 2, _MESSAGE_ROOM)
-        return f"{begin}  {row[-1] if room is None else render.cut(row[-1], room)}"
+        begin = "  ".join(cell.ljust(size) for cell, size in zip(row, self._sizes, strict=False))
+        if len(row) == len(self._sizes):
+            return begin.rstrip()
+        room = None if self._width is None else self._width - len(begin) - 2
+        return f"{begin}  {row[-1] if room is None else render.cut(row[-1], max(room, _LEAST_WIDTH))}".rstrip()
 
 
 def render_events(records: Sequence[HistoryRecord]) -> str:

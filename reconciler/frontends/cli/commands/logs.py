@@ -53,9 +53,11 @@ def run(settings: Settings, options: Namespace) -> int:
     if len(options.names) > 1 and options.names[-1] in _SERVICES:
         service = Service(options.names.pop())
     names = selection.chosen(settings, options, "show the log of")
+    index = published.read(settings.home)
+    known = reader.known(index, settings) if len(names) > 1 else names  # of one that is gone, the log may be left
     for name in names:
-        if not valid_name(name) or (len(names) > 1 and not engine_access.holds(settings, name)):
-            raise UserError(reader.unknown(published.read(settings.home), settings, name, "show the log of"))
+        if not valid_name(name) or (name not in known and not engine_access.holds(settings, name)):
+            raise UserError(reader.unknown(index, settings, name, "show the log of"))
     plain = len(names) == 1 and not (options.since or options.prefix or options.timestamps)
     if plain and not terminal.is_terminal(sys.stdout):
         _copy(settings, names[0], service, options)
@@ -88,7 +90,10 @@ def _print(settings: Settings, names: Sequence[str], service: Service, options: 
     show = _printer(names, options)
     for name in names:
         lines: list[bytes] = []
-        _read(settings, name, service, options, lines.append)
+        try:
+            _read(settings, name, service, options, lines.append)
+        except UserError as error:
+            _pass_over(names, error)
         if options.since and lines and not any(log_lines.time_of(line) for line in lines):
             print(f"note: the log of {name} has no times: all of it is shown", file=sys.stderr)
         elif options.since:
@@ -126,9 +131,11 @@ def _follow(settings: Settings, names: Sequence[str], service: Service, options:
     left, new = len(names), dict.fromkeys(names, not options.since)
     while left:
         name, line = said.get()
-        if isinstance(line, BaseException):
+        if isinstance(line, UserError):
+            _pass_over(names, line)
+        elif isinstance(line, BaseException):
             raise line
-        if line is None:
+        if line is None or isinstance(line, UserError):
             left -= 1
             continue
         at = log_lines.time_of(line)
@@ -137,6 +144,13 @@ def _follow(settings: Settings, names: Sequence[str], service: Service, options:
             show(name, line)
         if said.empty():
             sys.stdout.flush()
+
+
+def _pass_over(names: Sequence[str], error: UserError) -> None:
+    """Say that one of several projects has no log, such as one that has never run; of one alone it is an error."""
+    if len(names) == 1:
+        raise error
+    print(f"note: {error}", file=sys.stderr)
 
 
 def _printer(names: Sequence[str], options: Namespace) -> Callable[[str, bytes], None]:
