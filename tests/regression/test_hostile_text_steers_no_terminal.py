@@ -17,6 +17,9 @@ from reconciler.agents.opencode.agent import OpenCodeAgent
 from reconciler.agents.opencode.driver import DRIVER
 from reconciler.agents.opencode.toolset import TOOLS
 from reconciler.bridge.config import from_environment
+from reconciler.core.activity import AgentActivity
+from reconciler.core.needs import Need, NeedKind
+from reconciler.core.observed import ObservedLimit
 from reconciler.core.reasons import Reason
 from reconciler.core.status import Condition, ProjectStatus, ServiceStatus
 from reconciler.engines.local.git.git import plain as git_words
@@ -118,6 +121,12 @@ def test_no_field_of_a_status_is_left_out() -> None:
     condition = Condition(status=True, reason=Reason.IDLE, message=HOSTILE)
     service = ServiceStatus(state=HOSTILE, url=HOSTILE, last_exit=HOSTILE)
     parts: dict[str, Any] = {"Condition": condition, "ServiceStatus": service, "bool": True, "int": 1, "float": 1.0}
+    parts["AgentActivity"] = AgentActivity(why=HOSTILE)
+    parts["tuple[ObservedLimit, ...]"] = (ObservedLimit(name=HOSTILE, value=1, enforced_by=HOSTILE, hard=True),)
+    texts: dict[str, Any] = dict.fromkeys(
+        ("id", "project", "message", "request", "session", "tool", "public_key", "do"), HOSTILE
+    )
+    parts["tuple[Need, ...]"] = (Need(**texts, kind=NeedKind.KEY, since=1.0),)
     values = {field.name: parts.get(str(field.type), HOSTILE) for field in fields(ProjectStatus)}
 
     assert harmless(*strings(ProjectStatus(**values).to_dict()), longest=5_000)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
             },
             "cannot load the agent's configuration /repo/opencode.json, at model.0 (ConfigInvalidError): fix it",
         ),
+        ({"name": "ConfigInvalidError", "data": {"issues": 7}}, "cannot load the agent's configuration (ConfigInvalid"),
         ({"name": "ConfigFrontmatterError", "data": None}, "cannot load the agent's configuration (Config"),
     ],
 )
@@ -54,7 +55,6 @@ def test_a_broken_configuration_is_reported_by_its_place(body: object, where: st
         Answer(400, b'{"name": "BadRequest", "data": {}}'),
         Answer(400, b"no JSON"),
         Answer(400, b"[1]"),
-        Answer(400, b'{"name": "ConfigInvalidError", "data": {"issues": 7}}'),
         Answer(500, b'{"name": "ConfigInvalidError"}'),
         Answer(200, b"{}"),
     ],
