@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def arguments(parser: Parser) -> None:
     """Say what may follow."""
     parser.explain(
-        "The address that it prints works once, within 60 seconds; at a terminal a browser is opened too. A browser that "
-        "does not find NAME.localhost needs a line in /etc/hosts: 127.0.0.1 NAME.localhost",
+        "The address that it prints works once, within 60 seconds; at a terminal a browser is opened too. A browser "
+        "that does not find NAME.localhost needs a line in /etc/hosts: 127.0.0.1 NAME.localhost",
         "open blog-api",
         "open blog-api --print",
         "open blog-api --revoke",
