@@ -68,3 +68,17 @@ def test_what_chooses_nothing_is_an_error(
     """A script must not take it for done."""
     with pytest.raises(UserError, match=sentence):
         chosen(settings, *names, labels=labels)
+
+
+def test_what_is_shown_of_a_name_that_is_none_is_no_comfort(settings: Settings) -> None:
+    """A misspelt project has no needs, and uses no memory: that is said instead."""
+
+    def existing(*names: str) -> list[str]:
+        return selection.existing(settings, Namespace(names=[*names], all=False, labels=[]), "show what waits in")
+
+    assert existing() == ["app", "web-a", "web-new"]
+    assert existing("web-*", "app") == ["web-a", "web-new", "app"]
+    with pytest.raises(
+        UserError, match="cannot show what waits in web-b: there is no such project; did you mean web-a"
+    ):
+        existing("app", "web-b")

@@ -47,6 +47,16 @@ def chosen(settings: Settings, options: Namespace, verb: str) -> list[str]:
     return names
 
 
+def existing(settings: Settings, options: Namespace, verb: str) -> list[str]:
+    """Return the same names, each checked. Raises UserError: one is no project's."""
+    names, index = chosen(settings, options, verb), published.read(settings.home)
+    known = {*reader.known(index, settings)} if options.names else {*names}
+    for name in names:
+        if name not in known:
+            raise UserError(reader.unknown(index, settings, name, verb))
+    return names
+
+
 def one_by_name(options: Namespace) -> bool:
     """Tell whether exactly one project was named, so that it is shown alone."""
     return len(options.names) == 1 and not WILD & set(options.names[0]) and not options.labels and not options.all

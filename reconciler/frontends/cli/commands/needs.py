@@ -32,7 +32,7 @@ def arguments(parser: Parser) -> None:
 
 def run(settings: Settings, options: Namespace) -> int:
     """Print what waits, and with `--follow` what comes and goes."""
-    names = selection.chosen(settings, options, "show") if options.names or options.labels else None
+    names = selection.existing(settings, options, "show what waits in") if options.names or options.labels else None
     shown = inbox.waiting(settings, names)
     _show(shown, options)
     if not options.follow:

@@ -40,7 +40,7 @@ def arguments(parser: Parser) -> None:
 
 def run(settings: Settings, options: Namespace) -> int:
     """Print a line for each project, and the sum."""
-    names = selection.chosen(settings, options, "measure")
+    names = selection.existing(settings, options, "measure")
     before = consumption.sample(settings, names)
     threading.Event().wait(_FIRST)
 
