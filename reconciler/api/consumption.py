@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.api import engine_access
 from reconciler.core.observed import Service
@@ -43,6 +43,13 @@ class Row:
     """Bytes by service."""
     disk: int | None = None
     """Bytes; None: not measured."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Those in force: bytes of memory, processors, tasks."""
+
+
+def limits_of(status: Mapping[str, Any]) -> Mapping[str, float]:
+    """Return the limits of a project, as published."""
+    return {limit["name"]: limit["value"] for limit in status.get("limits", ())}
 
 
 def sample(settings: Settings, names: Sequence[str]) -> Sample:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.api import consumption
 from reconciler.api.consumption import Row, Sample, rows
 from reconciler.core.observed import Service
 from reconciler.engines.base import Usage
@@ -120,6 +121,16 @@ def test_rows_are_aligned_sorted_and_summed() -> None:
         "asleep      -        -        -       -      -         -",
         "total    0.51  2.0 GiB  2.0 GiB     0 B     23      1m2s",
     ]
+
+
+def test_limits_are_shown_where_there_are_some() -> None:
+    """As published; the sum has none."""
+    status = {"limits": [{"name": "memory", "value": 2048 * MIB}, {"name": "cpus", "value": 1.5}]}
+    limited = Row(name="a", memory=5 * MIB, tasks=3, running=True, limits=consumption.limits_of(status))
+    lines = top.render_rows([limited, Row(name="b", limits={"tasks": 200})])
+
+    assert [line.rpartition("  ")[2].strip() for line in lines] == ["LIMITS", "2.0 GiB, 1.5 cpus", "200 tasks", "-"]
+    assert consumption.limits_of({}) == {}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler.api import consumption, engine_access
 from reconciler.frontends.cli import flags, output, render, selection, terminal, watching
 from reconciler.frontends.cli.sizes import size
+from reconciler.state import published
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -49,6 +50,8 @@ def run(settings: Settings, options: Namespace) -> int:
         now = consumption.sample(settings, names)
         rows = consumption.rows(names, before, now)
         before = now
+        projects = published.read(settings.home).projects
+        rows = [replace(row, limits=consumption.limits_of(projects.get(row.name, {}))) for row in rows]
         if options.disk:
             rows = [replace(row, disk=engine_access.disk(settings, row.name)) for row in rows]
         _show(ordered(rows, options.sort), options)
@@ -72,14 +75,16 @@ def _show(rows: Sequence[Row], options: Namespace) -> None:
     if options.output in output.FOR_PEOPLE:
         print("\n".join(render_rows(rows, headers=not options.no_headers, paint=terminal.painter(sys.stdout))))
     else:
-        output.show(options.output, [{**vars(row), "parts": dict(row.parts)} for row in rows])
+        output.show(
+            options.output, [{**vars(row), "parts": dict(row.parts), "limits": dict(row.limits)} for row in rows]
+        )
 
 
 def render_rows(rows: Sequence[Row], *, headers: bool = True, paint: Paint = terminal.plain) -> list[str]:
     """Render them, numbers aligned at their ends."""
     if not rows:
         return ["There are no projects yet. Start one with: opencode-manager start NAME GIT_URL"] if headers else []
-    disk = any(row.disk is not None for row in rows)
+    disk, limits = any(row.disk is not None for row in rows), any(row.limits for row in rows)
     head = ("PROJECT", "CPU", "MEMORY", "AGENT", "BRIDGE", "TASKS", "CPU TIME", *(("DISK",) if disk else ()))
     cells = [_cells(row, disk=disk) for row in rows]
     if len(rows) > 1 and headers:
@@ -94,7 +99,17 @@ def render_rows(rows: Sequence[Row], *, headers: bool = True, paint: Paint = ter
             disk=sum(row.disk or 0 for row in rows),
         )
         cells.append(_cells(total, disk=disk))
-    return render.table(head if headers else None, cells, paint=paint, right=frozenset(range(1, len(head))))
+    right = frozenset(range(1, len(head)))
+    if limits:
+        head += ("LIMITS",)
+        cells = [(*line, _limits(row)) for line, row in zip(cells, [*rows, consumption.Row(name="")], strict=False)]
+    return render.table(head if headers else None, cells, paint=paint, right=right)
+
+
+def _limits(row: Row) -> str:
+    """Return `2.0 GiB, 1.5 cpus, 200 tasks`: what is limited."""
+    shown = (size(int(value)) if name == "memory" else f"{value:g} {name}" for name, value in row.limits.items())
+    return ", ".join(shown) or "-"
 
 
 def _cells(row: Row, *, disk: bool) -> tuple[str, ...]:
