@@ -267,7 +267,14 @@ def _to_questions(need: Need, words: tuple[str, ...]) -> Said:
         return Said(answers=(tuple(_label(only, one) for one in chosen),))
     if len(words) != len(asked):
         raise UnfitAnswerError(f"cannot answer: it asks {len(asked)} questions; give an answer to each, in their order")
-    return Said(answers=tuple((_label(one, word),) for one, word in zip(asked, words, strict=True)))
+    return Said(answers=tuple(_labels(one, word) for one, word in zip(asked, words, strict=True)))
+
+
+def _labels(question: AgentQuestion, word: str) -> tuple[str, ...]:
+    """Return the options that one of several answers names: `Blue,Red` where more than one may be chosen."""
+    labels, whole = {option.label for option in question.options}, _label(question, word)
+    parts = tuple(_label(question, part.strip()) for part in word.split(","))
+    return parts if question.multiple and whole not in labels and labels.issuperset(parts) else (whole,)
 
 
 def _label(question: AgentQuestion, word: str) -> str:

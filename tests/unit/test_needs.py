@@ -202,6 +202,24 @@ def test_several_options_and_several_questions() -> None:
     assert understand(question(many, AgentQuestion(text="why?")), ["red", "so"]).answers == (("Red",), ("so",))
 
 
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("red, 2", ("Red", "Blue")),
+        ("Red", ("Red",)),
+        ("Red, then", ("Red, then",)),
+        ("Red,pink", ("Red,pink",)),
+        ("2", ("Blue",)),
+    ],
+)
+def test_among_several_questions_one_may_have_several_options(word: str, answer: tuple[str, ...]) -> None:
+    """With commas, where each part is an option and the whole is none; anything else is a text."""
+    options = tuple(AnswerOption(label=label) for label in ("Red", "Blue", "Red, then"))
+    several, other = AgentQuestion(text="a", options=options, multiple=True), AgentQuestion(text="b", options=options)
+
+    assert understand(question(several, other), [word, "red,blue"]).answers == (answer, ("red,blue",))
+
+
 def test_a_question_may_be_denied_unless_that_is_an_option() -> None:
     """Then it is the option."""
     deny = AgentQuestion(text="allow?", options=(AnswerOption(label="deny"),))

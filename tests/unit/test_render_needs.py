@@ -56,6 +56,14 @@ def test_a_question_has_its_options_by_number() -> None:
     assert shown[-1] == "  -> opencode-manager answer app 1f3a9c20 'Sky blue'|Red|TEXT|deny"
 
 
+def test_of_several_questions_each_gets_an_answer() -> None:
+    """In their order, or all are denied: the line can be typed as it is."""
+    question = {"text": "Which?", "header": "", "options": [], "multiple": False}
+    shown = lines(kind="question", command="", questions=[question, question], answers=["TEXT", "deny"])
+
+    assert [line.partition("1f3a9c20 ")[2] for line in shown[-2:]] == ["ANSWER1 ANSWER2", "deny"]
+
+
 def test_what_is_not_answered_names_the_command() -> None:
     """A key is shown whole."""
     shown = lines(kind="secrets", command="", answers=[], do="opencode-manager secrets app", public_key="ssh-ed25519 A")

@@ -74,8 +74,12 @@ def _quoted(text: str) -> Iterator[str]:
 
 def _next(need: Mapping[str, Any]) -> Iterator[str]:
     """Yield what to type."""
-    if answers := need.get("answers"):
+    command = f"-> opencode-manager answer {need['project']} {need['id']}"
+    if (answers := need.get("answers")) and (count := len(need.get("questions", ()))) > 1:
+        yield f"{command} {' '.join(f'ANSWER{number}' for number in range(1, count + 1))}"
+        yield f"{command} deny"
+    elif answers:
         words = "|".join(shlex.quote(word) if word.isprintable() else "TEXT" for word in answers)
-        yield f"-> opencode-manager answer {need['project']} {need['id']} {words}"
+        yield f"{command} {words}"
     elif need.get("do"):
         yield f"-> {need['do']}"
