@@ -105,6 +105,18 @@ def test_exec_is_confined_as_the_agent_is(world: World) -> None:
     assert not [one for one in psutil.process_iter() if _is_of(one, look)]
 
 
+TYPES = "import fcntl, termios; [fcntl.ioctl(0, termios.TIOCSTI, bytes([byte])) for byte in b'typed']"
+
+
+def test_what_runs_in_the_agents_world_types_nothing_at_the_users_terminal(world: World) -> None:
+    """An agent can make `git status` run a program of its own; what it typed, the user's shell would run outside."""
+    python = ("exec", "demo", "--", "/usr/bin/env", "python3", "-c", TYPES)
+    code, printed = on_terminal(["setsid", "--ctty", "--wait", *world.command(*python)], world.environment)
+
+    assert code == 1, printed
+    assert "Error" in printed
+
+
 def _is_of(process: psutil.Process, text: str) -> bool:
     try:
         return text in process.cmdline()
