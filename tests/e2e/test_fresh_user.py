@@ -7,11 +7,14 @@ belong here: parts of it, which have tests of their own.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from reconciler import settings as settings_module
+from reconciler.api import engine_access
 from tests.support import sshd
 from tests.support.agentcalls import ask
 from tests.support.bubblewrap import bubblewrap_or_skip
@@ -22,7 +25,6 @@ from tests.support.world import World, a_world, git, make_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = [pytest.mark.xdist_group("fresh user"), pytest.mark.long]  # one world for all of them
 PRIVATE = "the-users-own-private-key"
@@ -103,6 +105,15 @@ def test_exec_is_confined_as_the_agent_is(world: World) -> None:
     assert world.run("exec", "demo", "--", "sh", "-c", f"echo x > {home}/made", code=2)
     assert world.run("exec", "demo", "--", "sh", "-c", "kill -9 $$", code=137) == ""
     assert not [one for one in psutil.process_iter() if _is_of(one, look)]
+
+
+def test_the_program_of_a_confined_agent_is_found(world: World) -> None:
+    """It is what `attach` runs: nothing that the agent could have made, and the agent sees it read-only."""
+    settings = settings_module.load(environment=world.environment)
+    found = Path(engine_access.program(settings, "demo", {"opencode"}))
+
+    assert found.name == "opencode"
+    assert not found.is_relative_to(world.home.sandboxes)
 
 
 TYPES = "import fcntl, termios; [fcntl.ioctl(0, termios.TIOCSTI, bytes([byte])) for byte in b'typed']"
