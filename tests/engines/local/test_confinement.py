@@ -253,8 +253,11 @@ async def test_the_managers_git_is_confined_as_the_agent(user: Path, *, cloning:
     bubblewrap_or_skip()
     made = project(user)
     sandbox = made.sandbox
+    sandbox.env_file.write_text("a secret")
+    sandbox.run.joinpath("ledger.json").write_text("a record")
     inside = await confine.git_world(made, cloning=cloning)
     tried = f"!ls {user}/.ssh {user}/.memory/opencode-controller; pwd; touch {sandbox.path}/made"
+    tried += f"; cat {sandbox.env_file} {sandbox.run}/ledger.json"
     done = await git(inside, "-c", f"alias.try={tried}", "try", folder=sandbox.repo)
 
     assert done.out == f"{user}/.ssh:\n{sandbox.repo}\n", done.err

@@ -112,6 +112,9 @@ async def wrap(project: LaunchContext, command: ConfinedCommand) -> tuple[str, .
 
 def _words(project: LaunchContext, command: ConfinedCommand, found: Check) -> tuple[str, ...]:
     places = policy.places(project, command.given, command.program)
+    own = project.sandbox
+    if own.path in command.write:  # what makes the clone needs neither secrets nor the records of runs
+        places |= {str(path.resolve()): PathAccess.HIDDEN for path in (own.env_file, own.run) if path.exists()}
     places |= {str(path.resolve()): PathAccess.WRITE for path in command.write}
     hidden = (path for path, access in places.items() if access is PathAccess.HIDDEN)
     return walls.command(
