@@ -18,6 +18,7 @@ from reconciler.api import engine_access
 from tests.support import sshd
 from tests.support.agentcalls import ask
 from tests.support.bubblewrap import bubblewrap_or_skip
+from tests.support.canaries import is_ready
 from tests.support.fakemodel import KEY, FakeModel, provider
 from tests.support.live import use
 from tests.support.terminal import on_terminal
@@ -78,9 +79,11 @@ def told(world: World, directive: str) -> str:
 
 
 def test_a_fresh_clone_is_clean_in_the_agents_world(world: World) -> None:
-    """And status says how it is confined."""
+    """And status and list say how it is confined."""
     assert world.run("exec", "demo", "--", "git", "status", "--porcelain") == ""
-    assert "bubblewrap" in world.run("status", "demo")
+    assert "Confinement: bubblewrap" in world.run("status", "demo")
+    titles, row = world.run("list", "-o", "wide").splitlines()[:2]
+    assert row[titles.index("CONFINEMENT") :].split()[0] == "bubblewrap"
 
 
 def test_it_answers_commits_in_the_users_name_and_pushes_with_the_deploy_key(world: World, bare: Path) -> None:
@@ -150,6 +153,22 @@ def test_no_command_shows_a_secret(world: World, command: str) -> None:
         assert [
             line for line in printed.splitlines() if "CORP_KEY" in line and str(shared) in line and "(hidden)" in line
         ]
+
+
+def test_an_agent_outlives_controller_and_keeper_in_its_confinement(world: World) -> None:
+    """Both are killed as hard as can be; the next controller takes over the very same process."""
+    before = world.ready("demo")["agent"]["pid"]
+    keepers = [pid for pid, line in world.lines().items() if "keeper.py" in line]
+    world.kill()
+    for pid in keepers:
+        psutil.Process(pid).kill()
+    since = world.status("demo")["observed"]
+    world.start()
+    status = world.wait("demo", lambda status: is_ready(status) and status["observed"] > since)
+
+    assert status["agent"]["pid"] == before
+    assert status["confinement"] == "bubblewrap"
+    assert "hello again" in told(world, "hello again")
 
 
 def test_a_stop_leaves_no_process_and_a_destroy_loses_nothing(world: World) -> None:
