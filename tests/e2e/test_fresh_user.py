@@ -70,7 +70,7 @@ def _world(
         yield world
 
 
-def told(world: World, directive: str) -> str:
+def answered(world: World, directive: str) -> str:
     """What the agent answers to a prompt, tools and all."""
     session = ask(world, "demo", "POST", "/session", {"title": "t"})["id"]
     parts = {"parts": [{"type": "text", "text": directive}]}
@@ -88,9 +88,9 @@ def test_a_fresh_clone_is_clean_in_the_agents_world(world: World) -> None:
 
 def test_it_answers_commits_in_the_users_name_and_pushes_with_the_deploy_key(world: World, bare: Path) -> None:
     """By the user's provider, with the key that all projects share."""
-    said = told(world, "hello world")
+    said = answered(world, "hello world")
     work = "echo more >> more.txt && git add . && git commit -qm Work && git push -q origin HEAD"
-    pushed = told(world, use("bash", command=work, description="work"))
+    pushed = answered(world, use("bash", command=work, description="work"))
 
     assert "hello world" in said
     assert git(bare, "log", "-1", "--format=%an <%ae> %s", "main").strip() == "Ada <ada@example.org> Work", pushed
@@ -168,7 +168,7 @@ def test_an_agent_outlives_controller_and_keeper_in_its_confinement(world: World
 
     assert status["agent"]["pid"] == before
     assert status["confinement"] == "bubblewrap"
-    assert "hello again" in told(world, "hello again")
+    assert "hello again" in answered(world, "hello again")
 
 
 def test_a_stop_leaves_no_process_and_a_destroy_loses_nothing(world: World) -> None:

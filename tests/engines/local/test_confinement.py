@@ -29,6 +29,7 @@ from reconciler.engines.local.git.git_world import Rewrites
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.launch import LaunchContext
 from reconciler.engines.local.secrets.env_file import Env
+from reconciler.engines.local.world import git_config
 from reconciler.engines.local.world.git_config import GitConfig
 from reconciler.engines.local.world.world import World
 from reconciler.settings import UserError
@@ -122,6 +123,24 @@ def test_a_local_repository_can_be_fetched_from(user: Path) -> None:
     git = {"url": str(user / ".aws/app")}
 
     assert [Map(user, git=git)[path] for path in (".aws/app/HEAD", ".aws/credentials")] == [READ, HIDDEN]
+
+
+@pytest.mark.parametrize("credentials", ["none", "user"])
+def test_what_the_users_helpers_need_is_hidden_unless_it_is_handed_over(user: Path, credentials: str) -> None:
+    """The file of a helper, and the socket of the SSH agent."""
+    for name, text in {".gitconfig": "[credential]\n\thelper = store\n", ".git-credentials": "", ".gnupg": ""}.items():
+        user.joinpath(name).write_text(text)
+    made = project(user, git={"url": "https://example.org/app", "credentials": credentials})
+    environment = {**made.settings.environment, "SSH_AUTH_SOCK": str(user / ".gnupg")}
+    config = git_config.read(
+        git_config.GitConfigRequest(
+            sandbox=made.sandbox, url="", user=credentials == "user", environment=environment, variables={}
+        )
+    )
+    found = policy.places(made, World(variables=(), files=config.handed))
+
+    access = READ if credentials == "user" else HIDDEN
+    assert [access_of(found, str(user / name)) for name in (".git-credentials", ".gnupg")] == [access] * 2
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
