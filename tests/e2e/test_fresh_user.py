@@ -7,14 +7,18 @@ belong here: parts of it, which have tests of their own.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from reconciler import settings as settings_module
+from reconciler.api import engine_access
 from tests.support import sshd
 from tests.support.agentcalls import ask
 from tests.support.bubblewrap import bubblewrap_or_skip
+from tests.support.canaries import is_ready
 from tests.support.fakemodel import KEY, FakeModel, provider
 from tests.support.live import use
 from tests.support.terminal import on_terminal
@@ -22,7 +26,6 @@ from tests.support.world import World, a_world, git, make_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = [pytest.mark.xdist_group("fresh user"), pytest.mark.long]  # one world for all of them
 PRIVATE = "the-users-own-private-key"
@@ -67,7 +70,7 @@ def _world(
         yield world
 
 
-def told(world: World, directive: str) -> str:
+def answered(world: World, directive: str) -> str:
     """What the agent answers to a prompt, tools and all."""
     session = ask(world, "demo", "POST", "/session", {"title": "t"})["id"]
     parts = {"parts": [{"type": "text", "text": directive}]}
@@ -76,16 +79,18 @@ def told(world: World, directive: str) -> str:
 
 
 def test_a_fresh_clone_is_clean_in_the_agents_world(world: World) -> None:
-    """And status says how it is confined."""
+    """And status and list say how it is confined."""
     assert world.run("exec", "demo", "--", "git", "status", "--porcelain") == ""
-    assert "bubblewrap" in world.run("status", "demo")
+    assert "Confinement: bubblewrap" in world.run("status", "demo")
+    titles, row = world.run("list", "-o", "wide").splitlines()[:2]
+    assert row[titles.index("CONFINEMENT") :].split()[0] == "bubblewrap"
 
 
 def test_it_answers_commits_in_the_users_name_and_pushes_with_the_deploy_key(world: World, bare: Path) -> None:
     """By the user's provider, with the key that all projects share."""
-    said = told(world, "hello world")
+    said = answered(world, "hello world")
     work = "echo more >> more.txt && git add . && git commit -qm Work && git push -q origin HEAD"
-    pushed = told(world, use("bash", command=work, description="work"))
+    pushed = answered(world, use("bash", command=work, description="work"))
 
     assert "hello world" in said
     assert git(bare, "log", "-1", "--format=%an <%ae> %s", "main").strip() == "Ada <ada@example.org> Work", pushed
@@ -103,6 +108,27 @@ def test_exec_is_confined_as_the_agent_is(world: World) -> None:
     assert world.run("exec", "demo", "--", "sh", "-c", f"echo x > {home}/made", code=2)
     assert world.run("exec", "demo", "--", "sh", "-c", "kill -9 $$", code=137) == ""
     assert not [one for one in psutil.process_iter() if _is_of(one, look)]
+
+
+def test_the_program_of_a_confined_agent_is_found(world: World) -> None:
+    """It is what `attach` runs: nothing that the agent could have made, and the agent sees it read-only."""
+    settings = settings_module.load(environment=world.environment)
+    found = Path(engine_access.program(settings, "demo", {"opencode"}))
+
+    assert found.name == "opencode"
+    assert not found.is_relative_to(world.home.sandboxes)
+
+
+TYPES = "import fcntl, termios; [fcntl.ioctl(0, termios.TIOCSTI, bytes([byte])) for byte in b'typed']"
+
+
+def test_what_runs_in_the_agents_world_types_nothing_at_the_users_terminal(world: World) -> None:
+    """An agent can make `git status` run a program of its own; what it typed, the user's shell would run outside."""
+    python = ("exec", "demo", "--", "/usr/bin/env", "python3", "-c", TYPES)
+    code, printed = on_terminal(["setsid", "--ctty", "--wait", *world.command(*python)], world.environment)
+
+    assert code == 1, printed
+    assert "Error" in printed
 
 
 def _is_of(process: psutil.Process, text: str) -> bool:
@@ -127,6 +153,22 @@ def test_no_command_shows_a_secret(world: World, command: str) -> None:
         assert [
             line for line in printed.splitlines() if "CORP_KEY" in line and str(shared) in line and "(hidden)" in line
         ]
+
+
+def test_an_agent_outlives_controller_and_keeper_in_its_confinement(world: World) -> None:
+    """Both are killed as hard as can be; the next controller takes over the very same process."""
+    before = world.ready("demo")["agent"]["pid"]
+    keepers = [pid for pid, line in world.lines().items() if "keeper.py" in line]
+    world.kill()
+    for pid in keepers:
+        psutil.Process(pid).kill()
+    since = world.status("demo")["observed"]
+    world.start()
+    status = world.wait("demo", lambda status: is_ready(status) and status["observed"] > since)
+
+    assert status["agent"]["pid"] == before
+    assert status["confinement"] == "bubblewrap"
+    assert "hello again" in answered(world, "hello again")
 
 
 def test_a_stop_leaves_no_process_and_a_destroy_loses_nothing(world: World) -> None:

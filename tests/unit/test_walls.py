@@ -71,6 +71,12 @@ def test_an_agent_outlives_who_started_it(*, ends_with_us: bool, words: int) -> 
     assert walls.command(made(ends_with_us=ends_with_us)).count("--die-with-parent") == words
 
 
+def test_one_that_is_run_at_a_terminal_cannot_type_there() -> None:
+    """What it typed would run outside, as the person who is there."""
+    assert walls.command(made(own_session=True)).count("--new-session") == 1
+    assert "--new-session" not in walls.command(made())
+
+
 def test_what_root_could_change_of_the_kernel_is_read_only() -> None:
     """After the process file system is there, or it would be mounted over."""
     words = " ".join(walls.command(made()))

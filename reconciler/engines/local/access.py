@@ -26,6 +26,23 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
 
 
+def may_be_planted(pid: str, program: str) -> bool:
+    """Tell whether a confined agent could have made the program that it runs: outside, that would act as the user.
+
+    Args:
+        pid: of a process that runs the program.
+        program: its path, as that process sees it.
+    """
+    process = Path("/proc") / pid
+    try:
+        if process.joinpath("ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink():
+            return False  # it is not confined, and needs no help of ours
+        same = process.joinpath("exe").samefile(program)  # its /tmp is not ours
+        return not same or not os.statvfs(f"/proc/{pid}/root{program}").f_flag & os.ST_RDONLY
+    except OSError:
+        return True
+
+
 class LocalAccess:
     """The sandboxes of one home."""
 
@@ -66,7 +83,7 @@ class LocalAccess:
             found = os.readlink(f"/proc/{listening}/exe")  # noqa: PTH115
         except OSError:
             return ""
-        if Path(found).name in names and os.access(found, os.X_OK):
+        if Path(found).name in names and os.access(found, os.X_OK) and not may_be_planted(listening, found):
             return found if proof.holds() else ""
         return env_file.read_env(sandbox.env_file).opencode_bin
 

@@ -25,7 +25,7 @@ LINES: Final = 3
 NAMES: Final = 3
 """Projects named before a sentence that is true of several."""
 _HEAD: Final = ("PROJECT", "DESIRED", "ACTUAL", "AGENT", "PID", "BRIDGE", "PID", "AGE", "REASON")
-_WIDE: Final = ("KIND", "GENERATION", "RESTARTS", "LABELS", "GIT")
+_WIDE: Final = ("KIND", "CONFINEMENT", "GENERATION", "RESTARTS", "LABELS", "GIT")
 _PIDS: Final = (4, 6)
 _GAP: Final = 2
 _DOTS: Final = "..."
@@ -115,6 +115,7 @@ def _more(project: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the cells of a wide table."""
     return (
         project["kind"],
+        project.get("confinement") or "-",
         f"{project['observed_generation']}/{project['generation']}",
         str(project["agent"]["restarts"] + project["bridge"]["restarts"]),
         ",".join(f"{key}={value}" for key, value in project.get("labels", {}).items()) or "-",

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import shutil
 import subprocess
+import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from reconciler import settings as settings_module
 from reconciler.agents.base import Handed
 from reconciler.core import spec as specs
+from reconciler.engines.local import access
 from reconciler.engines.local.confinement import bubblewrap, confine, policy
 from reconciler.engines.local.confinement.confine import ConfinedCommand
 from reconciler.engines.local.confinement.walls import PathAccess, Walls, access_of, command
@@ -23,13 +29,11 @@ from reconciler.engines.local.git.git_world import Rewrites
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.launch import LaunchContext
 from reconciler.engines.local.secrets.env_file import Env
+from reconciler.engines.local.world import git_config
 from reconciler.engines.local.world.git_config import GitConfig
 from reconciler.engines.local.world.world import World
 from reconciler.settings import UserError
 from tests.support.bubblewrap import bubblewrap_or_skip
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOTHING = World(variables=())
 HIDDEN, PRIVATE, READ, WRITE = PathAccess.HIDDEN, PathAccess.PRIVATE, PathAccess.READ, PathAccess.WRITE
@@ -119,6 +123,24 @@ def test_a_local_repository_can_be_fetched_from(user: Path) -> None:
     git = {"url": str(user / ".aws/app")}
 
     assert [Map(user, git=git)[path] for path in (".aws/app/HEAD", ".aws/credentials")] == [READ, HIDDEN]
+
+
+@pytest.mark.parametrize("credentials", ["none", "user"])
+def test_what_the_users_helpers_need_is_hidden_unless_it_is_handed_over(user: Path, credentials: str) -> None:
+    """The file of a helper, and the socket of the SSH agent."""
+    for name, text in {".gitconfig": "[credential]\n\thelper = store\n", ".git-credentials": "", ".gnupg": ""}.items():
+        user.joinpath(name).write_text(text)
+    made = project(user, git={"url": "https://example.org/app", "credentials": credentials})
+    environment = {**made.settings.environment, "SSH_AUTH_SOCK": str(user / ".gnupg")}
+    config = git_config.read(
+        git_config.GitConfigRequest(
+            sandbox=made.sandbox, url="", user=credentials == "user", environment=environment, variables={}
+        )
+    )
+    found = policy.places(made, World(variables=(), files=config.handed))
+
+    access = READ if credentials == "user" else HIDDEN
+    assert [access_of(found, str(user / name)) for name in (".git-credentials", ".gnupg")] == [access] * 2
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
@@ -250,8 +272,11 @@ async def test_the_managers_git_is_confined_as_the_agent(user: Path, *, cloning:
     bubblewrap_or_skip()
     made = project(user)
     sandbox = made.sandbox
+    sandbox.env_file.write_text("a secret")
+    sandbox.run.joinpath("ledger.json").write_text("a record")
     inside = await confine.git_world(made, cloning=cloning)
     tried = f"!ls {user}/.ssh {user}/.memory/opencode-controller; pwd; touch {sandbox.path}/made"
+    tried += f"; cat {sandbox.env_file} {sandbox.run}/ledger.json"
     done = await git(inside, "-c", f"alias.try={tried}", "try", folder=sandbox.repo)
 
     assert done.out == f"{user}/.ssh:\n{sandbox.repo}\n", done.err
@@ -292,3 +317,34 @@ def test_what_is_mounted_later_does_not_come_in(tmp_path: Path) -> None:
     subprocess.run([*machine, *script, *words], cwd=tmp_path, check=True, timeout=60)
 
     assert tmp_path.joinpath("seen").read_text() == "\n"
+
+
+@pytest.mark.parametrize("planted", ["in what it may write", "in a /tmp of its own", "no"])
+def test_a_program_that_an_agent_made_is_never_run_outside(user: Path, planted: str) -> None:
+    """`attach` runs what the agent runs, at the terminal of a person."""
+    bubblewrap_or_skip()
+    made = project(user)
+    outside = user / "work/lib/opencode"
+    place = {
+        "in what it may write": made.sandbox.repo / "opencode",
+        "in a /tmp of its own": Path("/tmp/opencode-planted"),  # noqa: S108
+    }
+    program = place.get(planted, outside)
+    shutil.copy("/bin/cat", outside)
+    words = asyncio.run(confine.wrap(made, ConfinedCommand(given=NOTHING, ends_with_us=True)))
+    script = f"[ -e {program} ] || cp {outside} {program}; exec {program} /proc/self/stat -"
+    with subprocess.Popen([*words, "/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as agent:
+        assert agent.stdout is not None
+        assert agent.stdin is not None
+        agent.stdout.read(1)  # it runs now
+        (inner,) = [one for one in psutil.Process(agent.pid).children(recursive=True) if one.name() == program.name]
+        found = os.readlink(f"/proc/{inner.pid}/exe")  # noqa: PTH115
+        assert found == str(program)
+        assert access.may_be_planted(str(inner.pid), found) is (planted != "no")
+        agent.stdin.close()
+
+
+def test_what_runs_unconfined_needs_nobody_to_run_its_programs() -> None:
+    """It can do so itself."""
+    assert not access.may_be_planted("self", sys.executable)
+    assert access.may_be_planted("0", sys.executable)

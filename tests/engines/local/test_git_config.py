@@ -281,17 +281,6 @@ def test_with_the_users_credentials_helpers_run_with_the_users_home(home: Home) 
     )
 
 
-@pytest.mark.parametrize("user", [False, True])
-def test_what_the_users_helpers_and_agent_need_is_handed_over_on_request(home: Home, *, user: bool) -> None:
-    """It is hidden from a confined agent, unless it is handed over."""
-    home.has("[credential]\n\thelper = store\n")
-    kept, socket = home.has("https://a:b@example.org\n", ".git-credentials"), home.has("", "agent-socket")
-
-    config = home.read(user=user, environment={**home.request.environment, "SSH_AUTH_SOCK": str(socket)})
-
-    assert {kept, socket} & {one.source for one in config.handed} == ({kept, socket} if user else set())
-
-
 def test_the_users_netrc_is_linked_only_while_it_is_wanted(home: Home) -> None:
     """What the agent itself has there stays."""
     mine = home.has("machine x login y password z\n", ".netrc")

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from reconciler import settings_file
 from reconciler.engines.local.confinement import bubblewrap, policy, walls
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from reconciler.engines.local.launch import LaunchContext
     from reconciler.engines.local.world.world import World
     from reconciler.settings import Settings
+
+
+_TYPING: Final = Path("/proc/sys/dev/tty/legacy_tiocsti")
 
 
 class Method(StrEnum):
@@ -91,6 +94,8 @@ class ConfinedCommand:
     """Folders that it may write besides the agent's own."""
     ends_with_us: bool = False
     """Whether it dies with this process."""
+    at_terminal: bool = False
+    """Whether it is run at a person's terminal, which is outside of what confines it."""
 
 
 async def wrap(project: LaunchContext, command: ConfinedCommand) -> tuple[str, ...]:
@@ -107,6 +112,9 @@ async def wrap(project: LaunchContext, command: ConfinedCommand) -> tuple[str, .
 
 def _words(project: LaunchContext, command: ConfinedCommand, found: Check) -> tuple[str, ...]:
     places = policy.places(project, command.given, command.program)
+    own = project.sandbox
+    if own.path in command.write:  # what makes the clone needs neither secrets nor the records of runs
+        places |= {str(path.resolve()): PathAccess.HIDDEN for path in (own.env_file, own.run) if path.exists()}
     places |= {str(path.resolve()): PathAccess.WRITE for path in command.write}
     hidden = (path for path, access in places.items() if access is PathAccess.HIDDEN)
     return walls.command(
@@ -117,8 +125,17 @@ def _words(project: LaunchContext, command: ConfinedCommand, found: Check) -> tu
             places=places,
             files=frozenset(path for path in hidden if not Path(path).is_dir()),
             ends_with_us=command.ends_with_us,
+            own_session=command.at_terminal and can_be_typed_into(),
         )
     )
+
+
+def can_be_typed_into() -> bool:
+    """Tell whether this kernel lets a program type into its terminal (TIOCSTI): Linux did always until 6.2."""
+    try:
+        return _TYPING.read_text().strip() != "0"
+    except OSError:
+        return True
 
 
 async def git_world(project: LaunchContext, *, cloning: bool = False) -> GitWorld:

@@ -72,6 +72,8 @@ class Walls:
     network: Network = Network.MACHINE
     ends_with_us: bool = False
     """Whether it dies with the process that starts it. An agent must not: its keeper may be killed and replaced."""
+    own_session: bool = False
+    """Whether it has no terminal: it can then type nothing into the one that it is run at."""
 
 
 def command(walls: Walls) -> tuple[str, ...]:
@@ -84,6 +86,7 @@ def command(walls: Walls) -> tuple[str, ...]:
         *NAMESPACES,
         *_NETWORK[walls.network],
         *(("--die-with-parent",) if walls.ends_with_us else ()),
+        *(("--new-session",) if walls.own_session else ()),
         *ROOT,
         *CONTROL,
         *(word for path, access in needed for word in _mount(path, access, is_file=path in walls.files)),

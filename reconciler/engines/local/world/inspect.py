@@ -58,7 +58,7 @@ def command(settings: Settings, name: str, argv: Sequence[str]) -> ProjectComman
             f"cannot run {plain(line[0])} in {name}: it is not on the agent's PATH; see: opencode-manager env {name}, "
             "or add its folder with agent.path in the spec"
         )
-    inside = confine.ConfinedCommand(given=world.build(project), ends_with_us=True)
+    inside = confine.ConfinedCommand(given=world.build(project), ends_with_us=True, at_terminal=True)
     return ProjectCommand(argv=(*asyncio.run(confine.wrap(project, inside)), *line), env=env, cwd=cwd)
 
 
