@@ -310,6 +310,8 @@ class ObservedProject:
     warnings: tuple[str, ...] = ()
     confinement: str = ""
     """How the agent that runs is confined; empty where none does, or where the engine does not tell."""
+    handed_over: str = ""
+    """How much of the user's the agent that runs was given, and how to see it; empty where the engine does not tell."""
     limits: tuple[ObservedLimit, ...] = ()
     """Those of the spec, and by what they are enforced, or would be."""
     public_key: str = ""

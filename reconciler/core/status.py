@@ -84,6 +84,7 @@ class ProjectStatus:
     git_ref: str | None = None
     sandbox: str = ""
     confinement: str = ""
+    handed_over: str = ""
     """Of the agent that runs."""
     limits: tuple[ObservedLimit, ...] = ()
     public_key: str | None = None
@@ -184,6 +185,7 @@ def compute(sources: Sources, previous: ProjectStatus | None = None) -> ProjectS
         git_ref=spec.git.ref if spec else None,
         sandbox=sources.sandbox,
         confinement=facts.confinement,
+        handed_over=facts.handed_over,
         limits=facts.limits,
         public_key=facts.public_key or None if waiting_for_key else None,
         public_key_path=facts.public_key_path or None if waiting_for_key else None,

@@ -81,7 +81,9 @@ def answered(world: World, directive: str) -> str:
 def test_a_fresh_clone_is_clean_in_the_agents_world(world: World) -> None:
     """And status and list say how it is confined."""
     assert world.run("exec", "demo", "--", "git", "status", "--porcelain") == ""
-    assert "Confinement: bubblewrap" in world.run("status", "demo")
+    shown = world.run("status", "demo")
+    assert "Confinement: bubblewrap" in shown
+    assert "opencode-manager env demo" in shown
     titles, row = world.run("list", "-o", "wide").splitlines()[:2]
     assert row[titles.index("CONFINEMENT") :].split()[0] == "bubblewrap"
 

@@ -138,6 +138,14 @@ def test_warnings_and_what_is_not_enforced_are_in_every_answer() -> None:
     assert answer.warning == "review .env; not enforced yet: limits.memory"
 
 
+@pytest.mark.parametrize(("handed", "shown"), [("3 files", ["Handed over: 3 files"]), ("", [])])
+def test_what_the_agent_was_given_is_shown(handed: str, shown: list[str]) -> None:
+    """Where the engine tells."""
+    lines = render.render_status(project(handed_over=handed), NOW).splitlines()
+
+    assert [" ".join(line.split()) for line in lines if line.startswith("Handed over")] == shown
+
+
 @pytest.mark.parametrize(("confinement", "shown"), [("bubblewrap", "bubblewrap"), ("", "-")])
 def test_how_the_agent_is_confined_is_shown(confinement: str, shown: str) -> None:
     """To people and to programs; a controller of an older version does not say."""

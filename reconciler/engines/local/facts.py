@@ -135,6 +135,8 @@ class WorldFacts:
 
     warnings: tuple[str, ...] = ()
     """About what it did not get, or has changed since."""
+    summary: str = ""
+    """How much of it, for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +167,7 @@ def with_details(facts: ObservedProject, local: LocalFacts) -> ObservedProject:
         + tuple(filter(None, (local.confinement.warning, local.limits.warning))),
         confinement=local.confinement.running,
         limits=local.limits.shown,
+        handed_over=local.world.summary,
         public_key=local.key.public,
         public_key_path=f"{local.key.path}.pub" if local.key.path else "",
     )

@@ -171,7 +171,8 @@ class Observer:
         if note is None:
             return agent, WorldFacts()
         users = self.users.of(project.driver, project.place)
-        given = WorldFacts(warnings=note.warnings + outdated_config(note, users, project.name))
+        warnings = note.warnings + outdated_config(note, users, project.name)
+        given = WorldFacts(warnings=warnings, summary=note.summary)
         return replace(agent, renewal="" if users.logins == note.inputs.logins else LOGINS), given
 
     async def _probe(self, project: LaunchContext, service: Service, facts: LocalService, now: Now) -> Probe:

@@ -309,4 +309,4 @@ def _prepare_agent(project: LaunchContext) -> tuple[World, LaunchNote]:
     given = world.install(project)
     if git_config.has_old_identity(sandbox.home):
         (sandbox.home / ".gitconfig").unlink()
-    return given, LaunchNote(run_id="", inputs=users, warnings=given.warnings())
+    return given, LaunchNote(run_id="", inputs=users, warnings=given.warnings(), summary=given.summary(project.name))

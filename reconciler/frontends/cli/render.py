@@ -255,6 +255,7 @@ def render_status(
         ("Git", f"{project['git_url']} {project['git_ref'] or ''}".strip()),
         ("Sandbox", project["sandbox"]),
         ("Confinement", project.get("confinement") or "-"),
+        *([("Handed over", given)] if (given := project.get("handed_over")) else []),
         *(("Limits", _limit(limit)) for limit in project.get("limits", ())),
         ("Generation", f"{project['generation']}, acted on: {project['observed_generation']}"),
     ]

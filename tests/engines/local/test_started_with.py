@@ -15,7 +15,7 @@ from reconciler.engines.local.world.started_with import Current, LaunchNote, Sta
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOTE = LaunchNote(run_id="run-1", inputs=UserInputs(logins="l", config="c"), warnings=("a warning",))
+NOTE = LaunchNote(run_id="run-1", inputs=UserInputs(logins="l", config="c"), warnings=("a warning",), summary="3 files")
 
 
 def test_a_note_is_read_back_for_its_own_run(tmp_path: Path) -> None:

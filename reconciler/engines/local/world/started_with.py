@@ -55,6 +55,8 @@ class LaunchNote:
     inputs: UserInputs
     warnings: tuple[str, ...] = ()
     """About what the agent was not given."""
+    summary: str = ""
+    """How much it was given, for people."""
 
 
 class StartedWith:
@@ -74,7 +76,12 @@ class StartedWith:
             with self._path.open("rb") as file:
                 found = json.loads(file.read(_BYTES))
             inputs = UserInputs(logins=str(found["inputs"]["logins"]), config=str(found["inputs"]["config"]))
-            note = LaunchNote(run_id=found["run_id"], inputs=inputs, warnings=tuple(map(plain, found["warnings"])))
+            note = LaunchNote(
+                run_id=found["run_id"],
+                inputs=inputs,
+                warnings=tuple(map(plain, found["warnings"])),
+                summary=plain(str(found.get("summary", ""))),
+            )
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return note if note.run_id == run_id else None

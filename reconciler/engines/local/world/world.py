@@ -84,6 +84,12 @@ class World:
         """Return the variables as a process gets them."""
         return as_environment(self.variables)
 
+    def summary(self, name: str) -> str:
+        """Return how much is handed over and left out, for people."""
+        counts = f"{len(self.variables)} variables and {len(self.files)} files of yours"
+        left = f"; {len(self.left_out)} left out" if self.left_out else ""
+        return f"{counts}{left} (all of them: opencode-manager env {name})"
+
     def warnings(self) -> tuple[str, ...]:
         """Return one line about what is left out, where the agent may not work without it."""
         missing = [one for one in self.left_out if one.matters]
