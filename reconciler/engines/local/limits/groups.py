@@ -1,7 +1,7 @@
 """Make, limit, measure and remove the control groups of one project.
 
 A project has one group in each hierarchy, which has the limits, and below it one for each service, where the processes
-are: so a service can be told from the other, and the kernel's count of whom it killed for want of memory is its own.
+are: so one is not taken for the other, and the kernel's count of whom it killed for want of memory is its own.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ def facts(name: str, limits: Limits, services: Iterable[LocalService]) -> LimitF
     if not limits.given:
         return LimitFacts()
     wanted, live = ceilings(limits), [each for each in services if each.phase is Phase.RUNNING]
-    chosen = _in_force(wanted, live[0].groups) if live else means.choose(wanted, probe.find())
-    used = groups.used(live[0].groups) if live else {}
+    chosen = _in_force(wanted, dict(live[0].groups)) if live else means.choose(wanted, probe.find())
+    used = groups.used(dict(live[0].groups)) if live else {}
     shown = tuple(
         ObservedLimit(
             name=limit.value,
@@ -49,10 +49,17 @@ def facts(name: str, limits: Limits, services: Iterable[LocalService]) -> LimitF
     soft = ", ".join(f"limits.{limit} by {by}" for limit, by in chosen.items() if not by.hard)
     return LimitFacts(
         shown=shown,
-        outdated=any(groups.outdated(each.groups, wanted) for each in live),
+        outdated=any(groups.outdated(dict(each.groups), wanted) for each in live),
         problem=means.refusal(name, means.choose(wanted, probe.find())) if limits.required else "",
         warning=f"the kernel does not enforce its limits here: {soft}" if soft else "",
     )
+
+
+def watched(limits: Iterable[ObservedLimit]) -> Ceilings:
+    """Return those of the limits in force that a watchdog has to hold a project to."""
+    soft = {each.name: each.value for each in limits if each.enforced_by == Means.WATCHDOG}
+    memory, tasks = soft.get("memory"), soft.get("tasks")
+    return Ceilings(memory=None if memory is None else int(memory), tasks=None if tasks is None else int(tasks))
 
 
 def _in_force(wanted: Ceilings, folders: Mapping[str, str]) -> dict[Limit, Means]:

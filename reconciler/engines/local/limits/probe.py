@@ -36,7 +36,7 @@ def find(process: Path = Path("/proc/self")) -> Available:
 
 
 def places(groups: str, mounts: str) -> Iterator[tuple[frozenset[str], GroupPlace]]:
-    """Yield the controllers and the folder of each group that a process is in; none are told of the unified hierarchy.
+    """Yield the controllers and the folder of each group that a process is in; of the unified one, no controllers.
 
     Args:
         groups: what /proc/PID/cgroup says.

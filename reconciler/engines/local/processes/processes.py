@@ -21,7 +21,7 @@ from reconciler.core.observed import Exit, Now, Phase
 from reconciler.engines.local.facts import LocalService
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.keeper.identity import RunFiles
-from reconciler.engines.local.limits import groups
+from reconciler.engines.local.limits import groups, overrun
 from reconciler.engines.local.limits.means import size
 from reconciler.engines.local.processes import exit_causes, listener, spawn
 from reconciler.engines.local.processes.exit_watch import ExitWatch
@@ -107,7 +107,7 @@ def observe(run_dir: Path, service: str, now: Now) -> LocalService:
         started=run["started"],
         started_wall=run["started_wall"],
         confinement=run.get("confinement", "none") if leader else "",  # runs of older versions were not
-        groups=groups_of(run),
+        groups=tuple(groups_of(run).items()),
         exit=_exit(place, run, ended, over=phase is Phase.EXITED),
     )
 
@@ -122,6 +122,8 @@ def _exit(place: RunFiles, run: dict[str, Any], ended: dict[str, Any], *, over: 
     """Return how the run ended; with an unknown cause when it is over and nobody recorded it."""
     try:
         if ended.get("run_id") == run["run_id"]:
+            killed = ended["signal"] == signal.SIGKILL
+            excess = overrun.read(place.folder, place.service, run["run_id"]) if killed else None
             return Exit(
                 run_id=run["run_id"],
                 code=_whole(ended["code"]),
@@ -130,8 +132,9 @@ def _exit(place: RunFiles, run: dict[str, Any], ended: dict[str, Any], *, over: 
                 at=float(ended["at"]),
                 boot_id=ended["boot_id"],
                 lived=float(ended["lived"]),
-                cause=_cause(run, ended),
-                out_of_memory=ended.get("out_of_memory") is True,  # runs of older versions did not look
+                cause=excess.cause if excess else _cause(run, ended),
+                # Runs of older versions did not look.
+                out_of_memory=excess.memory if excess else ended.get("out_of_memory") is True,
             )
     except (LookupError, TypeError, ValueError):
         pass  # a record that is not whole says nothing
