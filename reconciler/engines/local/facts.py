@@ -30,6 +30,8 @@ class LocalService(ObservedService):
     """How it was confined when it was started; empty for a run that does not live."""
     groups: tuple[tuple[str, str], ...] = ()
     """Folders of the control groups that its last run was started in, by controller."""
+    slice_name: str = ""
+    """Of systemd, whose these are; empty where they are our own."""
     port_holder: str = ""
     """Who else listens on the port this service is to have: for people, empty when nobody."""
 

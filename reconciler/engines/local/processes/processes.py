@@ -63,6 +63,8 @@ class Launch:
     project: str
     groups: Mapping[str, str] = field(default_factory=dict)
     """Folders of the control groups that it runs in, by controller."""
+    slice_name: str = ""
+    """Of systemd, where the arguments put it into those groups."""
     victim: bool = False
     """Whether it is ended before others where memory runs out."""
     confinement: str = "none"
@@ -108,6 +110,7 @@ def observe(run_dir: Path, service: str, now: Now) -> LocalService:
         started_wall=run["started_wall"],
         confinement=run.get("confinement", "none") if leader else "",  # runs of older versions were not
         groups=tuple(groups_of(run).items()),
+        slice_name=slice_of(run),
         exit=_exit(place, run, ended, over=phase is Phase.EXITED),
     )
 
@@ -162,6 +165,13 @@ def groups_of(run: dict[str, Any]) -> dict[str, str]:
     return {key: folder for key, folder in pairs if isinstance(folder, str) and folder.startswith("/")}
 
 
+def slice_of(run: dict[str, Any]) -> str:
+    """Return the slice of systemd that a run was started in; empty where it was in none."""
+    limits = run.get("limits")
+    found = limits.get("slice") if isinstance(limits, dict) else None
+    return found if isinstance(found, str) else ""
+
+
 def _whole(number: object) -> int | None:
     return number if isinstance(number, int) else None
 
@@ -206,7 +216,12 @@ async def start(run_dir: Path, service: str, launch: Launch) -> str:
         "port": launch.port,
         "grace": float(launch.grace),
         "confinement": launch.confinement,
-        "limits": {"groups": dict(launch.groups), "victim": launch.victim},
+        "limits": {
+            "groups": dict(launch.groups),
+            "join": not launch.slice_name,
+            "slice": launch.slice_name,
+            "victim": launch.victim,
+        },
     }
     await _ask([_place(run_dir, service).folder, service], json.dumps(job).encode())
     return run_id
