@@ -136,9 +136,23 @@ def test_a_record_that_was_edited_has_no_groups(limits: object) -> None:
     """A keeper goes on all the same; runs of older versions have none either."""
     run = {} if limits is None else {"limits": limits}
 
-    assert identity.memory_folder(run) == ""
+    assert identity.memory_folder(run) == identity.own_group(run) == ""
     assert processes.groups_of(run).get("memory") is None
     assert processes.slice_of(run) == ""
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("/cg/memory/x/ocm-1-blog/agent", "/cg/memory/x/ocm-1-blog/agent/cgroup.procs"),
+        (r"/cg/ocm\x2d1\x2dblog.slice/a.scope", r"/cg/ocm\x2d1\x2dblog.slice/a.scope/cgroup.procs"),
+        ("/cg/memory", ""),
+        ("/cg/user.slice/session.scope", ""),
+    ],
+)
+def test_only_a_group_of_ours_says_who_belongs_to_a_run(folder: str, expected: str) -> None:
+    """Whatever a record says: all that is in it may be ended."""
+    assert identity.own_group({"limits": {"groups": {"memory": folder}}}) == expected
 
 
 def test_a_refusal_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

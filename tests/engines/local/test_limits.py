@@ -15,7 +15,7 @@ from reconciler.core.spec import Limits
 from reconciler.engines.local.limits import groups, limiting, means, probe
 from reconciler.engines.local.limits.means import Available, Ceilings, Limit, Means
 from reconciler.engines.local.processes import processes
-from tests.support.bench import Bench, a_bench, a_stranger, confined
+from tests.support.bench import Bench, a_bench, a_stranger, confined, kill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -228,3 +228,17 @@ async def test_a_group_that_is_gone_keeps_the_service_from_starting(limited: Lim
 
     with pytest.raises(processes.KeeperError, match=r"there-is-none"):
         await processes.start(limited.bench.run, "agent", launch)
+
+
+async def test_what_hid_from_everything_else_is_found_in_its_group(limited: Limited, available: Available) -> None:
+    """Without environment, parent, session or descriptor of ours, after leader and keeper were killed."""
+    folders = groups.make(available, f"ocm-test-{os.getpid()}", "agent")
+    await processes.start(limited.bench.run, "agent", replace(limited.bench.launch("hidden"), groups=folders))
+    [grandchild], facts = limited.bench.hear("grandchild"), limited.bench.facts()
+    await kill(facts.keeper_pid)
+    await kill(facts.pid)
+    assert limited.bench.living() == [grandchild]
+
+    assert await limited.bench.stop()
+
+    assert limited.bench.living() == []

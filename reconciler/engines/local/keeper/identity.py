@@ -181,6 +181,13 @@ def memory_folder(run: Record) -> str:
     return folder if type(folder) is str else ""
 
 
+def own_group(run: Record) -> str:
+    """Return the file with the pids of the group that only this run's service ever entered; empty where it has none."""
+    folder = memory_folder(run)
+    ours = os.path.basename(os.path.dirname(folder)).startswith("ocm")  # noqa: PTH119, PTH120  pathlib costs memory
+    return f"{folder}/cgroup.procs" if ours else ""
+
+
 def _memory_group(groups: bytes) -> str:
     """Return the file with the count for a process in these cgroups (unified or older hierarchy)."""
     found = ""
