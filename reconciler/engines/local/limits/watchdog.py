@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reconciler.core.observed import ObservedLimit
 
 PERIOD: Final = 5.0
-"""Seconds between measurements. One of a project takes 1.5 ms, and 0.6 ms more a process where it is over (measured)."""
+"""Seconds between measurements. One of a project takes 1.5 ms; over its limit 0.6 more a process (measured)."""
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
