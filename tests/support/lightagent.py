@@ -8,7 +8,8 @@ deny (refuses the right password too),
 hang (takes requests and never answers), html (a page for everybody), login (a page for who has the password),
 slow=SECONDS (until it listens), late=SECONDS (listens at once, answers only then), wait=FILE (listens only once that
 is there), sick=FILE (while that is there, answers 503), busy=FILE (while that is there, works hard and answers nobody),
-idle=FILE (the same without working), at=FILE (while that is there, says that it works in a session).
+idle=FILE (the same without working), leak=FILE (once that is there, takes memory without end), at=FILE (while that
+is there, says that it works in a session).
 The same stories run against the real OpenCode in test_story.py.
 """
 
@@ -71,6 +72,16 @@ def daemonise() -> None:
     os.wait()
 
 
+def leak() -> None:
+    """Take memory without end once the file is there."""
+    hoard = []
+    while True:
+        if os.path.exists(ARGUMENT):  # noqa: PTH110  pathlib starts slowly
+            hoard.append(b"x" * (1 << 20))
+        else:
+            NEVER.wait(0.02)
+
+
 SHAPES = {"/session": b"[]", "/session/status": b"{}", "/permission": b"[]", "/question": b"[]"}
 """What a client takes apart, as an agent without a session says it."""
 MODE, _, ARGUMENT = os.environ.get("LIGHT_AGENT", "").partition("=")
@@ -92,4 +103,6 @@ if __name__ == "__main__":
         NEVER.wait(float(ARGUMENT))
     while MODE == "wait" and not os.path.exists(ARGUMENT):  # noqa: PTH110  pathlib starts slowly
         NEVER.wait(0.02)
+    if MODE == "leak":
+        threading.Thread(target=leak, daemon=True).start()
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()

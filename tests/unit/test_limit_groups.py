@@ -199,7 +199,7 @@ def test_limits_in_force_are_those_of_the_groups_it_runs_in(tmp_path: Path) -> N
     """With what they use, and whether they are as wanted."""
     folders = groups.make(played_unified(tmp_path), NAME, "agent")
     tmp_path.joinpath(NAME, "memory.current").write_text("4096\n")
-    service, limits = LocalService(phase=Phase.RUNNING, groups=folders), Limits(memory="1GiB", cpus=1.5)
+    service, limits = LocalService(phase=Phase.RUNNING, groups=tuple(folders.items())), Limits(memory="1GiB", cpus=1.5)
     before = limiting.facts("blog", limits, [service])
     groups.limit(folders, limiting.ceilings(limits))
 

@@ -1,4 +1,4 @@
-"""Limits as decisions: by what they are enforced, what is planned for them, and how they are told."""
+"""Limits as decisions: by what they are enforced, what is planned for them, and how they are shown."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_what_ran_out_of_memory_waits_longer() -> None:
     assert all(0.8 * wanted <= wait <= 1.2 * wanted for wanted, wait in zip(expected, waits, strict=True))
 
 
-# -- how it is told ----------------------------------------------------------------------------------------------------
+# -- how it is shown ---------------------------------------------------------------------------------------------------
 
 
 def limited(*limits: ObservedLimit) -> ObservedProject:
@@ -165,12 +165,14 @@ def computed(facts: ObservedProject) -> status.ProjectStatus:
     return status.compute(sources)
 
 
-def test_a_limit_is_told_with_what_is_used_and_by_what_it_is_enforced() -> None:
+def test_a_limit_is_shown_with_what_is_used_and_by_what_it_is_enforced() -> None:
     """To people and to programs."""
-    told = computed(limited(MEMORY, ObservedLimit(name="cpus", value=1.5, enforced_by="nothing", hard=False))).to_dict()
-    lines = [line.strip() for line in render.render_status(told, NOW.wall).splitlines() if "Limits" in line]
+    shown = computed(
+        limited(MEMORY, ObservedLimit(name="cpus", value=1.5, enforced_by="nothing", hard=False))
+    ).to_dict()
+    lines = [line.strip() for line in render.render_status(shown, NOW.wall).splitlines() if "Limits" in line]
 
-    assert told["limits"][0] == vars(MEMORY)
+    assert shown["limits"][0] == vars(MEMORY)
     assert [line.removeprefix("Limits:").strip() for line in lines] == [
         "memory 512 MiB of 2.0 GiB, enforced by cgroup v1",
         "cpus 1.5, enforced by nothing",
@@ -188,4 +190,4 @@ def test_what_is_used_is_no_news() -> None:
 def test_a_service_that_is_not_running_has_no_groups() -> None:
     """A new one, that is."""
     assert converged().service(Service.AGENT) == running()
-    assert running().groups == {}
+    assert running().groups == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.core.observed import Service
@@ -14,6 +15,9 @@ from reconciler.engines.local.access import LocalAccess
 from reconciler.engines.local.act import Actor
 from reconciler.engines.local.answering import Answerer
 from reconciler.engines.local.health.prober import Prober
+from reconciler.engines.local.limits import limiting
+from reconciler.engines.local.limits.means import Ceilings
+from reconciler.engines.local.limits.watchdog import Watchdog
 from reconciler.engines.local.observe import Observer
 from reconciler.engines.local.processes import processes, spawn
 from reconciler.engines.local.processes.processes import ExitWatch
@@ -52,6 +56,7 @@ class LocalEngine(LocalAccess):
         self._actor = Actor(settings, ledgers, events, self._observer, toolchains, self._serving)
         self._answerer = Answerer(self._observer, ledgers, self._prober)
         self._exits = ExitWatch(self._exited)
+        self._watchdog = Watchdog()
         self._renewals, self._dry = Renewals(self._exchanged), dry
         self._edited: dict[str, tuple[str, ...]] = {}
         """Paths that a fingerprint is of: to build them took longer than to stat them."""
@@ -72,7 +77,16 @@ class LocalEngine(LocalAccess):
             for service in Service:
                 self._watch(name, service)
         self._look_after_logins(name, spec, ledger, running=facts.agent.ready and not self._dry)
-        return facts
+        return facts if self._dry else self._held_to_limits(name, facts)
+
+    def _held_to_limits(self, name: str, facts: ObservedProject) -> ObservedProject:
+        if not facts.limits:
+            self._watchdog.forget(name)
+            return facts
+        live = facts.agent.alive or facts.bridge.alive
+        soft = limiting.watched(facts.limits) if live else Ceilings()
+        self._watchdog.keep(name, self._settings.home.sandbox(name).run, soft)
+        return replace(facts, limits=self._watchdog.with_use(name, facts.limits))
 
     def _look_after_logins(self, name: str, spec: Spec, ledger: Ledger, *, running: bool) -> None:
         if not running:
@@ -123,6 +137,7 @@ class LocalEngine(LocalAccess):
         self._prober.close()
         self._exits.close()
         await self._renewals.close()
+        await self._watchdog.close()
         spawn.fork_server.close()
 
     def _watch(self, name: str, service: Service) -> None:
@@ -147,6 +162,7 @@ class LocalEngine(LocalAccess):
         self._serving.forget(event.name)
         git_config.forget(self._settings.home.sandbox(event.name))
         self._renewals.forget(event.name)
+        self._watchdog.forget(event.name)
         for service in Service:
             self._prober.forget(event.name, service)
         self._settings.home.forget(event.name)

@@ -28,8 +28,10 @@ class LocalService(ObservedService):
     """Asked for by the spec or the `.env`; None: picked."""
     confinement: str = ""
     """How it was confined when it was started; empty for a run that does not live."""
-    groups: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[tuple[str, str], ...] = ()
     """Folders of the control groups that its last run was started in, by controller."""
+    slice_name: str = ""
+    """Of systemd, whose these are; empty where they are our own."""
     port_holder: str = ""
     """Who else listens on the port this service is to have: for people, empty when nobody."""
 

@@ -145,13 +145,7 @@ def command(project: LaunchContext, argv: Sequence[str]) -> tuple[tuple[str, ...
     return tuple(argv), world.as_environment(world.variables(project)), project.sandbox.repo
 
 
-def launch(
-    project: LaunchContext,
-    service: Service,
-    program: str,
-    wrapper: tuple[str, ...] = (),
-    groups: Mapping[str, str] | None = None,
-) -> Launch:
+def launch(project: LaunchContext, service: Service, program: str, wrapper: tuple[str, ...] = ()) -> Launch:
     """Return everything the keeper needs.
 
     Args:
@@ -159,7 +153,6 @@ def launch(
         service: which of its services.
         program: path of the agent's program; not used for a bridge.
         wrapper: what confines it; nothing for a bridge, which is ours.
-        groups: folders of the control groups that it is to run in, by controller.
 
     Raises:
         UserError: MCP_TOOL_DIR names something that cannot be run.
@@ -179,8 +172,6 @@ def launch(
         grace=grace,
         project=project.name,
         confinement=Method.BUBBLEWRAP if wrapper else Method.NONE,
-        groups=groups or {},
-        victim=service is Service.AGENT and project.spec.limits.memory is not None,
     )
 
 

@@ -106,8 +106,8 @@ class Serving:
                 program = self._program(project)
                 given, note = await run_in_thread_shielded(_prepare_agent, project)
                 wrapper = await confine.wrap(project, confine.ConfinedCommand(given=given, program=program))
-            groups = await run_in_thread_shielded(limiting.prepare, project, service)
-            job = launch.launch(project, service, program, wrapper, groups)
+            job = launch.launch(project, service, program, wrapper)
+            job = await run_in_thread_shielded(limiting.limited, project, service, job)
             run_id = await processes.start(project.sandbox.run, service.value, job)
             if note is not None:
                 StartedWith(project.sandbox.run).write(replace(note, run_id=run_id))
@@ -253,7 +253,7 @@ class Serving:
 
     async def _stop_run(self, project: LaunchContext, service: Service, run_id: str) -> Outcome:
         if await processes.stop(project.sandbox.run, service.value, timeout=STOP_TIMEOUT):
-            limiting.clear(project.sandbox.run, service)
+            await run_in_thread_shielded(limiting.clear, project.sandbox.run, service)
             return Done()
         message = f"the {service} (run {run_id}) still has processes; its keeper goes on ending them"
         return RequeueAfter(after=1.0, reason=Reason.STOPPING, message=message)

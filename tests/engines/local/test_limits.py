@@ -15,7 +15,7 @@ from reconciler.core.spec import Limits
 from reconciler.engines.local.limits import groups, limiting, means, probe
 from reconciler.engines.local.limits.means import Available, Ceilings, Limit, Means
 from reconciler.engines.local.processes import processes
-from tests.support.bench import Bench, a_bench, a_stranger, confined
+from tests.support.bench import Bench, a_bench, a_stranger, confined, kill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -96,7 +96,7 @@ class Limited:
         self.ready.unlink()
         return self.pid(Service.BRIDGE)
 
-    async def told(self) -> str:
+    async def written(self) -> str:
         """What a program wrote when it was ready."""
         await self.bench.until(lambda: self.ready.exists() and bool(self.ready.read_text()))
         return self.ready.read_text()
@@ -137,7 +137,7 @@ def _stranger() -> Iterator[None]:
         yield
 
 
-async def test_a_leak_ends_the_agent_alone_and_is_told_with_the_limit(limited: Limited) -> None:
+async def test_a_leak_ends_the_agent_alone_and_is_reported_with_the_limit(limited: Limited) -> None:
     """The bridge of the same project lives, though both are held by the same limit."""
     bridge = await limited.calm_bridge(MEMORY)
     await limited.start(Service.AGENT, LEAK, MEMORY)
@@ -150,8 +150,8 @@ async def test_a_leak_ends_the_agent_alone_and_is_told_with_the_limit(limited: L
     assert limited.pid(Service.BRIDGE) == bridge
 
 
-async def test_a_confined_leak_is_told_the_same(limited: Limited) -> None:
-    """Within bubblewrap, whose outer process tells how the inner one ended."""
+async def test_a_confined_leak_is_said_to_be_the_same(limited: Limited) -> None:
+    """Within bubblewrap, whose outer process says how the inner one ended."""
     within = confined(str(limited.bench.run.parent.resolve()))
     await limited.start(Service.AGENT, LEAK, MEMORY, within=within)
 
@@ -165,7 +165,7 @@ async def test_a_command_of_the_agent_that_leaks_ends_and_the_agent_lives(limite
     """The kernel takes the largest."""
     await limited.start(Service.AGENT, CHILD_LEAKS, MEMORY)
 
-    assert await limited.told() == "-9"
+    assert await limited.written() == "-9"
     assert limited.pid(Service.AGENT)
 
 
@@ -173,7 +173,7 @@ async def test_a_fork_bomb_ends_at_the_number_of_tasks(limited: Limited) -> None
     """Its bridge lives, its keeper is held by no limit, and a stop leaves nothing."""
     bridge = await limited.calm_bridge(Ceilings(tasks=TASKS))
     await limited.start(Service.AGENT, BOMB, Ceilings(tasks=TASKS))
-    await limited.told()
+    await limited.written()
 
     used = groups.used(limited.folders())
     assert used[Limit.TASKS] == TASKS
@@ -186,7 +186,7 @@ async def test_processors_are_shared_out(limited: Limited) -> None:
     """Half a second of processor time takes at least two at a fifth of one: the first period is for nothing."""
     await limited.start(Service.AGENT, BUSY, Ceilings(cpus=0.2))
 
-    assert float(await limited.told()) > 1.5
+    assert float(await limited.written()) > 1.5
 
 
 async def test_changed_limits_hold_what_runs_at_once(limited: Limited) -> None:
@@ -208,7 +208,7 @@ async def test_changed_limits_hold_what_runs_at_once(limited: Limited) -> None:
 
 
 async def test_the_keeper_is_in_no_group_and_an_adopted_run_keeps_its_limits(limited: Limited) -> None:
-    """Killed, it takes nothing with it; the next one finds all, and how it ended is told as ever."""
+    """Killed, it takes nothing with it; the next one finds all, and how it ended is said as ever."""
     await limited.start(Service.AGENT, CALM, MEMORY)
     await limited.bench.until(limited.ready.exists)
     facts, name = limited.bench.facts(), f"ocm-test-{os.getpid()}"
@@ -228,3 +228,17 @@ async def test_a_group_that_is_gone_keeps_the_service_from_starting(limited: Lim
 
     with pytest.raises(processes.KeeperError, match=r"there-is-none"):
         await processes.start(limited.bench.run, "agent", launch)
+
+
+async def test_what_hid_from_everything_else_is_found_in_its_group(limited: Limited, available: Available) -> None:
+    """Without environment, parent, session or descriptor of ours, after leader and keeper were killed."""
+    folders = groups.make(available, f"ocm-test-{os.getpid()}", "agent")
+    await processes.start(limited.bench.run, "agent", replace(limited.bench.launch("hidden"), groups=folders))
+    [grandchild], facts = limited.bench.hear("grandchild"), limited.bench.facts()
+    await kill(facts.keeper_pid)
+    await kill(facts.pid)
+    assert limited.bench.living() == [grandchild]
+
+    assert await limited.bench.stop()
+
+    assert limited.bench.living() == []

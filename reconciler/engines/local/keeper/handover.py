@@ -9,7 +9,7 @@ import _socket
 import array
 import marshal  # as small as can be: it is for one moment between two forks of the same program
 
-from reconciler.engines.local.keeper.identity import MemoryKills, RunFiles
+from reconciler.engines.local.keeper.identity import MemoryKills, RunFiles, memory_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class RunHandle:
         self.run = run
         self.locks = locks
         self.ancestor = ancestor
-        self.kills = kills or MemoryKills.of(run["leader"]["pid"])
+        self.kills = kills or MemoryKills.of(run["leader"]["pid"], memory_folder(run))
         self.guards: list[int] = []
         """Held besides, for as long as the keeper lives."""
         self.leader: int | None = None

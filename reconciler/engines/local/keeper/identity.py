@@ -134,27 +134,30 @@ class MemoryKills:
     The machine's count alone would blame memory shortage elsewhere; the cgroup's cannot be read everywhere.
     """
 
-    def __init__(self, pid: int, groups: bytes, group: str, seen: list[int | None]) -> None:
+    def __init__(self, pid: int, groups: bytes, group: str, seen: list[int | None], folder: str = "") -> None:
         self._pid = pid
+        self._folder = folder
         self._groups = groups
         self._group = group
         self.seen = seen
 
     @classmethod
-    def of(cls, pid: int) -> MemoryKills:
-        """Count the kills so far, for a living process."""
-        kills = cls(pid, b"", "", [])
+    def of(cls, pid: int, folder: str = "") -> MemoryKills:
+        """Count the kills so far, for a living process, and for the group that it is in, or is about to enter."""
+        kills = cls(pid, b"", "", [], folder)
         kills.look()
         return kills
 
-    def packed(self) -> tuple[int, bytes, str, list[int | None]]:
+    def packed(self) -> tuple[int, bytes, str, list[int | None], str]:
         """Return the arguments that recreate it in another process."""
-        return (self._pid, self._groups, self._group, self.seen)
+        return (self._pid, self._groups, self._group, self.seen, self._folder)
 
     def look(self) -> None:
         """Forget the kills so far; the process lives, and may be in another cgroup by now."""
-        groups = read_bytes(f"/proc/{self._pid}/cgroup")
-        if groups != self._groups:
+        if self._folder:
+            older = f"{self._folder}/memory.oom_control"
+            self._group = older if os.path.isfile(older) else f"{self._folder}/memory.events.local"
+        elif (groups := read_bytes(f"/proc/{self._pid}/cgroup")) != self._groups:
             self._groups, self._group = groups, _memory_group(groups)
         self.seen = self._count()
 
@@ -168,6 +171,21 @@ class MemoryKills:
 
     def _count(self) -> list[int | None]:
         return [_kills("/proc/vmstat"), _kills(self._group)]
+
+
+def memory_folder(run: Record) -> str:
+    """Return the folder of the control group that a run was started in; empty where it has none of its own."""
+    limits = run.get("limits")
+    groups = limits.get("groups") if type(limits) is dict else None
+    folder = groups.get("memory") if type(groups) is dict else None
+    return folder if type(folder) is str else ""
+
+
+def own_group(run: Record) -> str:
+    """Return the file with the pids of the group that only this run's service ever entered; empty where it has none."""
+    folder = memory_folder(run)
+    ours = os.path.basename(os.path.dirname(folder)).startswith("ocm")  # noqa: PTH119, PTH120  pathlib costs memory
+    return f"{folder}/cgroup.procs" if ours else ""
 
 
 def _memory_group(groups: bytes) -> str:

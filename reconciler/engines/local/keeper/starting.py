@@ -172,7 +172,7 @@ def join_limits(limits: Record) -> None:
     Raises:
         OSError: one cannot be entered.
     """
-    for folder in limits.get("groups", {}).values():
+    for folder in limits.get("groups", {}).values() if limits.get("join", True) else ():
         handle = os.open(f"{folder}/cgroup.procs", os.O_WRONLY)
         try:
             os.write(handle, b"0")

@@ -106,7 +106,8 @@ class Supervisor:
         self._confined = run.get("confinement", "none") != "none"
         """Whether the leader only holds the service, which is in a pid namespace of its own."""
         holder = run["leader"]["pid"] if self._confined else 0
-        self._tree = Tree(run["marker"], self._place.lock, ancestor=kept.ancestor, holder=holder)
+        group = identity.own_group(run)
+        self._tree = Tree(run["marker"], self._place.lock, ancestor=kept.ancestor, holder=holder, group=group)
         self._exit: Record = {}
         self._kills = kept.kills
         self._asked = bool(run.get("stopping"))

@@ -2,7 +2,8 @@
 
 A process is verified after its pidfd was opened, so the evidence and the later signal mean the same process. Evidence
 is: its parent is a member; and for a keeper that is not an ancestor of the run also: it is in a session with a member,
-its environment has the run's marker, or it holds the service's lock. Standard library only, imports only `identity`.
+its environment has the run's marker, it holds the service's lock, or it is in the control group of this run's service,
+if that has limits. Standard library only, imports only `identity`.
 
 A confined service is held by a process outside its pid namespace, the leader: its child is the namespace's first
 process, whose first child is the service itself. The leader passes no signal on, so the service itself is asked to end.
@@ -23,6 +24,7 @@ from reconciler.engines.local.keeper.identity import (
     holds_lock,
     newest_pid,
     pids,
+    read_bytes,
 )
 
 MOST = 200
@@ -42,8 +44,9 @@ STILL = 50
 class Tree:
     """The members known now; `look` finds more."""
 
-    def __init__(self, marker: str, lock: str, *, ancestor: bool, holder: int = 0) -> None:
+    def __init__(self, marker: str, lock: str, *, ancestor: bool, holder: int = 0, group: str = "") -> None:
         self._marker = marker
+        self._group = group
         self._holder = holder
         self._lock = lock
         self._ancestor = ancestor
@@ -137,6 +140,7 @@ class Tree:
             or any(Stat(member).session == stat.session and self._is_member(member) for member in self._known)
             or (bool(self._marker) and has_variable(pid, self._marker))
             or holds_lock(pid, self._lock)
+            or (bool(self._group) and b"%d" % pid in read_bytes(self._group).split())
         )
 
     def _is_member(self, pid: int) -> bool:

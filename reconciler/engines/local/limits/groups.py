@@ -1,7 +1,7 @@
 """Make, limit, measure and remove the control groups of one project.
 
 A project has one group in each hierarchy, which has the limits, and below it one for each service, where the processes
-are: so a service can be told from the other, and the kernel's count of whom it killed for want of memory is its own.
+are: so one is not taken for the other, and the kernel's count of whom it killed for want of memory is its own.
 """
 
 from __future__ import annotations
@@ -77,9 +77,10 @@ def means(folders: Mapping[str, str]) -> dict[str, Means]:
     return found
 
 
-def outdated(folders: Mapping[str, str], ceilings: Ceilings) -> bool:
-    """Tell whether groups have other limits than these."""
-    return any(not _same(_read(path), text) for path, text in _contents(folders, ceilings))
+def outdated(folders: Mapping[str, str], ceilings: Ceilings, *, but: str = "") -> bool:
+    """Tell whether groups have other limits than these; files with a name that begins with `but` do not matter."""
+    wanted = _contents(folders, ceilings)
+    return any(not _same(_read(path), text) for path, text in wanted if not but or not path.name.startswith(but))
 
 
 def limit(folders: Mapping[str, str], ceilings: Ceilings) -> None:

@@ -24,6 +24,7 @@ class Limit(StrEnum):
 class Means(StrEnum):
     """By what a limit is enforced, for people."""
 
+    MANAGER = "systemd"
     CGROUP2 = "cgroup v2"
     CGROUP1 = "cgroup v1"
     WATCHDOG = "a watchdog (soft)"
@@ -32,7 +33,7 @@ class Means(StrEnum):
     @property
     def hard(self) -> bool:
         """Whether nothing in the tree gets over the limit."""
-        return self in {Means.CGROUP2, Means.CGROUP1}
+        return self in {Means.MANAGER, Means.CGROUP2, Means.CGROUP1}
 
 
 CONTROLLERS: Final = {Limit.MEMORY: "memory", Limit.CPUS: "cpu", Limit.TASKS: "pids"}
@@ -71,14 +72,20 @@ class Available:
 
     groups: Mapping[str, GroupPlace] = field(default_factory=dict)
     """By controller."""
+    manager: Mapping[str, str] = field(default_factory=dict)
+    """Where systemd's own root group is, by controller that it limits for us; empty where it does not run for us."""
 
 
 def choose(ceilings: Ceilings, found: Available) -> dict[Limit, Means]:
     """Return by what each limit that is set would be enforced from the next start on."""
-    return {limit: _means(limit, found.groups.get(CONTROLLERS[limit])) for limit, _ in ceilings.items()}
+    return {limit: _means(limit, found) for limit, _ in ceilings.items()}
 
 
-def _means(limit: Limit, place: GroupPlace | None) -> Means:
+def _means(limit: Limit, found: Available) -> Means:
+    if found.manager and CONTROLLERS[limit] in found.manager:
+        return Means.MANAGER
+    # Groups that are not systemd's are not made where it runs: it may move what is in them.
+    place = None if found.manager else found.groups.get(CONTROLLERS[limit])
     if place is not None:
         return Means.CGROUP2 if place.version == 2 else Means.CGROUP1
     return Means.WATCHDOG if limit in MEASURED else Means.NOTHING
@@ -90,8 +97,8 @@ def refusal(name: str, chosen: Mapping[Limit, Means]) -> str:
     if not soft:
         return ""
     return (
-        f"cannot enforce {', '.join(soft)} of {name}: this user may make no cgroup here; run the manager as root or in "
-        "a delegated cgroup, or set limits.required: false"
+        f"cannot enforce {', '.join(soft)} of {name}: this user can use neither systemd nor a cgroup here; run "
+        "the manager as root or in a delegated cgroup, or set limits.required: false"
     )
 
 

@@ -14,15 +14,20 @@ from reconciler.engines.local.limits.means import CONTROLLERS, Available, GroupP
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MANAGES: Final = Path("/run/systemd/system")
+"""There while systemd is the manager (sd_booted(3))."""
 _OURS: Final = frozenset(CONTROLLERS.values())
 
 
-def find(process: Path = Path("/proc/self")) -> Available:
+def find(process: Path = Path("/proc/self"), *, runs_systemd: bool | None = None) -> Available:
     """Return what can be used; nothing where the kernel does not say. Changes nothing; takes 0.2 ms.
 
     Args:
         process: its folder in /proc.
+        runs_systemd: whether systemd is this machine's manager; None: look.
     """
+    if runs_systemd is None:
+        runs_systemd = _MANAGES.is_dir()
     try:
         groups, mounts = (process / "cgroup").read_text(), (process / "mountinfo").read_text()
     except (OSError, UnicodeDecodeError):
@@ -32,11 +37,31 @@ def find(process: Path = Path("/proc/self")) -> Available:
         for controller in _delegated(place) if place.version == 2 else controllers & _OURS:
             if controller not in usable and os.access(place.folder, os.W_OK | os.X_OK):
                 usable[controller] = place
-    return Available(groups=usable)
+    manager = _of_manager(mounts) if runs_systemd and os.geteuid() == 0 else {}
+    return Available(groups=usable, manager=manager)
+
+
+def _of_manager(mounts: str) -> dict[str, str]:
+    """Return the folder of the root group of the system's manager, by each controller that can be limited there."""
+    found: dict[str, str] = {}
+    for kind, options, root, point in _mounted(mounts):
+        if root != "/":
+            continue
+        if kind == "cgroup2":
+            options = _given(Path(point, "cgroup.controllers"))  # noqa: PLW2901  those of the mount are none
+        found |= {each: point for each in _OURS & options if each not in found}
+    return found
+
+
+def _given(path: Path) -> frozenset[str]:
+    try:
+        return frozenset(path.read_text().split())
+    except OSError:
+        return frozenset()
 
 
 def places(groups: str, mounts: str) -> Iterator[tuple[frozenset[str], GroupPlace]]:
-    """Yield the controllers and the folder of each group that a process is in; none are told of the unified hierarchy.
+    """Yield the controllers and the folder of each group that a process is in; of the unified one, no controllers.
 
     Args:
         groups: what /proc/PID/cgroup says.

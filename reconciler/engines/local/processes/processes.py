@@ -21,7 +21,7 @@ from reconciler.core.observed import Exit, Now, Phase
 from reconciler.engines.local.facts import LocalService
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.keeper.identity import RunFiles
-from reconciler.engines.local.limits import groups
+from reconciler.engines.local.limits import groups, overrun
 from reconciler.engines.local.limits.means import size
 from reconciler.engines.local.processes import exit_causes, listener, spawn
 from reconciler.engines.local.processes.exit_watch import ExitWatch
@@ -63,6 +63,8 @@ class Launch:
     project: str
     groups: Mapping[str, str] = field(default_factory=dict)
     """Folders of the control groups that it runs in, by controller."""
+    slice_name: str = ""
+    """Of systemd, where the arguments put it into those groups."""
     victim: bool = False
     """Whether it is ended before others where memory runs out."""
     confinement: str = "none"
@@ -107,7 +109,8 @@ def observe(run_dir: Path, service: str, now: Now) -> LocalService:
         started=run["started"],
         started_wall=run["started_wall"],
         confinement=run.get("confinement", "none") if leader else "",  # runs of older versions were not
-        groups=groups_of(run),
+        groups=tuple(groups_of(run).items()),
+        slice_name=slice_of(run),
         exit=_exit(place, run, ended, over=phase is Phase.EXITED),
     )
 
@@ -122,6 +125,8 @@ def _exit(place: RunFiles, run: dict[str, Any], ended: dict[str, Any], *, over: 
     """Return how the run ended; with an unknown cause when it is over and nobody recorded it."""
     try:
         if ended.get("run_id") == run["run_id"]:
+            killed = ended["signal"] == signal.SIGKILL
+            excess = overrun.read(place.folder, place.service, run["run_id"]) if killed else None
             return Exit(
                 run_id=run["run_id"],
                 code=_whole(ended["code"]),
@@ -130,8 +135,9 @@ def _exit(place: RunFiles, run: dict[str, Any], ended: dict[str, Any], *, over: 
                 at=float(ended["at"]),
                 boot_id=ended["boot_id"],
                 lived=float(ended["lived"]),
-                cause=_cause(run, ended),
-                out_of_memory=ended.get("out_of_memory") is True,  # runs of older versions did not look
+                cause=excess.cause if excess else _cause(run, ended),
+                # Runs of older versions did not look.
+                out_of_memory=excess.memory if excess else ended.get("out_of_memory") is True,
             )
     except (LookupError, TypeError, ValueError):
         pass  # a record that is not whole says nothing
@@ -157,6 +163,13 @@ def groups_of(run: dict[str, Any]) -> dict[str, str]:
     found = limits.get("groups") if isinstance(limits, dict) else None
     pairs = found.items() if isinstance(found, dict) else ()
     return {key: folder for key, folder in pairs if isinstance(folder, str) and folder.startswith("/")}
+
+
+def slice_of(run: dict[str, Any]) -> str:
+    """Return the slice of systemd that a run was started in; empty where it was in none."""
+    limits = run.get("limits")
+    found = limits.get("slice") if isinstance(limits, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def _whole(number: object) -> int | None:
@@ -203,7 +216,12 @@ async def start(run_dir: Path, service: str, launch: Launch) -> str:
         "port": launch.port,
         "grace": float(launch.grace),
         "confinement": launch.confinement,
-        "limits": {"groups": dict(launch.groups), "victim": launch.victim},
+        "limits": {
+            "groups": dict(launch.groups),
+            "join": not launch.slice_name,
+            "slice": launch.slice_name,
+            "victim": launch.victim,
+        },
     }
     await _ask([_place(run_dir, service).folder, service], json.dumps(job).encode())
     return run_id
