@@ -67,6 +67,7 @@ async def subject(bench: Bench, port: int) -> Subject:
         listening=frozenset(proof.pids),
         kin=frozenset({facts.pid or 0}),
         port=port,
+        started=facts.started or 0.0,
     )
 
 

@@ -214,6 +214,7 @@ class Prober:
             listening=frozenset(proof.pids) if proof else frozenset(),
             kin=frozenset(one.facts.pid for one in (agent, bridge) if one and one.facts.pid),
             port=subject.target.port,
+            started=subject.facts.started or 0.0,
             agent=subject.service is Service.AGENT,
             keeper=subject.facts.keeper_pid,
         )

@@ -61,6 +61,8 @@ class Subject:
     kin: frozenset[int]
     """The services of its project: their connections are no clients."""
     port: int
+    started: float = 0.0
+    """CLOCK_BOOTTIME."""
     agent: bool = field(default=True)
     """Else a bridge, which starts nothing in the background."""
 
@@ -83,13 +85,12 @@ class Lookout:
         """Return the probe with what is known besides: of one that was missed, what was known before."""
         if probe.misses:
             return probe
-        began, census = _now(), await self._recent()
+        census = await self._recent()
         last = before.signals or Signals()
         if probe.working or probe.written != before.written:
             # The processor time of its conversations says nothing about what goes on besides.
             return replace(probe, signals=Signals(at=_now()))
-        earlier = census.at < began and not subject.listening <= census.family(subject.heads)  # than it was started
-        if census.at <= last.at or earlier:
+        if census.at <= max(last.at, subject.started):
             return replace(probe, signals=before.signals)
         return replace(probe, signals=signals(subject, census, last))
 
