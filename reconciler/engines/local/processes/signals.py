@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from reconciler.core.observed import Signals
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.keeper.identity import Stat
-from reconciler.engines.local.processes import cpu_activity, sockets
+from reconciler.engines.local.processes import sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from reconciler.core.observed import Probe
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+BUSY: Final = 0.05
+"""Share of one processor from which a service that says nothing of work is at some: to be probed takes OpenCode up to
+0.02 where that is done each second, and a build or an installation takes all of one."""
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9@+._:-]{0,39}")
 _INTERPRETERS: Final = re.compile(r"(python|node|bun|deno|ruby|perl|php|(ba|da|z)?sh)[0-9.]*")
 
@@ -148,7 +151,7 @@ def _busy(used: float, at: float, last: Signals) -> bool | None:
     """Less than before: something of it ended whose time nobody was left to count."""
     if last.used is None:
         return None
-    return not 0 <= used - last.used <= cpu_activity.IDLE * (at - last.at) + 1 / _TICKS
+    return not 0 <= used - last.used <= BUSY * (at - last.at) + 1 / _TICKS
 
 
 def _background(subject: Subject, census: Census, family: set[int]) -> list[int]:
