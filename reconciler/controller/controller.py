@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from reconciler.state.ledger import Ledgers
 
 SINCE_GATHER: Final = 0.05
-"""Seconds in which changes of what is shown are gathered into one write of since when it is so."""
+"""Seconds in which changes of what is shown are gathered into one write of their times."""
 TIDY: Final = 3600.0
 """Seconds between two prunings of the trash."""
 
@@ -185,7 +185,7 @@ class Controller:
             await asyncio.sleep(self._settings.poll)
 
     def _take_down(self, news: bool) -> None:
-        """Write since when what is shown is so, many changes at once."""
+        """Write since when what is shown holds, many changes at once."""
         if news and self._taking_down is None:
             self._taking_down = asyncio.get_running_loop().call_later(SINCE_GATHER, self._write_since)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from reconciler.core.observed import Health, Phase, RequestKind, Signals
+from reconciler.core.observed import ActivitySignals, Health, Phase, RequestKind
 
 if TYPE_CHECKING:
     from reconciler.core.observed import ObservedProject
@@ -104,7 +104,7 @@ def _state(facts: ObservedProject) -> tuple[Doing, str]:
 
 def _beside(facts: ObservedProject) -> tuple[Doing, str]:
     """Judge one whose conversations rest, by what else was seen; what was not looked at yet says nothing."""
-    agent, bridge = facts.agent.probe.signals or Signals(), facts.bridge.probe.signals or Signals()
+    agent, bridge = facts.agent.probe.signals or ActivitySignals(), facts.bridge.probe.signals or ActivitySignals()
     if problem := agent.problem or bridge.problem:
         return Doing.UNKNOWN, problem
     if agent.busy:

@@ -117,7 +117,7 @@ class PendingRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signals:
+class ActivitySignals:
     """What a service does besides what it says of itself, as seen on its machine."""
 
     at: float = 0.0
@@ -169,7 +169,7 @@ class Probe:
     """Whether it said that it works at nothing, and wrote nothing since the probe before."""
     written: int = 0
     """When the agent had written its journal last, as it was asked for that; no clock of ours."""
-    signals: Signals | None = None
+    signals: ActivitySignals | None = None
     """None: not looked at yet."""
 
 

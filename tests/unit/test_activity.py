@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.core.activity import AgentActivity, Doing, judge
 from reconciler.core.observed import (
+    ActivitySignals,
     Health,
     ObservedProject,
     ObservedService,
@@ -16,11 +17,10 @@ from reconciler.core.observed import (
     Phase,
     Probe,
     RequestKind,
-    Signals,
 )
 from reconciler.core.reasons import Reason
 
-QUIET = Signals(at=90.0, used=1.0, busy=False)
+QUIET = ActivitySignals(at=90.0, used=1.0, busy=False)
 READY = Probe(health=Health.READY, working=(), at=100.0, signals=QUIET)
 ASKS = PendingRequest(Reason.WAITING_FOR_PERMISSION, "it asks", kind=RequestKind.PERMISSION, id="per_1")
 REFUSED = PendingRequest(Reason.PROVIDER_REFUSED, "no key")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.core.observed import Health, Probe, Signals
+from reconciler.core.observed import ActivitySignals, Health, Probe
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import cpu_activity, listener, processes, signals, sockets
-from reconciler.engines.local.processes.signals import Lookout, Subject
+from reconciler.engines.local.processes.signals import Lookout, SeenRun
 from tests.support.bench import SERVICE, Bench, a_bench
 from tests.support.bubblewrap import bubblewrap_or_skip
 
@@ -51,7 +51,7 @@ async def _bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterato
         yield bench
 
 
-async def subject(bench: Bench, port: int) -> Subject:
+async def subject(bench: Bench, port: int) -> SeenRun:
     """An agent that runs."""
     there = bench.run.parent / "there"
     launch = bench.launch("hang")
@@ -61,7 +61,7 @@ async def subject(bench: Bench, port: int) -> Subject:
     await bench.until(there.exists)
     facts, proof = bench.facts(), listener.proved(bench.run, SERVICE, port)
     heads = frozenset(pid for pid in (facts.pid, facts.keeper_pid) if pid)
-    return Subject(
+    return SeenRun(
         heads=heads,
         keeper=facts.keeper_pid,
         listening=frozenset(proof.pids),
@@ -71,7 +71,7 @@ async def subject(bench: Bench, port: int) -> Subject:
     )
 
 
-async def look(about: Subject, before: Probe, own: set[int] | None = None) -> Signals:
+async def look(about: SeenRun, before: Probe, own: set[int] | None = None) -> ActivitySignals:
     """A look that is not shared with others."""
     probe = await Lookout(0.0, lambda: own or set()).see(about, Probe(health=Health.READY), before)
     assert probe.signals is not None
@@ -110,7 +110,7 @@ async def test_processor_time_counts_from_one_look_to_the_next(bench: Bench, unu
     assert (first.busy, second.busy, busy.busy) == (None, False, True)
     assert first.used == pytest.approx(cpu_activity.processor_time(min(about.heads - {about.keeper}), about.keeper), 1)
     for restarted in (works, wrote):
-        assert restarted.signals == Signals(at=restarted.signals.at if restarted.signals else 0.0)
+        assert restarted.signals == ActivitySignals(at=restarted.signals.at if restarted.signals else 0.0)
     assert after.signals
     assert after.signals.busy is None
     assert await lookout.see(about, missed, wrote) is missed
@@ -121,10 +121,10 @@ async def test_one_look_serves_all_and_none_is_used_that_is_older_than_the_servi
 ) -> None:
     """Until the next one, what was seen before stays."""
     lookout = Lookout(1000.0, set)
-    nobody = Subject(heads=frozenset(), keeper=None, listening=frozenset({os.getpid()}), kin=frozenset(), port=1)
+    nobody = SeenRun(heads=frozenset(), keeper=None, listening=frozenset({os.getpid()}), kin=frozenset(), port=1)
     assert (await lookout.see(nobody, Probe(), Probe())).signals
     about = await subject(bench, unused_tcp_port)
-    before = Probe(signals=Signals(at=1.0))
+    before = Probe(signals=ActivitySignals(at=1.0))
 
     assert (await lookout.see(about, Probe(), before)).signals == before.signals
 
@@ -138,14 +138,14 @@ async def test_what_cannot_be_seen_is_a_problem(
     monkeypatch.setattr(sockets, "_SOCK_DIAG", 31)  # a protocol that nobody speaks: the tables tell
     with socket.create_connection(("127.0.0.1", unused_tcp_port)) as client:
         assert client.recv(1) == b"!"
-        told = await look(about, Probe())
+        listed = await look(about, Probe())
     monkeypatch.setattr(identity, "read_bytes", lambda _path: b"")
     with monkeypatch.context() as blind:
         blind.setattr(signals, "_census", lambda connections: replace(CENSUS, connections=connections))
         unlisted = await look(replace(about, heads=frozenset({1}), listening=frozenset({1})), Probe())
 
     assert (unseen.problem, unseen.quiet) == ("its processes cannot be seen", False)
-    assert (told.connections, told.problem) == (1, "")
+    assert (listed.connections, listed.problem) == (1, "")
     assert unlisted.problem == "the connections of this machine cannot be listed"
 
 

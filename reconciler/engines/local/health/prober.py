@@ -19,7 +19,7 @@ from reconciler.engines.local.health import checks, http1
 from reconciler.engines.local.health.event_streams import EventStreams
 from reconciler.engines.local.processes import listener, processes, sockets
 from reconciler.engines.local.processes.cpu_activity import Quiet
-from reconciler.engines.local.processes.signals import Lookout, Subject
+from reconciler.engines.local.processes.signals import Lookout, SeenRun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,11 +205,11 @@ class Prober:
         self.remember(*key, run_id, probe)
         self._on_probe(*key, probe, news=_timeless(probe) != _timeless(before))
 
-    def _seen(self, subject: ProbedRun) -> Subject:
+    def _seen(self, subject: ProbedRun) -> SeenRun:
         proof = self._listeners.get((subject.name, subject.service))
         agent = self._subjects.get((subject.name, Service.AGENT))
         bridge = self._subjects.get((subject.name, Service.BRIDGE))
-        return Subject(
+        return SeenRun(
             heads=frozenset(filter(None, (subject.facts.pid, subject.facts.keeper_pid))),
             listening=frozenset(proof.pids) if proof else frozenset(),
             kin=frozenset(one.facts.pid for one in (agent, bridge) if one and one.facts.pid),

@@ -1,7 +1,7 @@
 """Observe what services do besides what they say: processor time, what runs in the background, who is connected.
 
 Both the processes and the connections of this machine are listed once for all services, and seldom. Nothing is guessed:
-what cannot be listed is told as a problem.
+what cannot be listed is reported as a problem.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from reconciler.core.observed import Signals
+from reconciler.core.observed import ActivitySignals
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.keeper.identity import Stat
 from reconciler.engines.local.processes import sockets
@@ -53,7 +53,7 @@ class Census:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class SeenRun:
     """The run of a service that is looked at."""
 
     heads: frozenset[int]
@@ -84,15 +84,15 @@ class Lookout:
         self._census: Census | None = None
         self._taking = asyncio.Lock()
 
-    async def see(self, subject: Subject, probe: Probe, before: Probe) -> Probe:
+    async def see(self, subject: SeenRun, probe: Probe, before: Probe) -> Probe:
         """Return the probe with what is known besides: of one that was missed, what was known before."""
         if probe.misses:
             return probe
         census = await self._recent()
-        last = before.signals or Signals()
+        last = before.signals or ActivitySignals()
         if probe.working or probe.written != before.written:
             # The processor time of its conversations says nothing about what goes on besides.
-            return replace(probe, signals=Signals(at=_now()))
+            return replace(probe, signals=ActivitySignals(at=_now()))
         if census.at <= max(last.at, subject.started):
             return replace(probe, signals=before.signals)
         return replace(probe, signals=signals(subject, census, last))
@@ -126,15 +126,15 @@ def _census(connections: Sequence[tuple[int, int, int]] | None) -> Census:
     return Census(at=_now(), stats=stats, children=children, connections=connections)
 
 
-def signals(subject: Subject, census: Census, last: Signals) -> Signals:
+def signals(subject: SeenRun, census: Census, last: ActivitySignals) -> ActivitySignals:
     """Return what goes on in a service, given what was seen before."""
     family = census.family(subject.heads)
     if not subject.listening or not subject.listening <= family:
-        return Signals(at=census.at, problem="its processes cannot be seen")
+        return ActivitySignals(at=census.at, problem="its processes cannot be seen")
     if census.connections is None:
-        return Signals(at=census.at, problem="the connections of this machine cannot be listed")
+        return ActivitySignals(at=census.at, problem="the connections of this machine cannot be listed")
     used = sum(_ticks(census.stats[pid], keeper=pid == subject.keeper) for pid in family) / _TICKS
-    return Signals(
+    return ActivitySignals(
         at=census.at,
         used=used,
         busy=_busy(used, census.at, last),
@@ -147,14 +147,14 @@ def _ticks(stat: Stat, *, keeper: bool) -> int:
     return stat.reaped + (0 if keeper else stat.ticks)
 
 
-def _busy(used: float, at: float, last: Signals) -> bool | None:
+def _busy(used: float, at: float, last: ActivitySignals) -> bool | None:
     """Less than before: something of it ended whose time nobody was left to count."""
     if last.used is None:
         return None
     return not 0 <= used - last.used <= BUSY * (at - last.at) + 1 / _TICKS
 
 
-def _background(subject: Subject, census: Census, family: set[int]) -> list[int]:
+def _background(subject: SeenRun, census: Census, family: set[int]) -> list[int]:
     """Return the first process of each tree that runs in a session of its own.
 
     What an agent starts for a command gets its own session (setsid), so that it can be ended as a whole; the helpers
@@ -184,7 +184,7 @@ def _name(pid: int) -> str:
     return " ".join(shown) if shown else f"process {pid}"
 
 
-def _clients(subject: Subject, connections: Sequence[tuple[int, int, int]]) -> int:
+def _clients(subject: SeenRun, connections: Sequence[tuple[int, int, int]]) -> int:
     """Count who is connected to the port of a service, but the services of the project themselves."""
     others = {far for near, far, _ in connections if near == subject.port}
     if not others:
