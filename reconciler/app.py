@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from reconciler import __version__, settings_file
+from reconciler import __version__
 from reconciler.api import reader
 from reconciler.controller import dry_run
 from reconciler.controller.controller import Controller
@@ -24,6 +24,7 @@ from reconciler.controller.dry_run import UnknownProjectError
 from reconciler.controller.events import AllPassed, AtRest, FolderNoted, StatusChanged
 from reconciler.controller.historian import Historian
 from reconciler.controller.intake import Intake
+from reconciler.controller.notifying import Notifying
 from reconciler.controller.publisher import Publisher
 from reconciler.engines import registry
 from reconciler.engines.base import Events, ProjectGone
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from reconciler.controller.notifier import Notifier
     from reconciler.core.plan import Plan
     from reconciler.engines.base import Engine
     from reconciler.settings import Settings
@@ -150,7 +150,7 @@ async def _serve(
     engine = registry.create(settings, ledgers, events)
     controller = Controller(settings, ledgers, engine, events, intake, publisher)
     historian = _historian(settings, events)
-    notifier = _notifier(settings, events, console)
+    notifying = Notifying(settings, events, publisher.statuses, console.say if console else None)
 
     def listening(port: int, trouble: str) -> None:
         if (port, trouble) != (identity.port, identity.trouble):
@@ -171,12 +171,11 @@ async def _serve(
     logger.info("controller started", pid=os.getpid(), **where, notes=list(settings.notes))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_http(settings, calm, stop, listening))
-        telling = tasks.create_task(notifier.run()) if notifier else None
+        telling = tasks.create_task(notifying.run())
         leading = tasks.create_task(_keep(lead, settings.poll))
         await controller.run(stop)
         leading.cancel()
-        if telling:
-            telling.cancel()
+        telling.cancel()
     logger.info("controller ended")
     historian.controller_stopped()
     if console:
@@ -195,21 +194,6 @@ def _historian(settings: Settings, events: Events) -> Historian:
     before = index.controller.version if index.controller else ""
     historian.controller_started(__version__, before, str(settings.specs))
     return historian
-
-
-def _notifier(settings: Settings, events: Events, console: Console | None) -> Notifier | None:
-    """Return who tells people that are away, if the settings file names any: an HTTP client is loaded only then."""
-    try:
-        targets = settings_file.load(settings.home.root).notify
-    except UserError as error:
-        logger.warning("nobody is notified", error=str(error))
-        if console:
-            console.say(f"nobody is notified: {error}")
-        return None
-    if not targets:
-        return None
-    notifier: Notifier = importlib.import_module("reconciler.controller.notifier").Notifier(settings, targets, events)
-    return notifier
 
 
 class _Identity:

@@ -7,6 +7,7 @@ that and never correctness.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -14,16 +15,15 @@ import structlog
 
 from reconciler.controller import passes
 from reconciler.controller.answering import Answering
-from reconciler.controller.events import FolderScanned, Observing, PassEnded, SpecChanged
+from reconciler.controller.events import FolderScanned, Observing, PassEnded, SpecChanged, StatusChanged
 from reconciler.controller.reconciler import Reconciler
 from reconciler.controller.workqueue import WorkQueue
 from reconciler.core.reasons import Reason
-from reconciler.core.status import Remembered
 from reconciler.engines.base import FingerprintsMayDiffer, ProjectDisturbed, ProjectGone, ServiceProbed
 from reconciler.settings import UserError
 from reconciler.specs import spec_folder
 from reconciler.specs.tombstones import Tombstones
-from reconciler.state import published
+from reconciler.state.since import Since
 from reconciler.system import aio
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
     from reconciler.state.ledger import Ledgers
 
+SINCE_GATHER: Final = 0.05
+"""Seconds in which changes of what is shown are gathered into one write of their times."""
 TIDY: Final = 3600.0
 """Seconds between two prunings of the trash."""
 
@@ -67,8 +69,9 @@ class Controller:
         self._intake = intake
         self._projects = intake.projects
         self._publisher = publisher
-        remembered = _remembered(settings)
-        self._reconciler = Reconciler(engine, ledgers, Tombstones(settings), events, settings, remembered)
+        self._since = Since(settings.home)
+        self._taking_down: asyncio.TimerHandle | None = None
+        self._reconciler = Reconciler(engine, ledgers, Tombstones(settings), events, settings, self._since.earlier)
         self._answering = Answering(settings, engine, intake.projects, events)
         self._tasks = asyncio.TaskGroup()
         self._queue = WorkQueue(self._pass, self._tasks)
@@ -79,6 +82,8 @@ class Controller:
         events.subscribe(ServiceProbed, self._probed)
         events.subscribe(Observing, self._observing)
         events.subscribe(ProjectGone, lambda gone: self._reconciler.edits.forget(gone.name))
+        events.subscribe(StatusChanged, lambda changed: self._take_down(self._since.keep(changed.status)))
+        events.subscribe(ProjectGone, lambda gone: self._take_down(self._since.forget(gone.name)))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile until `stop` is set. What runs goes on running."""
@@ -99,6 +104,7 @@ class Controller:
                 for helper in helpers:
                     helper.cancel()
         finally:
+            self._write_since()
             self._ledgers.close()
             self._publisher.write_now()
             await self._engine.close()
@@ -178,16 +184,19 @@ class Controller:
                 self._intake.rescan()
             await asyncio.sleep(self._settings.poll)
 
+    def _take_down(self, news: bool) -> None:
+        """Write since when what is shown holds, many changes at once."""
+        if news and self._taking_down is None:
+            self._taking_down = asyncio.get_running_loop().call_later(SINCE_GATHER, self._write_since)
+
+    def _write_since(self) -> None:
+        if self._taking_down is not None:
+            self._taking_down.cancel()
+            self._taking_down = None
+        with contextlib.suppress(OSError):  # with the next change
+            self._since.flush()
+
     async def _tidy(self) -> None:
         while True:
             await aio.run_in_daemon_thread(self._engine.tidy)
             await asyncio.sleep(TIDY)
-
-
-def _remembered(settings: Settings) -> dict[str, Remembered]:
-    """Return since when what was published last is so, for another controller does not know."""
-    try:
-        projects = published.read(settings.home).projects
-    except UserError:  # by a newer version
-        return {}
-    return {name: Remembered.of(status) for name, status in projects.items()}

@@ -58,18 +58,52 @@ class Notifier:
     """
 
     def __init__(self, settings: Settings, targets: Iterable[NotifyTarget], events: Events) -> None:
+        self._settings = settings
         self._path = notified_file(settings.home)
         known = files.read_json(self._path) or {}
         self._parked = frozenset(map(str, known.get("parked", ())))
-        self._receivers = [Receiver(settings, target, known.get("sent", {}), self._save) for target in targets]
+        self._sent: dict[str, Any] = dict(known.get("sent", {}))
+        """By receiver, also of those that are not notified now."""
+        self._receivers: list[Receiver] = []
+        self._news = asyncio.Event()
+        self.retarget(targets, ())
         events.subscribe(StatusChanged, lambda event: self._changed(event.status))
         events.subscribe(ProjectGone, self._gone)
 
     async def run(self) -> None:
         """Deliver until cancelled."""
+        running: dict[Receiver, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
-            for receiver in self._receivers:
-                tasks.create_task(receiver.run())
+            while True:
+                self._news.clear()
+                for receiver in running.keys() - set(self._receivers):
+                    running.pop(receiver).cancel()
+                for receiver in self._receivers:
+                    if receiver not in running:
+                        running[receiver] = tasks.create_task(receiver.run())
+                await self._news.wait()
+
+    def retarget(self, targets: Iterable[NotifyTarget], statuses: Iterable[ProjectStatus]) -> None:
+        """Notify these from now on, and new ones of what waits already; the others go on as they were.
+
+        Args:
+            targets: all who are notified.
+            statuses: of all projects.
+        """
+        before = list(self._receivers)
+        self._sent |= {receiver.name: sorted(receiver.sent) for receiver in self._receivers}
+        self._receivers, added = [], []
+        for target in targets:
+            receiver = next((one for one in before if one.target == target), None)
+            if receiver is None:
+                receiver = Receiver(self._settings, target, self._sent, self._save)
+                added.append(receiver)
+            self._receivers.append(receiver)
+        for status in statuses if added else ():
+            for notice in notices.of(status, self._parked):
+                for receiver in added:
+                    receiver.offer(notice)
+        self._news.set()
 
     def _changed(self, status: ProjectStatus) -> None:
         found = list(notices.of(status, self._parked))
@@ -89,6 +123,7 @@ class Notifier:
     def _save(self) -> None:
         """Remember what was sent. Not durable: after a power cut something may be sent once more."""
         sent = {receiver.name: sorted(receiver.sent) for receiver in self._receivers}
+        self._sent |= sent
         with contextlib.suppress(OSError):
             data = json.dumps({"parked": sorted(self._parked), "sent": sent}).encode()
             files.replace_file(self._path, data, durable=False)
@@ -105,7 +140,7 @@ class Receiver:
     """
 
     def __init__(self, settings: Settings, target: NotifyTarget, sent: Mapping[str, Any], save: Any) -> None:  # noqa: ANN401
-        self._target = target
+        self.target = target
         self._environment = settings.environment
         self._save = save
         self.name = hashlib.sha256(repr((target.url, target.command)).encode()).hexdigest()[:16]
@@ -116,7 +151,7 @@ class Receiver:
 
     def offer(self, notice: Notice) -> None:
         """Tell it, unless it knows."""
-        if notice.kind.value in self._target.events and notice.cause not in self.sent and len(self._waiting) < MOST:
+        if notice.kind.value in self.target.events and notice.cause not in self.sent and len(self._waiting) < MOST:
             self._waiting.setdefault(notice.cause, notice)
             self._hint.set()
 
@@ -157,35 +192,35 @@ class Receiver:
             self._save()
 
     async def _deliver(self, notice: Notice) -> None:
-        body = notice.body(words=self._target.words)
-        if self._target.command:
+        body = notice.body(words=self.target.words)
+        if self.target.command:
             await self._run(json.dumps(body).encode())
         else:
             await self._post(body)
 
     async def _post(self, body: dict[str, Any]) -> None:
         data, headers = json.dumps(body).encode(), {"content-type": "application/json"}
-        if self._target.shape == "ntfy":
+        if self.target.shape == "ntfy":
             data, headers = notices.ntfy(body)
         headers["user-agent"] = f"opencode-manager/{__version__}"
         if key := self._key():
             headers |= signed(data, key, int(time.time()))
         async with httpx2.AsyncClient(timeout=LIMIT, follow_redirects=False) as client:
-            answer = await client.post(self._target.url, content=data, headers=headers)
+            answer = await client.post(self.target.url, content=data, headers=headers)
         if not answer.is_success:
             raise DeliveryError(f"it answers {answer.status_code}")
 
     def _key(self) -> bytes:
-        if not self._target.secret_file:
+        if not self.target.secret_file:
             return b""
-        key = Path(files.expanded(self._target.secret_file)).read_bytes().strip()
+        key = Path(files.expanded(self.target.secret_file)).read_bytes().strip()
         if not key:
             raise DeliveryError("its secret_file is empty")
         return key
 
     async def _run(self, data: bytes) -> None:
         program = await asyncio.create_subprocess_exec(
-            *self._target.command,
+            *self.target.command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,

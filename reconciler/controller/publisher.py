@@ -99,9 +99,9 @@ class Publisher:
         await aio.run_in_thread_shielded(self._write, *self._snapshot())
         took = time.monotonic() - began
         if self.at_rest():
-            self._events.publish(AtRest(self._statuses()))
+            self._events.publish(AtRest(self.statuses()))
         if self.all_passed():
-            self._events.publish(AllPassed(self._statuses()))
+            self._events.publish(AllPassed(self.statuses()))
         pause = asyncio.sleep if rested else self._until_rest
         await pause(PUBLISH_SHARE * took)
 
@@ -115,12 +115,13 @@ class Publisher:
         """Write the index before returning. Blocking; only while `run` does not run."""
         self._write(*self._snapshot())
 
-    def _statuses(self) -> tuple[ProjectStatus, ...]:
+    def statuses(self) -> tuple[ProjectStatus, ...]:
+        """Return those of all projects that had their first pass, by name."""
         return tuple(each.status for _, each in sorted(self._intake.projects.items()) if each.status is not None)
 
     def _snapshot(self) -> tuple[Identity, tuple[ProjectStatus, ...]]:
         """Take down what is to be published. On the event loop: a thread would read what the loop changes."""
-        return self._identity(), self._statuses()
+        return self._identity(), self.statuses()
 
     def _write(self, identity: Identity, statuses: tuple[ProjectStatus, ...]) -> None:
         """Write the index. Called in a thread, one call at a time."""

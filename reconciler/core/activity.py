@@ -1,6 +1,8 @@
 """What the agent of a project does: judged from what was proved of it, never guessed. Pure.
 
-Waiting goes before working: while one conversation waits for a person another may go on, and the person counts.
+Waiting goes before working: while one conversation waits for a person another may go on, and the person counts. One
+that is idle has nothing in work, but something may keep it from being put to sleep: a server that it started in the
+background, or a client. Only `quiet_since` says that there is nothing of the kind.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from reconciler.core.observed import Health, Phase, RequestKind
+from reconciler.core.observed import ActivitySignals, Health, Phase, RequestKind
 
 if TYPE_CHECKING:
     from reconciler.core.observed import ObservedProject
@@ -47,6 +49,9 @@ class AgentActivity:
     """Wall clock, seconds since the epoch."""
     why: str = ""
     """For people: a clause."""
+    quiet_since: float | None = None
+    """CLOCK_BOOTTIME since which this controller has seen at each probe that nothing goes on and nobody is connected.
+    None while something does, while that is not proved, and for one that does not run."""
 
 
 def judge(
@@ -68,12 +73,15 @@ def judge(
     """
     state, why = (Doing.ASLEEP, "nobody needed it") if asleep else _state(facts)
     known = previous if previous is not None and previous.state is not Doing.UNKNOWN else remembered or previous
+    quiet = facts.agent.probe.at if state is Doing.IDLE and _quiet(facts) else None
+    if quiet is not None and previous is not None and previous.quiet_since is not None:
+        quiet = previous.quiet_since
     if known is not None and known.state is state:
-        return AgentActivity(state=state, since=known.since, why=why)
+        return AgentActivity(state=state, since=known.since, why=why, quiet_since=quiet)
     since = wall
     if state is Doing.IDLE and (known is None or known.state is Doing.UNKNOWN) and facts.agent.probe.written:
         since = min(wall, facts.agent.probe.written / _NANOSECONDS)  # it has written its journal last when it worked
-    return AgentActivity(state=state, since=since, why=why)
+    return AgentActivity(state=state, since=since, why=why, quiet_since=quiet)
 
 
 def _state(facts: ObservedProject) -> tuple[Doing, str]:
@@ -91,7 +99,32 @@ def _state(facts: ObservedProject) -> tuple[Doing, str]:
         return Doing.WAITING, f"{_count(asked, 'request')} for a person"
     if probe.working:
         return Doing.WORKING, f"in {_count(len(probe.working), 'conversation')}"
-    return Doing.IDLE, ""
+    return _beside(facts)
+
+
+def _beside(facts: ObservedProject) -> tuple[Doing, str]:
+    """Judge one whose conversations rest, by what else was seen; what was not looked at yet says nothing."""
+    agent, bridge = facts.agent.probe.signals or ActivitySignals(), facts.bridge.probe.signals or ActivitySignals()
+    if problem := agent.problem or bridge.problem:
+        return Doing.UNKNOWN, problem
+    if agent.busy:
+        return Doing.WORKING, "its processes use the processor"
+    reasons = []
+    if agent.children:
+        more = f" and {len(agent.children) - 1} more" if len(agent.children) > 1 else ""
+        reasons.append(f"a background process: {agent.children[0]}{more}")
+    if clients := agent.connections + bridge.connections:
+        reasons.append("a client is connected" if clients == 1 else f"{clients} clients are connected")
+    return Doing.IDLE, "; ".join(reasons)
+
+
+def _quiet(facts: ObservedProject) -> bool:
+    """Tell whether it is proved of every service that runs that it is quiet."""
+    running = [facts.agent, facts.bridge] if facts.bridge.alive else [facts.agent]
+    return all(
+        one.ready and not one.probe.misses and one.probe.signals is not None and one.probe.signals.quiet
+        for one in running
+    )
 
 
 def _count(number: int, what: str) -> str:

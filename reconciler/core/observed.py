@@ -117,6 +117,29 @@ class PendingRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ActivitySignals:
+    """What a service does besides what it says of itself, as seen on its machine."""
+
+    at: float = 0.0
+    """CLOCK_BOOTTIME when it was seen."""
+    used: float | None = None
+    """Seconds of processor time that its processes had used then; None: not measured since it worked."""
+    busy: bool | None = None
+    """Whether they used the processor since they were measured before; None: not known yet."""
+    children: tuple[str, ...] = ()
+    """What goes on in the background of an agent, by name: a server that it started."""
+    connections: int = 0
+    """Connections to its port, but our own."""
+    problem: str = ""
+    """Why something of this cannot be seen: a clause."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it is proved that nothing goes on and nobody is connected."""
+        return self.busy is False and not (self.children or self.connections or self.problem)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Probe:
     """One probe of a service's health."""
 
@@ -146,6 +169,8 @@ class Probe:
     """Whether it said that it works at nothing, and wrote nothing since the probe before."""
     written: int = 0
     """When the agent had written its journal last, as it was asked for that; no clock of ours."""
+    signals: ActivitySignals | None = None
+    """None: not looked at yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

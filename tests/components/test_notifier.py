@@ -15,12 +15,13 @@ import pytest
 from reconciler.controller import notifier
 from reconciler.controller.events import StatusChanged
 from reconciler.controller.notifier import Notifier
+from reconciler.controller.notifying import Notifying
 from reconciler.core import restarts
 from reconciler.core.activity import AgentActivity, Doing
 from reconciler.core.reasons import Reason
 from reconciler.engines.base import Events, ProjectGone
 from reconciler.settings import Home, Settings
-from reconciler.settings_file import NotifyTarget
+from reconciler.settings_file import NAME, NotifyTarget
 from tests.support.hookreceiver import HookReceiver
 from tests.unit.test_notices import NEED, status
 
@@ -191,3 +192,44 @@ async def test_a_command_gets_it_on_its_standard_input(
 
     assert json.loads((tmp_path / "got").read_text())["title"] == "app needs you"
     assert receiver.hooks == []
+
+
+async def test_who_is_notified_changes_with_the_settings_file(receiver: HookReceiver, settings: Settings) -> None:
+    """Without a restart: a new one is told what waits already, one that is gone nothing, and nobody twice."""
+    file, events, said = settings.home.root / NAME, Events(), asyncio.Queue[str]()
+    notifying = Notifying(replace(settings, poll=0.01), events, lambda: [ASKS], said.put_nowait)
+    task = asyncio.create_task(notifying.run())
+    with HookReceiver() as other:
+        write(file, receiver.url)
+        await until(receiver, receiver.taken)
+        write(file, receiver.url, other.url)
+        await until(other, other.taken)
+        file.write_text("notify: 3\n")
+        async with asyncio.timeout(PATIENCE):
+            problem = await said.get()
+        events.publish(StatusChanged(later(99.0)))
+        await until(receiver, lambda: len(receiver.taken()) == 2)
+        await until(other, lambda: len(other.taken()) == 2)
+        write(file, other.url)
+        notifying._look()
+        events.publish(StatusChanged(later(100.0)))
+        await until(other, lambda: len(other.taken()) == 3)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    assert problem.startswith("those are notified that were before: cannot accept 'notify'")
+    assert said.empty()
+    assert len(receiver.hooks) == 2
+
+
+def later(since: float) -> ProjectStatus:
+    """Another need of the same project."""
+    return replace(ASKS, needs=(replace(NEED, since=since),))
+
+
+def write(file: Path, *urls: str) -> None:
+    """A settings file, replaced as an editor does."""
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps({"notify": [{"url": url} for url in urls]}))  # which is YAML
+    new.rename(file)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -267,6 +270,38 @@ def test_the_real_opencode_asks_and_gets_its_answers(real_world: World, model: F
         real_world.run("answer", "app", need["id"], "blue")
         real_world.wait("app", lambda status: status["activity"]["state"] == "idle")
         follower.kill()
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("opencode")
+def test_the_real_opencode_is_quiet_only_without_background_and_clients_and_resumes(
+    real_world: World, model: FakeModel
+) -> None:
+    """One start serves all: what keeps it from being put to sleep, and that it goes on after kill -9."""
+    real_world.environment["OPENCODE_CONFIG_CONTENT"] = json.dumps(provider(model.url) | {"permission": "allow"})
+    real_world.environment["OPENCODE_MANAGER_LIVENESS"] = "1"
+    real_world.write("app", f"git: {{url: {real_world.origin}}}\n")
+    real_world.start()
+    status = real_world.ready("app")
+    opencode = _OpenCode(real_world, status["agent"]["url"])
+    real_world.wait("app", lambda status: status["activity"]["quiet_since"])
+    with socket.create_connection(("127.0.0.1", status["agent"]["port"])):
+        real_world.wait("app", lambda status: status["activity"]["why"] == "a client is connected")
+    background = "(until [ -e end ]; do sleep 1; done) >/dev/null 2>&1 &"
+    opencode.prompt(f"[[tool:bash {json.dumps({'command': background, 'description': 'x'})}]]")
+    about = "a background process: "
+    seen = real_world.wait("app", lambda status: status["activity"]["why"].startswith(about))["activity"]
+    assert (seen["state"], seen["quiet_since"]) == ("idle", None)
+
+    opencode.prompt("[[hold]] doomed")
+    assert model.stalled.wait(PATIENCE)
+    os.kill(status["agent"]["pid"], signal.SIGKILL)
+    status = real_world.wait("app", lambda status: any(one["kind"] == "interrupted" for one in status["needs"]))
+    (need,) = status["needs"]
+    asked = len(model.prompts)
+    real_world.run("answer", "app", need["id"], "resume")
+    real_world.wait("app", lambda status: not status["needs"] and status["activity"]["state"] == "idle")
+    assert len(model.prompts) > asked
 
 
 class _OpenCode:

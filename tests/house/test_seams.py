@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2] / "reconciler"
 DYNAMIC: Final = {
     "agents/__init__.py": {"*.access", "*.driver", "*.toolset"},
-    "app.py": {"reconciler.controller.notifier", "reconciler.frontends.mcp.server"},
+    "app.py": {"reconciler.frontends.mcp.server"},
     "bridge/serve.py": {"reconciler.bridge.server"},
+    "controller/notifying.py": {"reconciler.controller.notifier"},
     "engines/local/access.py": {
         "reconciler.engines.local.doctor.report",
         "reconciler.engines.local.processes.usage",

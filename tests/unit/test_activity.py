@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from reconciler.core.activity import AgentActivity, Doing, judge
 from reconciler.core.observed import (
+    ActivitySignals,
     Health,
     ObservedProject,
     ObservedService,
@@ -18,7 +20,8 @@ from reconciler.core.observed import (
 )
 from reconciler.core.reasons import Reason
 
-READY = Probe(health=Health.READY, working=())
+QUIET = ActivitySignals(at=90.0, used=1.0, busy=False)
+READY = Probe(health=Health.READY, working=(), at=100.0, signals=QUIET)
 ASKS = PendingRequest(Reason.WAITING_FOR_PERMISSION, "it asks", kind=RequestKind.PERMISSION, id="per_1")
 REFUSED = PendingRequest(Reason.PROVIDER_REFUSED, "no key")
 
@@ -51,6 +54,60 @@ def test_each_state_is_proved_and_unknown_says_why(probe: Probe, state: Doing, w
 
     assert (found.state, found.since) == (state, 50.0)
     assert why in found.why
+
+
+def seen(**fields: Any) -> Probe:
+    return replace(READY, signals=replace(QUIET, **fields))
+
+
+@pytest.mark.parametrize(
+    ("probe", "state", "why"),
+    [
+        (replace(READY, signals=None), Doing.IDLE, ""),
+        (seen(busy=None), Doing.IDLE, ""),
+        (seen(busy=True), Doing.WORKING, "its processes use the processor"),
+        (seen(children=("npm run dev",)), Doing.IDLE, "a background process: npm run dev"),
+        (seen(children=("vite", "psql")), Doing.IDLE, "a background process: vite and 1 more"),
+        (seen(connections=1), Doing.IDLE, "a client is connected"),
+        (seen(connections=2, children=("vite",)), Doing.IDLE, "a background process: vite; 2 clients are connected"),
+        (seen(problem="nothing can be seen"), Doing.UNKNOWN, "nothing can be seen"),
+        (replace(seen(problem="nothing can be seen"), working=("a",)), Doing.WORKING, "in 1 conversation"),
+    ],
+)
+def test_each_other_signal_alone_keeps_it_from_being_quiet(probe: Probe, state: Doing, why: str) -> None:
+    """What cannot be seen makes it unknown only where nothing else proves that it works."""
+    before = judge(project(), 40.0)
+    found = judge(project(probe), 50.0, before)
+
+    assert (found.state, found.why, found.quiet_since) == (state, why, None)
+    assert before.quiet_since == 100.0
+
+
+@pytest.mark.parametrize(
+    ("bridge", "since"),
+    [
+        (ObservedService(), 100.0),
+        (ObservedService(phase=Phase.RUNNING, probe=READY), 100.0),
+        (ObservedService(phase=Phase.RUNNING, probe=replace(READY, signals=None)), None),
+        (ObservedService(phase=Phase.RUNNING, probe=replace(READY, misses=1)), None),
+        (ObservedService(phase=Phase.RUNNING, probe=seen(connections=1)), None),
+        (ObservedService(phase=Phase.ENDING, probe=READY), None),
+    ],
+)
+def test_a_bridge_counts_too_while_anything_of_it_lives(bridge: ObservedService, since: float | None) -> None:
+    """Its clients are the agent's."""
+    assert judge(replace(project(), bridge=bridge), 50.0).quiet_since == since
+
+
+def test_it_is_quiet_since_it_was_first_seen_so_without_a_break() -> None:
+    """By the clock that nobody sets; another controller begins at its own first look."""
+    first = judge(project(), 50.0)
+    second = judge(project(replace(READY, at=110.0)), 20.0, first)
+    broken = judge(project(replace(READY, at=120.0, misses=1)), 70.0, second)
+    third = judge(project(replace(READY, at=130.0)), 80.0, broken)
+    other = judge(project(replace(READY, at=140.0)), 90.0, None, third)
+
+    assert [one.quiet_since for one in (first, second, broken, third, other)] == [100.0, 100.0, None, 130.0, 140.0]
 
 
 def test_one_that_does_not_run_is_unknown_or_asleep() -> None:

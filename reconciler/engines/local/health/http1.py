@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import socket
+import weakref
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,9 @@ LONGEST: Final = 4 * 2**20
 """Bytes of an answer that are read at most."""
 _HOST: Final = "127.0.0.1"
 
+_OURS: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
+"""The sockets of our own calls: to ask a service is not to need it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
@@ -50,6 +54,11 @@ class Call:
         """Refuse to make a call that could tell a stranger a secret."""
         if (self.secret or "authorization" in self.headers) and self.proof is None:
             raise ValueError("cannot send a secret to a listener that was not proved")
+
+
+def own_ports() -> set[int]:
+    """Return the local ports of the connections that are our own calls now."""
+    return {one.getsockname()[1] for one in _OURS if one.fileno() >= 0}
 
 
 async def ask(call: Call, limit: float) -> Answer:
@@ -128,6 +137,7 @@ async def _connect(stream: socket.socket, there: tuple[str, int]) -> None:
 
     To wait for the event would cost a third of the request (measured). It takes longer only where many wait already.
     """
+    _OURS.add(stream)
     code = stream.connect_ex(there)
     if code == errno.EINPROGRESS:
         code = stream.connect_ex(there)
@@ -151,6 +161,7 @@ class HttpStream:
         headers = {"host": f"{_HOST}:{call.port}", **call.headers}
         request = self._connection.send(h11.Request(method="GET", target=call.path, headers=list(headers.items())))
         end = self._connection.send(h11.EndOfMessage())
+        _OURS.add(self._socket)
         await loop.sock_connect(self._socket, (_HOST, call.port))
         if call.proof is None:
             return

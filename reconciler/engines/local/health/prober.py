@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from reconciler.core.observed import Health, Probe
-from reconciler.engines.local.health import checks
+from reconciler.core.observed import Health, Probe, Service
+from reconciler.engines.local.health import checks, http1
 from reconciler.engines.local.health.event_streams import EventStreams
 from reconciler.engines.local.processes import listener, processes, sockets
 from reconciler.engines.local.processes.cpu_activity import Quiet
+from reconciler.engines.local.processes.signals import Lookout, SeenRun
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reconciler.core.observed import Service
     from reconciler.engines.local.facts import LocalService
     from reconciler.engines.local.health.checks import ProbeTarget
     from reconciler.engines.local.processes.listener import Listener
@@ -40,6 +40,9 @@ SOONEST: Final = 0.1
 
 FRESH: Final = 0.01
 """Seconds for which the kernel's list of listening sockets serves all that are asked at once."""
+
+SEEN_EVERY: Final = 3
+"""Probes of a service between two looks at its processes and connections, which are at all of this machine: 10 ms."""
 
 MOST: Final = 50
 """Asked at once: each is a connection, and a process may have few."""
@@ -89,6 +92,7 @@ class Prober:
         self._listening: tuple[float, dict[int, set[int]]] = (0.0, {})
         """The sockets that listen, and until when that is fresh."""
         self._quiet = Quiet()
+        self._lookout = Lookout(SEEN_EVERY * liveness, http1.own_ports)
         self._streams = EventStreams(self._hurry)
         self._hurried: set[tuple[str, Service]] = set()
         """Those of which something was heard since they were asked."""
@@ -195,10 +199,25 @@ class Prober:
         before = self.last(*key, run_id)
         async with self._places:
             probe = await self._quiet.judge(subject.facts, await self._probe(subject, before))
+            probe = await self._lookout.see(self._seen(subject), probe, before)
         if self._last.get(key, ("",))[0] != run_id:
             return  # meanwhile another run was proved
         self.remember(*key, run_id, probe)
         self._on_probe(*key, probe, news=_timeless(probe) != _timeless(before))
+
+    def _seen(self, subject: ProbedRun) -> SeenRun:
+        proof = self._listeners.get((subject.name, subject.service))
+        agent = self._subjects.get((subject.name, Service.AGENT))
+        bridge = self._subjects.get((subject.name, Service.BRIDGE))
+        return SeenRun(
+            heads=frozenset(filter(None, (subject.facts.pid, subject.facts.keeper_pid))),
+            listening=frozenset(proof.pids) if proof else frozenset(),
+            kin=frozenset(one.facts.pid for one in (agent, bridge) if one and one.facts.pid),
+            port=subject.target.port,
+            started=subject.facts.started or 0.0,
+            agent=subject.service is Service.AGENT,
+            keeper=subject.facts.keeper_pid,
+        )
 
     async def _probe(self, subject: ProbedRun, before: Probe) -> Probe:
         """Probe once a run that was proved before, counted on top of the last probe."""
@@ -230,8 +249,9 @@ class Prober:
 
 
 def _timeless(probe: Probe) -> Probe:
-    """Drop what is no news when it changes: times, that nothing was interrupted, and what it works at."""
-    return replace(probe, at=0.0, at_wall=0.0, written=0, working=None, interrupted=probe.interrupted or ())
+    """Drop what is no news when it changes: times, that nothing was interrupted, and what it does."""
+    bare = replace(probe, at=0.0, at_wall=0.0, written=0, working=None, signals=None)
+    return replace(bare, interrupted=probe.interrupted or ())
 
 
 def _written(journal: Path | None) -> int:

@@ -34,6 +34,11 @@ class Listener:
     held: Mapping[str, str]
     """Where its processes have the listening sockets open, as links in /proc, and what they lead to."""
 
+    @property
+    def pids(self) -> set[int]:
+        """The processes that have the listening sockets open."""
+        return {int(link.split("/")[2]) for link in self.held}
+
     def still(self, listening: Mapping[int, set[int]]) -> bool:
         """Tell whether the proof still holds, if these sockets listen. Takes a fifth of the time to find it.
 
