@@ -60,6 +60,8 @@ class ProjectResult:
     git_ref: str = ""
     confinement: str = ""
     """Of the agent that runs: bubblewrap or none."""
+    handed_over: str = ""
+    """How much of the user's that agent was given."""
     ready: str = ""
     """This and the next two: True or False, the reason, and since when."""
     reconciling: str = ""
@@ -156,7 +158,8 @@ def in_full(status: Mapping[str, Any]) -> ProjectResult:
     return replace(
         of_status(status),
         git_ref=status["git_ref"] or "",
-        confinement=status.get("confinement", ""),  # a controller of an older version does not tell
+        confinement=status.get("confinement", ""),  # a controller of an older version tells neither
+        handed_over=status.get("handed_over", ""),
         ready=_condition(status["ready"]),
         reconciling=_condition(status["reconciling"]),
         stalled=_condition(status["stalled"]),

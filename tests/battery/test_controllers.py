@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.core import actions
+from reconciler.engines.local import actions as local_actions
 from reconciler.state import published
 from reconciler.system import failpoint
 from tests.support.battery import (
@@ -41,6 +42,11 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.xdist_group("town"), pytest.mark.long]  # one for all rows
 PRODUCT = Path(failpoint.__file__).parents[1]
 DICE = random.SystemRandom()
+ACTIONS = {
+    name
+    for name, kind in (vars(actions) | vars(local_actions)).items()
+    if isinstance(kind, type) and issubclass(kind, actions.Action) and kind is not actions.Action
+}
 ROUNDS = {"controller": 8, "keepers": 20, "controller and keepers": 20, "fork-server": 2, "agents": 3, "bridges": 3}
 """Of each row in its short form, those that hit nobody not counted; a round is one try of each role that it hits."""
 HORIZON = 0.5
@@ -135,11 +141,13 @@ def both(*actions: str) -> tuple[str, ...]:
 
 
 START = ("PrepareSandbox", "WriteSecrets", "CloneRepo", "ProvideToolchain", "ReservePort", "StartService", "AwaitReady")
+LIMITED = {"ref": "feature", "restarted_at": "now"}
 STORY: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
     ("a first start", {}, both(*START)),
     ("another ref", {"ref": "feature"}, both("CheckoutRef")),
     ("keepers killed", {"ref": "feature"}, both("AdoptService")),
-    ("a restart", {"ref": "feature", "restarted_at": "now"}, both("StopService", "StartService")),
+    ("a restart", {**LIMITED, "limits": "{tasks: 900}"}, both("StopService", "StartService")),
+    ("another limit", {**LIMITED, "limits": "{tasks: 950}"}, both("ApplyLimits")),
     ("a stop", {"ref": "feature", "state": "stopped"}, both("StopService")),
     ("a start", {"ref": "feature"}, both("StartService")),
     ("a destroy", {"ref": "feature", "state": "absent"}, both("StopService", "MoveToTrash", "RemoveSpec")),
@@ -162,6 +170,8 @@ CRASHED = {"CrashLoop"}
 """What it publishes when starters die that have handed everything over: to it, that is a service that crashes."""
 KEY = both("GenerateKey")
 """Where a controller dies that makes a key."""
+ANSWER = both("Answer")
+"""Where a controller dies that answers an agent: in `e2e/test_needs.py`."""
 NPM = """#!/bin/sh
 for last; do :; done
 folder="$3/node_modules/${last%@*}/bin"
@@ -225,14 +235,13 @@ def points(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"failpoint.point", "point"}:
             name = ast.unparse(node.args[0]).removeprefix("f").strip("'")
-            ours = (kind for kind in actions.Action.__subclasses__() if kind.__module__.startswith("reconciler."))
-            for action in ours:
-                yield name.replace("{type(action).__name__}", action.__name__)
+            for action in ACTIONS:
+                yield name.replace("{type(action).__name__}", action)
 
 
 def test_no_crash_point_is_forgotten(score: Score) -> None:
     """Every crash point there is in the product is one that somebody is killed at here, and no other is."""
-    tried = {point for _, _, story in STORY for point in story} | set(KEEPERS) | set(KEY) | {GIVEN}
+    tried = {point for _, _, story in STORY for point in story} | {*KEEPERS, *KEY, *ANSWER, GIVEN}
     there = {point for path in PRODUCT.rglob("*.py") for point in points(path)}
     score.tried(len(there))
     score.expect(there == tried, f"forgotten: {there - tried}; not in the product: {tried - there}")

@@ -64,6 +64,7 @@ def _disk(own: World, ports: tuple[range, range], request: pytest.FixtureRequest
         request.getfixturevalue("score").tried()
         pytest.skip("passed in a namespace, as an ordinary user may not mount")
     disk = SmallDisk(own.home.root)
+    own.confine("none")  # the settings of before are below it
     try:
         yield disk
     finally:

@@ -290,7 +290,7 @@ def test_the_mcp_inspector_finds_no_fault_at_the_one_address(world: World, clien
     token = (world.home.controller / "token").read_text().strip()
     listed = [inspected(clients, url, token, era, "tools/list", "--strict")["tools"] for era in ("legacy", "modern")]
 
-    assert len(listed[0]) == len(listed[1]) == 28
+    assert len(listed[0]) == len(listed[1]) == 30
     assert {"opencode_start", "opencode-session-message"} < {tool["name"] for tool in listed[0]}
 
 

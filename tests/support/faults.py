@@ -205,6 +205,7 @@ def start_impatient(world: World, *, obeying: bool = False, **seconds: float) ->
 
 def self_made(world: World) -> None:
     """Let this world's light agents be found on PATH, so that a project can be made again from its spec alone."""
+    world.confine("none")  # the stand-ins are in folders that a confined agent does not see
     programs = world.root / "programs"
     programs.mkdir()
     programs.joinpath("opencode").symlink_to(LIGHT_AGENT)

@@ -65,6 +65,7 @@ Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wai
 IN_FULL: Final = (
     *("git_ref", "ready", "reconciling", "stalled", "opencode_restarts", "opencode_last_exit"),
     *("mcp_tool_restarts", "mcp_tool_last_exit", "planned", "activity", "needs", "observed"),
+    *("confinement", "handed_over"),
 )
 """Fields that only a status in full has."""
 
