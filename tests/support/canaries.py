@@ -168,7 +168,8 @@ class Life:
         """What a process may know: an agent its password; a bridge its token too."""
         name = next((one for one in PROJECTS if f"{self.world.home.sandbox(one).path}/".encode() in environment), "")
         bridge = "reconciler.bridge" in line or "index-http.js" in line
-        agent = "lightagent" in line or "serve" in line.split()
+        # Where pyenv provides python3, a stand-in for an agent begins as its shim.
+        agent = "lightagent" in line or "serve" in line.split() or "/pyenv-" in line
         return {f"password of {name}"} if agent else {f"password of {name}", f"token of {name}"} if bridge else set()
 
     def heard(self, where: str, text: str) -> None:
