@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from reconciler.core.history import Author, Via
 from reconciler.specs import authors, ignored, yaml_reader
+from reconciler.specs.commits import CommitAuthors
 from reconciler.specs.scan import (
     NEVER_SEEN,
     SUFFIX,
@@ -165,6 +166,7 @@ class SpecFolder:
         self._settle = settings.settle
         self._settle_open = settings.settle_open
         self._wall_clock = wall_clock
+        self._commits = CommitAuthors(self._folder)
         self._files: dict[str, _File] = {name: _File(accepted=True) for name in known}
         self._reported: Mapping[str, Token] = {}
         """All files there are, when each was reported as it is and none is awaited: while they stay the same, there is
@@ -193,6 +195,7 @@ class SpecFolder:
             return ScanResult(seen, (), None)
         if seen.files == self._reported and len(self._files) == len(seen.files) and not seen.unusable:
             return ScanResult(self._without_foreign(seen), (), None)
+        self._commits.expire()
         changes: list[Change] = []
         due: list[float] = []
         names = self._files.keys() | seen.files.keys() | seen.unusable.keys()
@@ -286,6 +289,7 @@ class SpecFolder:
             remove_expected_digest(self._home, name)
         author = authors.author(expected) if trusted else None
         result = self._report(name, file, data, token, trusted=trusted)
+        author = author or self._commits.author(f"{name}{SUFFIX}", data)
         return result and replace(result, author=author or Author(Via.FILE, users.name_of(found.owner)))
 
     @staticmethod

@@ -22,6 +22,7 @@ from reconciler.frontends.mcp.tools import make_server
 from reconciler.state import history_files
 from reconciler.state.history import History
 from reconciler.system import users
+from tests.components.test_commits import commit, git
 from tests.support.fakecontroller import make_settings
 from tests.support.frontends import ERAS, connect, fields, said, serving
 from tests.support.hostileagent import HOSTILE
@@ -95,6 +96,26 @@ async def test_every_line_of_a_story_has_its_author(world: World, mode: str) -> 
     assert ("ServiceEnded", "Warning", "agent ended: exit code 3") in known
     assert all(one.cause for one in lines if one.reason in {"StartService", "StopService", "CloneRepo"})
     assert [one.reason for one in lines if not one.project] == ["ControllerStarted", "ControllerStopped"]
+
+
+def test_a_commit_has_its_author(world: World) -> None:
+    """Also where it is pulled; what is edited after it is the editor's."""
+    git(world.specs, "init", "-q")
+    world.light("app")
+    ada = commit(world.specs, "app.yaml", world.specs.joinpath("app.yaml").read_text(), who="Ada Lovelace")
+    world.start()
+    world.ready("app")
+    world.light("app", idle_timeout="2h")
+
+    def accepted() -> list[HistoryRecord]:
+        return [one for one in history_files.latest(world.home) if one.reason == "SpecAccepted"]
+
+    world.until(lambda: accepted()[1:], "the edit to be accepted")
+    world.stop()
+    first, second = accepted()
+
+    assert first.author.text == f"Ada Lovelace (git {ada.detail})"
+    assert second.author.text == f"{users.name_of(os.getuid())} (file)"
 
 
 def _by_index(lines: list[HistoryRecord]) -> list[HistoryRecord]:
