@@ -107,8 +107,8 @@ def at_rest(sessions: Sequence[Mapping[str, Any]], busy: Mapping[str, Any]) -> l
 def broke_off(messages: Sequence[Mapping[str, Any]], ended: Sequence[EndedRun]) -> bool:
     """Tell whether the newest message is a prompt or an unfinished answer: its server died (measured).
 
-    A server that is stopped ends its answers first: as aborted, or after a tool, for a question as if that was dismissed
-    (measured). Those it ended while we stopped it broke off too; what was ended before, a person ended.
+    A server that is stopped ends its answers first, as aborted, or at a question as if that was dismissed (measured).
+    Those it ended while we stopped it broke off too; what was ended before, a person ended.
     """
     info = record(messages[-1].get("info")) if messages else {}
     if info.get("role") != "assistant":

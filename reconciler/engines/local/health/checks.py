@@ -166,7 +166,7 @@ async def prove(target: ProbeTarget, now: Now, quick: float = QUICK) -> Probe:
         return replace(probe, detail=str(error))
 
 
-async def live(  # noqa: PLR0913  of keywords
+async def live(
     target: ProbeTarget,
     before: Probe,
     now: Now,
