@@ -49,6 +49,8 @@ def test_what_it_was_at_is_a_need_and_goes_on(real_world: World, model: FakeMode
         sessions = {say(http, "[[sleep:600]]"), say(http, '[[tool:bash {"command": "ls", "description": "x"}]]')}
         real_world.wait("demo", lambda status: [one["kind"] for one in status["needs"]] == ["permission"])
         real_world.until(lambda: len(model.prompts) == 3, "all of them to be asked")
+        for _ in range(6):
+            http.post("/session", json={"title": "newer"}).raise_for_status()
 
     real_world.run("restart", "demo")
     real_world.run("restart", "demo")

@@ -146,7 +146,10 @@ def _exit(place: RunFiles, run: dict[str, Any], ended: dict[str, Any], *, over: 
     if not over:
         return None
     return Exit(
-        run_id=run["run_id"], boot_id=run["boot_id"], asked=run["stopping"] or not identity.began(run, place.exit)
+        run_id=run["run_id"],
+        boot_id=run["boot_id"],
+        asked=run["stopping"] or not identity.began(run, place.exit),
+        stop_wall=_time(run.get("stop_wall")),
     )
 
 
