@@ -59,7 +59,15 @@ def test_each_run_is_noted_once_and_few_are_kept(tmp_path: Path) -> None:
     assert {one.ended for one in runs.read()} == {40.0}
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'[{"run_id": "r"}]', b"\xff", b"[" * 9000, b"null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{}", b"[1]", b'[{"run_id": "r"}]', b"\xff", b"[" * 9000, b"null"),
+        b'[{"run_id": "r", "started": 1, "stop": Infinity, "ended": 2}]',
+        b'[{"run_id": "r", "started": 1, "stop": null, "ended": NaN}]',
+        b'[{"run_id": "r", "started": "1", "stop": null, "ended": 2}]',
+    ],
+)
 def test_a_broken_file_says_nothing(tmp_path: Path, content: bytes) -> None:
     """And is replaced."""
     (tmp_path / "agent.ended").write_bytes(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.observed import EndedRun, Exit
 from reconciler.system import files
@@ -20,6 +20,8 @@ KEPT: Final = 16
 SLACK: Final = 0.25
 """Seconds before a keeper knew of a stop that the agent may have: a machine that shuts down asks all at once."""
 _BYTES: Final = 20_000
+_LATEST: Final = 1e11
+"""Seconds since the epoch: any real time is far below."""
 
 
 class EndedRuns:
@@ -75,11 +77,9 @@ def ended(run: LocalService, noted: EndedRun | None, wall: float) -> EndedRun:
     return EndedRun(run_id=run.run_id, started=run.started_wall or 0.0, stop=stop, ended=exit_.at_wall or wall)
 
 
-def _of(one: dict[str, object]) -> EndedRun:
-    stop = one["stop"]
-    return EndedRun(
-        run_id=str(one["run_id"])[:64],
-        started=float(str(one["started"])),
-        stop=None if stop is None else float(str(stop)),
-        ended=float(str(one["ended"])),
-    )
+def _of(one: dict[str, Any]) -> EndedRun:
+    """Raises ValueError, TypeError or LookupError: an agent that is not confined can write this file."""
+    started, ended_at, stop = one["started"], one["ended"], one["stop"]
+    if not all(0 <= at < _LATEST for at in (started, ended_at, stop or 0)):
+        raise ValueError("no time")
+    return EndedRun(run_id=str(one["run_id"])[:64], started=started, stop=stop, ended=ended_at)
