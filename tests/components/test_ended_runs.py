@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.core.observed import EndedRun, Exit, Phase
-from reconciler.engines.local.ended_runs import KEPT, SLACK, EndedRuns
+from reconciler.engines.local.ended_runs import KEPT, SLACK, TAKEN_UP, EndedRuns
 from reconciler.engines.local.facts import LocalService
 
 if TYPE_CHECKING:
@@ -24,10 +24,20 @@ def test_our_stop_began_when_we_noted_it(tmp_path: Path) -> None:
     runs = EndedRuns(tmp_path)
     runs.stopping("r1", 30.0)
     assert runs.read() == ()
-    runs.stopping("r1", 31.0)  # by another controller, as the one before was killed before it stopped anything
+    runs.stopping("r1", 31.0)  # by another controller, as the one before was killed
     runs.add(over(stop=32.0), 50.0)
 
-    assert EndedRuns(tmp_path).read() == (EndedRun(run_id="r1", started=10.0, stop=31.0, ended=40.0),)
+    assert EndedRuns(tmp_path).read() == (EndedRun(run_id="r1", started=10.0, stop=30.0, ended=40.0),)
+
+
+def test_a_stop_that_was_given_up_is_not_the_next_one(tmp_path: Path) -> None:
+    """What a person ended between them, that person ended."""
+    runs = EndedRuns(tmp_path)
+    runs.stopping("r1", 30.0)
+    runs.stopping("r1", 30.0 + TAKEN_UP)
+    runs.add(over(at=95.0), 100.0)
+
+    assert [one.stop for one in runs.read()] == [30.0 + TAKEN_UP]
 
 
 def test_a_stop_by_the_machine_is_known_from_the_keeper(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ KEPT: Final = 16
 """Runs: what a restart interrupted is still known after starts that failed."""
 SLACK: Final = 0.25
 """Seconds before a keeper knew of a stop that the agent may have: a machine that shuts down asks all at once."""
+TAKEN_UP: Final = 60.0
+"""Seconds within which a stop whose controller was killed is taken up by the next one; later it is another stop."""
 _BYTES: Final = 20_000
 _LATEST: Final = 1e11
 """Seconds since the epoch: any real time is far below."""
@@ -31,9 +33,14 @@ class EndedRuns:
         self._path = run_dir / "agent.ended"
 
     def stopping(self, run_id: str, wall: float) -> None:
-        """Note that our stop of a run begins now, before anything is asked of it. Best effort."""
-        known = [one for one in self._read() if one.run_id != run_id]
-        self._write([*known, EndedRun(run_id=run_id, stop=wall)])
+        """Note that our stop of a run begins now, before anything is asked of it. Best effort.
+
+        A stop that was begun just before goes on: its controller was killed.
+        """
+        known = {one.run_id: one for one in self._read()}
+        noted = known.pop(run_id, None)
+        if noted is None or noted.stop is None or not 0 <= wall - noted.stop < TAKEN_UP:
+            self._write([*known.values(), EndedRun(run_id=run_id, stop=wall)])
 
     def add(self, run: LocalService, wall: float) -> None:
         """Note how the last run ended, before the next one replaces its records. Best effort.
