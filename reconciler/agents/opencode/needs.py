@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RECENT: Final = 5
 """Sessions that are asked whether a restart interrupted them where no earlier run is known: the last used ones."""
 MOST: Final = 50
-"""The same, of those used since the first run that is known began: a call each, of 3 ms."""
+"""The same, of those used since the first run that is known began: each is a call."""
 EVENTS: Final = EventFeed(
     request=Request(path="/event"),
     news=(
