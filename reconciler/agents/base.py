@@ -14,13 +14,13 @@ from reconciler.agents.access import REFUSAL, Access, Request, Terminal, Visit, 
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     import httpx2
 
-    from reconciler.core.observed import PendingRequest
+    from reconciler.core.observed import EndedRun, PendingRequest
     from reconciler.mcpkit.binding import Tool
 
 __all__ = [
@@ -329,8 +329,14 @@ class Driver(Access, Protocol):
             CallError: no answer; whether the reply was taken is not known, but `needs` shows whether it still waits.
         """
 
-    async def interrupted(self, wire: Wire) -> tuple[str, ...]:
-        """Return the recent conversations whose last answer broke off."""
+    async def interrupted(self, wire: Wire, ended: Sequence[EndedRun]) -> tuple[str, ...] | None:
+        """Return the conversations whose last answer broke off when a run ended; None where that cannot be seen.
+
+        Args:
+            wire: to the agent.
+            ended: its runs before this one, as far as they are known: what a person broke off while one ran, and we did
+                not stop it, was not interrupted.
+        """
 
     async def resume(self, wire: Wire, session: str) -> None:
         """Let a conversation that broke off go on.

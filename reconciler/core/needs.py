@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core import plain_text
-from reconciler.core.observed import AgentQuestion, AnswerOption, PendingRequest, RequestKind
+from reconciler.core.observed import AgentQuestion, AnswerOption, EndedRun, PendingRequest, RequestKind
 from reconciler.core.reasons import Reason
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ class Situation:
     requests: Sequence[PendingRequest] = ()
     interrupted: Sequence[str] = ()
     """Conversations."""
+    ended: EndedRun | None = None
+    """The run that ended then, where it is known."""
     notes: Sequence[tuple[Reason, str]] = ()
     """Why it is not as desired: each reason with its message."""
     public_key: str = ""
@@ -153,7 +155,7 @@ def find(situation: Situation, wall: float, known: Mapping[str, float]) -> tuple
     """
     found: dict[str, Need] = {}
     for need in (*_requested(situation), *_interrupted(situation), *_noted(situation)):
-        found.setdefault(need.id, replace(need, since=known.get(need.id, wall)))
+        found.setdefault(need.id, replace(need, since=need.since or known.get(need.id, wall)))
     return tuple(found.values())
 
 
@@ -192,13 +194,14 @@ def _choices(questions: Sequence[AgentQuestion]) -> tuple[str, ...]:
 def _interrupted(situation: Situation) -> Iterable[Need]:
     names = tuple(sorted(situation.interrupted))
     if names:
+        run = situation.ended
         count = "1 session was" if len(names) == 1 else f"{len(names)} sessions were"
         yield Need(
-            id=identity(situation.project, NeedKind.INTERRUPTED, " ".join(names)),
+            id=identity(situation.project, NeedKind.INTERRUPTED, run.run_id if run else " ".join(names)),
             kind=NeedKind.INTERRUPTED,
             project=situation.project,
             message=f"{count} interrupted: {', '.join(names)}",
-            since=0.0,
+            since=run.ended if run else 0.0,
             sessions=names,
             answers=(RESUME,),
         )

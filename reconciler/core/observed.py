@@ -157,7 +157,7 @@ class Probe:
     quiet_since: float | None = None
     """CLOCK_BOOTTIME since which it has missed its probes and used no processor time."""
     interrupted: tuple[str, ...] | None = None
-    """Sessions whose last answer broke off when an earlier run ended; None: not asked yet."""
+    """Sessions whose last answer broke off when an earlier run ended; None: not asked yet, or not seen."""
     working: tuple[str, ...] | None = None
     """The conversations that an agent works at or waits in; None: it did not say."""
     attention: tuple[PendingRequest, ...] = ()
@@ -184,6 +184,9 @@ class Exit:
     """Whether we ended it, or it never began since it was killed before it was the service."""
     at: float | None = None
     boot_id: str = ""
+    at_wall: float | None = None
+    stop_wall: float | None = None
+    """When its keeper was asked to end it; None: never, or by an older version."""
     lived: float = 0.0
     """Seconds between its start and its end, 0 where unknown."""
     cause: str = ""
@@ -206,6 +209,18 @@ class Exit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EndedRun:
+    """A run that ended, as later ones remember it. Times are wall clock: of what an agent wrote, no other is known."""
+
+    run_id: str
+    started: float = 0.0
+    stop: float | None = None
+    """When we began to stop it: what broke off from then on did so because of us. None: it ended otherwise."""
+    ended: float = 0.0
+    """0: not yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObservedService:
     """One service, as observed. An engine may add fields of its own in a subclass."""
 
@@ -221,6 +236,8 @@ class ObservedService:
     started: float | None = None
     started_wall: float | None = None
     exit: Exit | None = None
+    before: EndedRun | None = None
+    """The run before the one that runs, where it is known."""
     probe: Probe = field(default_factory=Probe)
 
     @property

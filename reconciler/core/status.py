@@ -214,6 +214,7 @@ def _needs(sources: Sources, trouble: Sequence[Condition], previous: ProjectStat
         project=sources.name,
         requests=probe.attention,
         interrupted=probe.interrupted or (),
+        ended=sources.facts.agent.before,
         notes=tuple(_notes(sources, trouble)),
         public_key=sources.facts.public_key,
     )

@@ -27,7 +27,7 @@ from reconciler.agents.base import (
 )
 from reconciler.core import env_keys, kinds
 from reconciler.core import spec as specs
-from reconciler.core.observed import Health, RequestKind, Service
+from reconciler.core.observed import EndedRun, Health, RequestKind, Service
 from reconciler.engines.local.facts import process
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.launch import launch
@@ -220,7 +220,7 @@ class DriverContract:
 
         for need in await driver.needs(wire, {"one": {}}):
             assert need.message
-        assert await driver.interrupted(wire) == ()
+        assert not await driver.interrupted(wire, [EndedRun(run_id="r", started=1.0, stop=2.0, ended=3.0)])
         assert not await driver.refused(wire, 0.0)
         with pytest.raises((CallError, NotWaitingError, ReplyError)):
             await driver.answer(wire, "one", Reply(answers=((),) * 9))

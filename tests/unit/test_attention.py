@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 
 from reconciler.agents.opencode import attention
-from reconciler.core.observed import RequestKind
+from reconciler.core.observed import EndedRun, RequestKind
 
 PERMISSION = {"id": "per_1", "sessionID": "ses_1", "permission": "bash", "patterns": ["rm -rf build"]}
 QUESTION = {"id": "que_1", "sessionID": "ses_1", "questions": [{"question": "Which\ncolour?", "options": []}]}
+
+STOPPED = [
+    EndedRun(run_id="r0", started=1.0, ended=9.9995),
+    EndedRun(run_id="r1", started=5.0, stop=10.0004, ended=12.0),
+    EndedRun(run_id="r2", started=13.0, stop=20.0, ended=21.0),
+]
 
 
 def reasons(permissions: list[Any], questions: list[Any], sessions: dict[str, Any]) -> list[str]:
@@ -50,7 +56,7 @@ def test_fields_of_another_type_are_left_empty(odd: object) -> None:
     assert [permission.kind, question.kind, provider.kind] == [*RequestKind]
     assert not permission.command + permission.patch + "".join(permission.directories)
     assert permission.session == question.session == (odd if isinstance(odd, str) else "")
-    assert not attention.broke_off([{"info": odd}])
+    assert not attention.broke_off([{"info": odd}], STOPPED)
     assert list(attention.refusal([{"info": odd}], 0.0)) == []
 
 
@@ -73,11 +79,34 @@ def test_a_prompt_and_an_answer_without_an_end_are_broken_off() -> None:
     """A finished, failed or missing one is not."""
     unfinished, finished = {"time": {"created": 1}}, {"time": {"created": 1, "completed": 2}}
 
-    assert attention.broke_off([{"info": {"role": "user", **unfinished}}])
-    assert attention.broke_off([{"info": {"role": "assistant", **unfinished}}])
-    assert not attention.broke_off([{"info": {"role": "assistant", **finished}}])
-    assert not attention.broke_off([{"info": {"role": "assistant", "error": {"name": "Aborted"}, **unfinished}}])
-    assert not attention.broke_off([])
+    for ended in ([], STOPPED):
+        assert attention.broke_off([{"info": {"role": "user", **unfinished}}], ended)
+        assert attention.broke_off([{"info": {"role": "assistant", **unfinished}}], ended)
+        assert not attention.broke_off([{"info": {"role": "assistant", **finished}}], ended)
+        error = {"error": {"name": "Aborted"}}
+        assert not attention.broke_off([{"info": {"role": "assistant", **error, **unfinished}}], ended)
+        assert not attention.broke_off([], ended)
+
+
+@pytest.mark.parametrize(
+    ("completed", "broke"),
+    [(9999, False), (10_000, True), (12_000, True), (12_001, False), (20_500, True)],
+)
+@pytest.mark.parametrize("how", [{"error": {"name": "MessageAbortedError"}}, {"finish": "tool-calls"}])
+def test_what_ended_while_we_stopped_it_broke_off(completed: int, how: dict[str, Any], *, broke: bool) -> None:
+    """In any of the runs that are known; before, a person ended it, and a run that died by itself tells no time."""
+    info = {"role": "assistant", "time": {"created": 1, "completed": completed}, **how}
+
+    assert attention.broke_off([{"info": info}], STOPPED) is broke
+    assert not attention.broke_off([{"info": info}], [])
+    assert not attention.broke_off([{"info": info | {"error": {"name": "APIError"}}}], STOPPED)
+
+
+def test_a_whole_answer_is_none_that_broke_off() -> None:
+    """Though it ended at that moment."""
+    whole = {"role": "assistant", "time": {"created": 1, "completed": 11_000}, "finish": "stop"}
+
+    assert not attention.broke_off([{"info": whole}], STOPPED)
 
 
 def test_a_refusal_is_reported_without_the_provider_s_words() -> None:

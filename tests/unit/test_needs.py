@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.core import needs
 from reconciler.core.needs import Need, NeedKind, Said, Situation, UnfitAnswerError, find, understand
-from reconciler.core.observed import AgentQuestion, AnswerOption, PendingRequest, RequestKind
+from reconciler.core.observed import AgentQuestion, AnswerOption, EndedRun, PendingRequest, RequestKind
 from reconciler.core.reasons import Reason
 
 PERMISSION = PendingRequest(
@@ -103,6 +103,16 @@ def test_interrupted_sessions_are_one_need(sessions: list[str], said: str) -> No
 
     assert (need.kind, need.sessions, need.answers) == (NeedKind.INTERRUPTED, tuple(sorted(sessions)), ("resume",))
     assert need.message.startswith(f"{said} interrupted")
+
+
+def test_the_interruptions_of_one_restart_stay_one_need() -> None:
+    """While some of them go on again, with the time when that run ended; of another restart it is another."""
+    run = EndedRun(run_id="r1", started=10.0, ended=40.0)
+    both, left = (one(interrupted=sessions, ended=run) for sessions in (["a", "b"], ["b"]))
+
+    assert (both.id, both.since) == (left.id, left.since) == (needs.identity("app", NeedKind.INTERRUPTED, "r1"), 40.0)
+    assert one(interrupted=["b"], ended=replace(run, run_id="r2")).id != left.id
+    assert one(interrupted=["b"]).since == 50.0
 
 
 def test_ids_are_the_same_for_every_controller_and_differ_by_project_kind_and_cause() -> None:

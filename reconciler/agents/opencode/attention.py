@@ -12,6 +12,8 @@ from reconciler.core.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from reconciler.core.observed import EndedRun
+
 RETRIES: Final = 3
 """Attempts in a row after which a model provider counts as unreachable: one or two are an ordinary day."""
 REFUSALS: Final = {401, 403}
@@ -102,12 +104,20 @@ def at_rest(sessions: Sequence[Mapping[str, Any]], busy: Mapping[str, Any]) -> l
     return [name for name in names if name.replace("_", "").isalnum() and name not in busy]
 
 
-def broke_off(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether the newest message is a prompt or an unfinished answer: its server died (measured)."""
+def broke_off(messages: Sequence[Mapping[str, Any]], ended: Sequence[EndedRun]) -> bool:
+    """Tell whether the newest message is a prompt or an unfinished answer: its server died (measured).
+
+    A server that is stopped ends its answers first, as aborted, or at a question as if that was dismissed (measured).
+    Those it ended while we stopped it broke off too; what was ended before, a person ended.
+    """
     info = record(messages[-1].get("info")) if messages else {}
-    if info.get("role") == "assistant":
-        return not (record(info.get("time")).get("completed") or info.get("error"))
-    return info.get("role") == "user"
+    if info.get("role") != "assistant":
+        return info.get("role") == "user"
+    completed, error = number(record(info.get("time")).get("completed")), info.get("error")
+    if not (completed or error):
+        return True
+    cut = record(error).get("name") == "MessageAbortedError" or (not error and info.get("finish") == "tool-calls")
+    return cut and any(one.stop is not None and int(one.stop * 1000) <= completed <= one.ended * 1000 for one in ended)
 
 
 def refusal(messages: Sequence[Mapping[str, Any]], since: float) -> Iterator[PendingRequest]:

@@ -18,12 +18,12 @@ from reconciler.agents.opencode.kind import OPENCODE
 from reconciler.core.plain_text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from reconciler.agents.base import Answer, Driver, EventFeed, Handed, LeftOut, Package, Place, Reply, Wire
-    from reconciler.core.observed import PendingRequest
+    from reconciler.core.observed import EndedRun, PendingRequest
 
 
 class OpenCodeDriver(OpenCodeAccess):
@@ -117,9 +117,9 @@ class OpenCodeDriver(OpenCodeAccess):
         """Answer a permission or a question."""
         await needs.answer(wire, request_id, reply)
 
-    async def interrupted(self, wire: Wire) -> tuple[str, ...]:
+    async def interrupted(self, wire: Wire, ended: Sequence[EndedRun]) -> tuple[str, ...] | None:
         """Return sessions."""
-        return await needs.interrupted(wire)
+        return await needs.interrupted(wire, ended)
 
     async def resume(self, wire: Wire, session: str) -> None:
         """Send it a prompt that says so."""

@@ -12,13 +12,15 @@ from reconciler.agents.opencode import attention, shapes
 from reconciler.agents.opencode.kind import OPENCODE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from reconciler.agents.base import Reply, Wire
-    from reconciler.core.observed import PendingRequest
+    from reconciler.core.observed import EndedRun, PendingRequest
 
 RECENT: Final = 5
-"""Sessions that are asked whether a restart interrupted them: the last ones that were used."""
+"""Sessions that are asked whether a restart interrupted them where no earlier run is known: the last used ones."""
+MOST: Final = 50
+"""The same, of those used since the first run that is known began: each is a call."""
 EVENTS: Final = EventFeed(
     request=Request(path="/event"),
     news=(
@@ -52,19 +54,25 @@ async def waiting(wire: Wire, sessions: Mapping[str, Any]) -> tuple[PendingReque
         return ()
 
 
-async def interrupted(wire: Wire) -> tuple[str, ...]:
-    """Return the recent sessions whose last answer broke off, and that do not work at it now."""
+async def interrupted(wire: Wire, ended: Sequence[EndedRun]) -> tuple[str, ...] | None:
+    """Return the sessions whose last answer broke off, and that do not work at it now; None: not seen.
+
+    One that a subagent works in is left out: it is part of the one that began it.
+    """
+    query = f"?limit={RECENT}"
+    if ended:
+        query = f"?limit={MOST}&roots=true&start={min(one.started for one in ended) * 1000:.0f}"
     try:
-        newest = await _newest(wire, RECENT, await _get(wire, OPENCODE.ready_path))
-        return tuple(name for name, messages in newest.items() if attention.broke_off(messages))
+        newest = await _newest(wire, query, await _get(wire, OPENCODE.ready_path))
     except _UNSEEN:
-        return ()
+        return None
+    return tuple(name for name, messages in newest.items() if attention.broke_off(messages, ended))
 
 
 async def refused(wire: Wire, started: float) -> tuple[PendingRequest, ...] | None:
     """Return whether a model provider refused the newest message of this run; None where it cannot be seen."""
     try:
-        newest = await _newest(wire, 1, {})
+        newest = await _newest(wire, "?limit=1", {})
         return tuple(one for messages in newest.values() for one in attention.refusal(messages, started))
     except _UNSEEN:
         return None
@@ -119,9 +127,9 @@ async def _question_reply(wire: Wire, request_id: str, reply: Reply) -> dict[str
     return {"answers": [list(one) for one in reply.answers]}
 
 
-async def _newest(wire: Wire, count: int, busy: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the newest message of each of the last used sessions that nothing works at."""
-    names = attention.at_rest(await _get(wire, OPENCODE.sessions_path, f"?limit={count}"), busy)
+async def _newest(wire: Wire, query: str, busy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the newest message of each of these sessions that nothing works at."""
+    names = attention.at_rest(await _get(wire, OPENCODE.sessions_path, query), busy)
     return {name: await _get(wire, f"{OPENCODE.sessions_path}/{name}/message", "?limit=1") for name in names}
 
 

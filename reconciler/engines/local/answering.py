@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.agents.base import CallError, NotWaitingError
 from reconciler.core.observed import Service
+from reconciler.engines.local.ended_runs import EndedRuns
 from reconciler.engines.local.health import checks
 
 if TYPE_CHECKING:
@@ -49,7 +50,10 @@ class Answerer:
         """See `engines.base.Engine`."""
         driver, wire = self._reach(name, spec)
         try:
-            still = [session for session in await driver.interrupted(wire) if session in sessions]
+            found = await driver.interrupted(wire, EndedRuns(wire.target.run_dir).read())
+            if found is None:
+                raise CallError("it does not say what was interrupted")
+            still = [session for session in found if session in sessions]
             if not still:
                 raise NotWaitingError
             for session in still:

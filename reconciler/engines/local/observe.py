@@ -11,6 +11,7 @@ from reconciler.core import spec as specs
 from reconciler.core.observed import ObservedProject, Phase, Probe, Service
 from reconciler.engines.local import ports
 from reconciler.engines.local.confinement import confine
+from reconciler.engines.local.ended_runs import EndedRuns
 from reconciler.engines.local.facts import EnvFacts, KeyFacts, LocalFacts, LocalService, WorldFacts, with_details
 from reconciler.engines.local.git import repo
 from reconciler.engines.local.health import checks
@@ -157,7 +158,9 @@ class Observer:
             facts, fixed_port=fixed, kept_port=kept, wanted_digest=digest(project, service) if usable else ""
         )
         if facts.phase is Phase.RUNNING:
-            return replace(facts, probe=await self._probe(project, service, facts, now))
+            ended = EndedRuns(project.sandbox.run).read() if service is Service.AGENT else ()
+            before = ended[-1] if ended else None
+            return replace(facts, before=before, probe=await self._probe(project, service, facts, now))
         if self._prober is not None:
             self._prober.forget(project.name, service)
         if facts.alive or kept is None or ports.is_free(kept):

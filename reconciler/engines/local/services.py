@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import stat
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from reconciler.core.reasons import Reason
 from reconciler.engines.local import actions as local_actions
 from reconciler.engines.local import launch, ports, start_notes
 from reconciler.engines.local.confinement import confine
+from reconciler.engines.local.ended_runs import EndedRuns
 from reconciler.engines.local.health import checks
 from reconciler.engines.local.health.http1 import CallError
 from reconciler.engines.local.limits import limiting
@@ -106,6 +108,8 @@ class Serving:
                 program = self._program(project)
                 given, note = await run_in_thread_shielded(_prepare_agent, project)
                 wrapper = await confine.wrap(project, confine.ConfinedCommand(given=given, program=program))
+                before = processes.observe(project.sandbox.run, service.value, processes.now())
+                EndedRuns(project.sandbox.run).add(before, time.time())
             job = launch.launch(project, service, program, wrapper)
             job = await run_in_thread_shielded(limiting.limited, project, service, job)
             run_id = await processes.start(project.sandbox.run, service.value, job)
@@ -244,6 +248,7 @@ class Serving:
         self._prober.pause(project.name, service)  # its place may soon be the next run's
         facts = processes.observe(project.sandbox.run, service.value, processes.now())
         if facts.phase is Phase.RUNNING and service is Service.AGENT and facts.port == project.ports.get("agent"):
+            EndedRuns(project.sandbox.run).stopping(facts.run_id, time.time())  # the next call breaks off what it does
             await checks.dispose(project.target(service))
         outcome = await self._stop_run(project, service, facts.run_id)
         if service is Service.AGENT and project.sandbox.xdg.is_dir():

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -254,12 +255,14 @@ class TestEnding:
         if mode in OFFSPRING:
             bench.hear(OFFSPRING[mode])
 
+        begun = time.time()
         assert await bench.stop()
         assert bench.living() == []
         facts = bench.facts()
         assert facts.phase is Phase.EXITED
         assert facts.exit is not None
         assert facts.exit.asked
+        assert begun <= (facts.exit.stop_wall or 0.0) <= (facts.exit.at_wall or 0.0)
         assert not bench.pid_file.exists()
         assert await bench.stop()
 
@@ -283,7 +286,7 @@ class TestEnding:
         assert facts.phase is Phase.EXITED
         assert facts.exit is not None
         assert (facts.exit.code, facts.exit.asked, facts.exit.boot_id) == (0, False, identity.boot_id())
-        assert facts.exit.at is not None
+        assert (facts.exit.at is None, facts.exit.stop_wall) == (False, None)
         assert facts.exit.lived > 0
 
     async def test_an_early_death(self, bench: Bench) -> None:

@@ -22,9 +22,10 @@ from reconciler.core.reasons import Reason
 from tests.support.echo_agent.access import EchoAccess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
     from reconciler.agents.base import Answer, Driver, Handed, LeftOut, Place, Reply, Wire
+    from reconciler.core.observed import EndedRun
 
 SERVER: Final = Path(__file__).with_name("server.py")
 
@@ -110,11 +111,11 @@ class EchoDriver(EchoAccess):
         if found.status != HTTPStatus.OK:
             raise CallError(f"it answers {found.status}")
 
-    async def interrupted(self, wire: Wire) -> tuple[str, ...]:
+    async def interrupted(self, wire: Wire, ended: Sequence[EndedRun]) -> tuple[str, ...] | None:  # noqa: ARG002
         found = await wire.ask(Request(path="/broken"))
         with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
             return tuple(map(str, found.json()["broken"]))
-        return ()
+        return None
 
     async def resume(self, wire: Wire, session: str) -> None:
         found = await wire.ask(Request(path=f"/rooms/{session}/resume", method="POST"))

@@ -21,11 +21,11 @@ from reconciler.engines.local.health.http1 import Call, CallError, ask
 from reconciler.engines.local.processes import listener
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from reconciler.agents.base import Driver
-    from reconciler.core.observed import Now
+    from reconciler.core.observed import EndedRun, Now
     from reconciler.engines.local.health.http1 import Answer, HttpStream
     from reconciler.engines.local.processes.listener import Listener
 
@@ -166,7 +166,15 @@ async def prove(target: ProbeTarget, now: Now, quick: float = QUICK) -> Probe:
         return replace(probe, detail=str(error))
 
 
-async def live(target: ProbeTarget, before: Probe, now: Now, *, written: int = 0, started: float = 0.0) -> Probe:
+async def live(
+    target: ProbeTarget,
+    before: Probe,
+    now: Now,
+    *,
+    written: int = 0,
+    started: float = 0.0,
+    ended: Sequence[EndedRun] = (),
+) -> Probe:
     """Probe a proved listener once, counted on top of the last probe; takes at most twice `LIVENESS` seconds.
 
     Args:
@@ -175,6 +183,7 @@ async def live(target: ProbeTarget, before: Probe, now: Now, *, written: int = 0
         now: the clock.
         written: when an agent wrote its journal last: how its work ended is asked only after it worked.
         started: wall clock time of its start.
+        ended: the runs before it, where it is still to be asked what was interrupted.
     """
     steps, driver = ProbeWire(target, 2 * LIVENESS), target.driver
     ready = await _ask_ready(steps)
@@ -189,7 +198,7 @@ async def live(target: ProbeTarget, before: Probe, now: Now, *, written: int = 0
         if answer.status != (HTTPStatus.OK if driver else REFUSAL):
             return missed(before, now, f"it answers {answer.status}", answers=True)
     asked = await driver.needs(steps, activity) if driver and activity else ()
-    cut = await driver.interrupted(steps) if driver and before.interrupted != () else ()
+    cut = await driver.interrupted(steps, ended) if driver and before.interrupted != () else ()
     refused, idle = before.refused, activity == {} and written == before.written
     if written != before.written:
         found = await driver.refused(steps, started) if driver else ()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from reconciler.core.observed import Health, Probe, Service
+from reconciler.engines.local.ended_runs import EndedRuns
 from reconciler.engines.local.health import checks, http1
 from reconciler.engines.local.health.event_streams import EventStreams
 from reconciler.engines.local.processes import listener, processes, sockets
@@ -227,7 +228,9 @@ class Prober:
         target = replace(subject.target, proof=proof)
         if before.health is Health.READY or (before.health is Health.UNRESPONSIVE and before.proved):
             started = subject.facts.started_wall or 0.0
-            return await checks.live(target, before, now, written=_written(subject.journal), started=started)
+            written = _written(subject.journal)
+            ended = EndedRuns(subject.run_dir).read() if before.interrupted != () else ()
+            return await checks.live(target, before, now, written=written, started=started, ended=ended)
         found = await checks.prove(target, now)
         silent = found.health is Health.UNKNOWN and before.health is Health.UNRESPONSIVE
         return checks.missed(before, now, found.detail) if silent else found

@@ -169,6 +169,7 @@ class Supervisor:
                 "out_of_memory": code == -signal.SIGKILL and self._kills.happened(),
                 "at": at,
                 "at_wall": time.time(),
+                "stop_wall": self._run.get("stop_wall"),
                 "boot_id": self._run["boot_id"],
                 "lived": round(at - self._run["started"], 3) if self._run["started"] else 0.0,
                 "emptied": False,
@@ -309,7 +310,7 @@ class Supervisor:
     def _stop_requested(self) -> None:
         if not self._asked:
             self._asked = True
-            self._run["stopping"] = True
+            self._run["stopping"], self._run["stop_wall"] = True, time.time()
             self._record_run()
             self._end()
 

@@ -134,6 +134,8 @@ def _exit(place: RunFiles, run: dict[str, Any], ended: dict[str, Any], *, over: 
                 asked=ended["asked"] is True,
                 at=float(ended["at"]),
                 boot_id=ended["boot_id"],
+                at_wall=_time(ended.get("at_wall")),
+                stop_wall=_time(ended.get("stop_wall")),  # runs of older versions did not record it
                 lived=float(ended["lived"]),
                 cause=excess.cause if excess else _cause(run, ended),
                 # Runs of older versions did not look.
@@ -144,7 +146,10 @@ def _exit(place: RunFiles, run: dict[str, Any], ended: dict[str, Any], *, over: 
     if not over:
         return None
     return Exit(
-        run_id=run["run_id"], boot_id=run["boot_id"], asked=run["stopping"] or not identity.began(run, place.exit)
+        run_id=run["run_id"],
+        boot_id=run["boot_id"],
+        asked=run["stopping"] or not identity.began(run, place.exit),
+        stop_wall=_time(run.get("stop_wall")),
     )
 
 
@@ -174,6 +179,10 @@ def slice_of(run: dict[str, Any]) -> str:
 
 def _whole(number: object) -> int | None:
     return number if isinstance(number, int) else None
+
+
+def _time(number: object) -> float | None:
+    return number if isinstance(number, float) else None
 
 
 def _place(run_dir: Path, service: str) -> RunFiles:
