@@ -13,6 +13,7 @@ from reconciler.core.findings import Finding, Level
 from reconciler.engines.local.doctor import checks
 from reconciler.engines.local.doctor.machine import Machine
 from reconciler.settings import Home, Settings
+from reconciler.state import published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -91,6 +92,9 @@ class FakeMachine(Machine):
 
     def free_ports(self, low: int, high: int) -> int:  # noqa: ARG002
         return self.facts.get("free_ports", 99)  # type: ignore[return-value]
+
+    def handed_over(self) -> Iterator[tuple[str, str, str]]:
+        yield from self.facts.get("handed", [("app", "9 files", "")])  # type: ignore[misc]
 
     def strays(self) -> Iterator[tuple[int, str]]:
         yield from self.facts.get("strays", ())  # type: ignore[misc]
@@ -177,6 +181,13 @@ def test_a_good_machine_has_nothing_to_fix(check: Check) -> None:
             "not synchronized",
             "set-ntp",
         ),
+        (
+            checks.world,
+            FakeMachine(handed=[("app", "9 files", "no ~/.npmrc")]),
+            Level.NOTE,
+            "~/.npmrc",
+            "manager env app",
+        ),
         (checks.strays, FakeMachine(strays=[(12, "app")]), Level.PROBLEM, "process 12 of app", "kill 12"),
         (checks.logins, FakeMachine(), Level.NOTE, "no provider", "opencode auth login"),
         (checks.confinement, FakeMachine().saying(127, "", *WALLS), Level.NOTE, "not on PATH", "install bubblewrap"),
@@ -257,3 +268,16 @@ def test_every_row_runs_on_the_real_machine(tmp_path: Path) -> None:
     assert len(found) >= len(checks.CHECKS)
     assert all(finding.cure for finding in found if finding.level is not Level.OK)
     assert not (tmp_path / "home").exists()
+
+
+def test_what_running_agents_were_given_is_as_published(tmp_path: Path) -> None:
+    """A project that does not run is none of them."""
+    machine = Machine(Settings(home=Home(tmp_path), specs=tmp_path, environment={}))
+    lacking = {"handed_over": "9 files", "warnings": ["another", "the agent does not get ~/.npmrc: why"]}
+    identity = published.ControllerInfo(pid=1, specs="", http_port=1, started=0.0)
+    published.Writer(machine.home).write(identity, {"b": lacking, "a": {"handed_over": "1 file"}, "c": {}})
+
+    assert list(machine.handed_over()) == [
+        ("a", "1 file", ""),
+        ("b", "9 files", "the agent does not get ~/.npmrc: why"),
+    ]

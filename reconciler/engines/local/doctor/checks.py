@@ -244,6 +244,18 @@ def logins(machine: Machine) -> Iterator[Finding]:
         yield note("logins", "no provider of models is logged in to", driver.login)
 
 
+def world(machine: Machine) -> Iterator[Finding]:
+    """Check whether the agents that run lack something of the user's."""
+    running = tuple(machine.handed_over())
+    for name, given, lacks in running:
+        if lacks:
+            yield note("world", f"{name}: {lacks}", f"see all of it with: opencode-manager env {name}")
+        else:
+            yield good("world", f"{name} has {given}")
+    if not running:
+        yield good("world", "no agent runs that lacks anything")
+
+
 # -- walls -------------------------------------------------------------------------------------------------------------
 
 
@@ -281,7 +293,7 @@ def _path(machine: Machine) -> str | None:
 CHECKS: Final[tuple[Check, ...]] = (
     *(git, ssh, npm, programs, systemd),
     *(ports, disk, inotify, open_files, clock),
-    *(strays, keys, permissions, logins),
+    *(strays, keys, permissions, logins, world),
     *(confinement, limits),
 )
 """In the order in which they are shown."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.engines.local.keeper import identity
 from reconciler.engines.local.processes import processes
+from reconciler.engines.local.world.world import LACKING
+from reconciler.state import published
 from reconciler.system import tcp_ports
 
 if TYPE_CHECKING:
@@ -114,6 +116,13 @@ class Machine:
     def free_ports(self, low: int, high: int) -> int:
         """Return how many ports of a range can be used now."""
         return sum(tcp_ports.is_free(port) for port in range(low, high + 1))
+
+    def handed_over(self) -> Iterator[tuple[str, str, str]]:
+        """Yield each running project, how much of the user's its agent was given, and what it lacks."""
+        for name, status in sorted(published.read(self.home).projects.items()):
+            if given := status.get("handed_over"):
+                lacks = (one for one in status.get("warnings", ()) if one.startswith(LACKING))
+                yield name, given, next(lacks, "")
 
     def strays(self) -> Iterator[tuple[int, str]]:
         """Yield the processes with our mark that nobody supervises: pid, and the name of the project.

@@ -57,6 +57,10 @@ class Origin(StrEnum):
     TOOL = "a folder of yours"
 
 
+LACKING: Final = "the agent does not get"
+"""Begins a warning about what is left out."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Variable:
     """One variable of the environment."""
@@ -96,7 +100,7 @@ class World:
         if not missing:
             return ()
         more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-        return (f"the agent does not get {missing[0].what}: {missing[0].why}{more}",)
+        return (f"{LACKING} {missing[0].what}: {missing[0].why}{more}",)
 
 
 def variables(project: LaunchContext) -> tuple[Variable, ...]:
