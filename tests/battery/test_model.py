@@ -300,5 +300,5 @@ def test_the_plan_in_a_model_of_the_world(score: Score) -> None:
     )
     score.tried(World.tries)
     ours = {kind for kind in Action.__subclasses__() if kind.__module__.startswith("reconciler.")}
-    missing = ours - World.performed
+    missing = ours - World.performed - {local.ApplyLimits}  # the model's machine has no kernel that could enforce any
     score.expect(not missing, f"never performed: {sorted(kind.__name__ for kind in missing)}")

@@ -114,7 +114,7 @@ def within(found: Spec, right: Spec, *, open_line: bool) -> bool:
     """Whether a spec says nothing that the whole one does not say; of an open line, the last value may be cut."""
     said, whole = flat(found.model_dump()), flat(right.model_dump())
     default = flat(type(found)(git=found.git).model_dump()) | {"git.url": None}
-    other = {key: value for key, value in said.items() if value not in {default.get(key), whole.get(key)}}
+    other = {key: value for key, value in said.items() if value not in (default.get(key), whole.get(key))}
     cut = all(
         open_line and str(whole.get(key)).startswith(str(value).removesuffix(".0")) for key, value in other.items()
     )
