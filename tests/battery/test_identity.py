@@ -82,12 +82,13 @@ class Street:
 
 
 @pytest.fixture(name="street")
-def _street(process_world: World) -> Iterator[Street]:
+def _street(process_world: World, confinement: str) -> Iterator[Street]:
     street = Street(process_world)
     with contextlib.closing(street):
         street.begin()
+        assert process_world.status("app")["confinement"] == confinement
         yield street
-        street.die("keeper", "leader")  # faster than asking them
+        street.die(*ALL)  # faster than asking them
 
 
 def count(world: World) -> int:

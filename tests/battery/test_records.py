@@ -140,7 +140,9 @@ class Row:
 def _row(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range], confinement: str) -> Iterator[Row]:
     with a_world(tmp_path_factory.mktemp("row"), ports) as world:
         world.confine(confinement)
-        yield Row(world)
+        row = Row(world)
+        assert world.status(row.names[0])["confinement"] == confinement
+        yield row
         world.kill()
         kill(census(world))  # faster than asking all of them
 
