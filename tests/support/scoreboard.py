@@ -64,15 +64,11 @@ def _score(request: pytest.FixtureRequest, record_property: Any) -> Iterator[Sco
 
 def _title(request: pytest.FixtureRequest) -> str:
     """What a row is called."""
-    title = (request.function.__doc__ or request.node.name).strip().splitlines()[0].rstrip(".")
+    title: str = (request.function.__doc__ or request.node.name).strip().splitlines()[0].rstrip(".")
     variant: str = getattr(getattr(request.node, "callspec", None), "id", FREE)
-    match variant:
-        case "free":
-            return title
-        case "within bubblewrap" as walls:
-            return f"{title}, {walls}"
-        case _:
-            return f"{title} [{variant}]"
+    if variant in {FREE, WITHIN}:
+        return title if variant == FREE else f"{title}, {variant}"
+    return f"{title} [{variant}]"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
