@@ -247,8 +247,9 @@ def test_no_crash_point_is_forgotten(score: Score) -> None:
     score.expect(there == tried, f"forgotten: {there - tried}; not in the product: {tried - there}")
 
 
-def test_the_controller_killed_between_all_actions(world: World, score: Score) -> None:
+def test_the_controller_killed_between_all_actions(process_world: World, score: Score) -> None:
     """Kill -9 of the controller at every named point."""
+    world = process_world
     prepare(world)
     witness = Witness(world)
     for turn in score.times(1, 10):
@@ -281,8 +282,9 @@ def test_a_key_that_is_made_when_the_controller_is_killed(world: World, score: S
     score.expect(len(list(world.home.keys.iterdir())) == 2, f"there is {list(world.home.keys.iterdir())}")
 
 
-def test_keepers_killed_between_all_steps(world: World, score: Score) -> None:
+def test_keepers_killed_between_all_steps(process_world: World, score: Score) -> None:
     """Kill -9 of keepers at every named point."""
+    world = process_world
     witness = Witness(world)
     for turn in score.times(1, 30):
         name = f"app{turn}"

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 YEAR = 365 * 86400.0
 RUNNING = Wanted(state="running")
+ALL = ("keeper", "leader", "offspring")
+"""Whose pids can be given away together: what lives on within bubblewrap keeps its session's number from others."""
 SPACES = (["unshare", "-Urpf", "--mount-proc", "--kill-child"], ["unshare", "-pf", "--mount-proc", "--kill-child"])
 """Ways into a pid namespace of one's own: as an ordinary user, and as root where that is forbidden."""
 
@@ -80,12 +82,13 @@ class Street:
 
 
 @pytest.fixture(name="street")
-def _street(world: World) -> Iterator[Street]:
-    street = Street(world)
+def _street(process_world: World, confinement: str) -> Iterator[Street]:
+    street = Street(process_world)
     with contextlib.closing(street):
         street.begin()
+        assert process_world.status("app")["confinement"] == confinement
         yield street
-        street.die("keeper", "leader")  # faster than asking them
+        street.die(*ALL)  # faster than asking them
 
 
 def count(world: World) -> int:
@@ -98,9 +101,9 @@ def count(world: World) -> int:
 
 def take(pid: int) -> subprocess.Popen[bytes]:
     """A stranger with the pid of a dead process. Needs to be the first process of a pid namespace."""
-    for _ in range(500):  # threads and other processes take numbers too, and who shall reap it may not have done so
+    for _ in range(500):  # threads and other processes take numbers too, and orphans want to be reaped
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
+            os.waitpid(-1, os.WNOHANG)
         Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
         stranger = subprocess.Popen(["/bin/sleep", "1000"], env={})
         if stranger.pid == pid:
@@ -115,9 +118,10 @@ def succeed(street: Street, dead: list[int]) -> None:
     street.strangers += [take(pid) for pid in dead]
 
 
-def live_among_strangers(root: Path, ports: tuple[range, range], turns: int) -> Iterator[list[str]]:
+def live_among_strangers(root: Path, ports: tuple[range, range], turns: int, confinement: str) -> Iterator[list[str]]:
     """What is broken, try by try. The first process of a pid namespace runs this."""
     with a_world(root, ports) as world, contextlib.closing(Street(world)) as street:
+        world.confine(confinement)
         street.begin()
         for turn in range(turns):
             if turn:
@@ -127,10 +131,10 @@ def live_among_strangers(root: Path, ports: tuple[range, range], turns: int) -> 
             street.come_to("strangers have the pids of the keepers", Wanted(state="running", kept=kept))
             yield street.broken
             over = runs(world, "app")
-            succeed(street, street.die("keeper", "leader"))
+            succeed(street, street.die(*ALL))
             street.come_to("strangers have all pids", Wanted(state="running", over=over))
             yield street.broken
-            succeed(street, street.die("keeper", "leader"))
+            succeed(street, street.die(*ALL))
             world.light("app", state="stopped")
             street.come_to("strangers have all pids, and stopped is wanted", Wanted(state="stopped"))
             yield street.broken
@@ -148,11 +152,11 @@ def a_space() -> list[str]:
     pytest.skip(f"cannot make a pid namespace here: {tries[0].stderr.strip()}")
 
 
-def test_reused_pids(tmp_path: Path, ports: tuple[range, range], score: Score) -> None:
+def test_reused_pids(tmp_path: Path, ports: tuple[range, range], score: Score, confinement: str) -> None:
     """Pids of killed keepers and services given to strangers: never signalled, never adopted."""
     numbers = [str(number) for share in ports for number in (share[0], share[-1] + 1)]
     turns = len(score.times(1, 20))
-    command = [sys.executable, "-m", "tests.battery.test_identity", str(tmp_path), *numbers, str(turns)]
+    command = [sys.executable, "-m", "tests.battery.test_identity", str(tmp_path), *numbers, str(turns), confinement]
     done = subprocess.run([*a_space(), *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     tries = [json.loads(line) for line in done.stdout.splitlines()]
@@ -317,7 +321,8 @@ def test_two_controllers(street: Street, score: Score) -> None:
 
         def replaced(over: frozenset[str] = over) -> bool:
             street.broken.extend(street.witness.look())
-            return runs(world, "app").isdisjoint(over) and len(census(world)) == 4
+            members = [member for member in census(world) if member.role != "offspring"]  # what is within bubblewrap
+            return runs(world, "app").isdisjoint(over) and len(members) == 4
 
         world.until(replaced, "two services and two keepers, all of them new")
         score.tried()
@@ -373,5 +378,5 @@ def test_twenty_controllers(world: World, score: Score) -> None:
 
 if __name__ == "__main__":
     low = [int(word) for word in sys.argv[2:7]]
-    for found in live_among_strangers(Path(sys.argv[1]), (range(*low[:2]), range(*low[2:4])), low[4]):
+    for found in live_among_strangers(Path(sys.argv[1]), (range(*low[:2]), range(*low[2:4])), low[4], sys.argv[7]):
         sys.stdout.write(f"{json.dumps(found)}\n")

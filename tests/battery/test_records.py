@@ -15,6 +15,7 @@ from reconciler.state import published
 from reconciler.state.ledger import Ledgers
 from reconciler.system import files
 from tests.support.battery import SERVICES, Member, census, kill, pids
+from tests.support.scoreboard import FREE
 from tests.support.world import PATIENCE, World, a_world
 
 if TYPE_CHECKING:
@@ -136,9 +137,12 @@ class Row:
 
 
 @pytest.fixture(name="row", scope="module")
-def _row(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range]) -> Iterator[Row]:
+def _row(tmp_path_factory: pytest.TempPathFactory, ports: tuple[range, range], confinement: str) -> Iterator[Row]:
     with a_world(tmp_path_factory.mktemp("row"), ports) as world:
-        yield Row(world)
+        world.confine(confinement)
+        row = Row(world)
+        assert world.status(row.names[0])["confinement"] == confinement
+        yield row
         world.kill()
         kill(census(world))  # faster than asking all of them
 
@@ -201,6 +205,7 @@ def test_a_broken_exit_record(row: Row, score: Score) -> None:
 
 
 @pytest.mark.xdist_group("records")
+@pytest.mark.parametrize("confinement", ["none"], ids=[FREE], indirect=True)  # no process has a share in it
 def test_no_part_of_a_record_is_taken_for_all_of_it(row: Row, score: Score) -> None:
     """Ledgers, run and exit records cut at every byte are taken for lost; a ledger is set aside, not overwritten."""
     row.world.kill()

@@ -19,12 +19,15 @@ DICE = random.SystemRandom()
 
 
 @pytest.mark.long
-def test_the_controller_killed_at_random_instants_of_a_start(world: World, score: Score) -> None:
+def test_the_controller_killed_at_random_instants_of_a_start(
+    process_world: World, score: Score, confinement: str
+) -> None:
     """Kill -9 of the controller at random instants of a first start."""
+    world = process_world
     witness = Witness(world)
     world.start()
     span, before = min(undisturbed(world, f"undisturbed{turn}") for turn in range(3)), "undisturbed2"
-    wanted = score.times(20, 200)
+    wanted = score.times(20 if confinement == "none" else 4, 200)
     for turn in wanted:  # one in each part of the span, so that every part of a start is hit
         for attempt in range(10):
             name, moment = f"app{turn}-{attempt}", span * (turn + DICE.random()) / len(wanted)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROW = "scoreboard"
+FREE = "free"
+WITHIN = "within bubblewrap"
+"""Ids of the two runs of a row about processes."""
 
 
 class Score:
@@ -54,11 +57,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _score(request: pytest.FixtureRequest, record_property: Any) -> Iterator[Score]:
     score = Score(full=request.config.getoption("--full"))
     yield score
-    title = (request.function.__doc__ or request.node.name).strip().splitlines()[0].rstrip(".")
-    variant = getattr(request.node, "callspec", None)
-    record_property(ROW, [f"{title} [{variant.id}]" if variant else title, score.tries, len(score.violations)])
+    record_property(ROW, [_title(request), score.tries, len(score.violations)])
     assert score.tries, "a scenario without a try proves nothing"
     assert not score.violations, "\n".join(score.violations)
+
+
+def _title(request: pytest.FixtureRequest) -> str:
+    """What a row is called."""
+    title: str = (request.function.__doc__ or request.node.name).strip().splitlines()[0].rstrip(".")
+    variant: str = getattr(getattr(request.node, "callspec", None), "id", FREE)
+    if variant in {FREE, WITHIN}:
+        return title if variant == FREE else f"{title}, {variant}"
+    return f"{title} [{variant}]"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
