@@ -33,8 +33,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the back
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+CHOICE = "OCM_TEST_LANE"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The mode in which whatever blocks a controller's event loop is an error."""
+    """The mode in which whatever blocks a controller's event loop is an error, and the lane of its own."""
+    parser.addoption("--lane", action="store_true", help="run the tests marked as a lane of their own, and no others")
     parser.addoption(
         "--slow-callbacks",
         action="store_true",
@@ -44,7 +48,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let controllers run in asyncio's debug mode, which measures each step."""
+    """Let controllers run in asyncio's debug mode, which measures each step; choose the tests for all processes."""
+    if not hasattr(config, "workerinput"):  # a worker of pytest-xdist does not know whether files were named
+        everything = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+        os.environ[CHOICE] = "lane" if config.getoption("lane") else "all" if everything else "rest"
     if config.getoption("slow_callbacks"):
         os.environ[SLOW] = "1"
 
@@ -55,12 +62,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     The group "waits" shares nothing: its tests use no processor time, so that one after the other is best for the rest.
     """
+    _choose_lane(config, items)
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if not getattr(config.option, "loadgroup", False):
         return
     for item in items:
         if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
             raise pytest.UsageError("cannot keep groups together: this pytest-xdist does not fit this pytest")
+
+
+def _choose_lane(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out those with a lane of their own, unless it is asked for, or files are named."""
+    if (choice := os.environ[CHOICE]) == "all":
+        return
+    lane = choice == "lane"
+    other = [item for item in items if (item.get_closest_marker("lane") is not None) is not lane]
+    config.hook.pytest_deselected(items=other)
+    items[:] = [item for item in items if (item.get_closest_marker("lane") is not None) is lane]
 
 
 SHARE = 11

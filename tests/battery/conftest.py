@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture(
     name="confinement",
     scope="module",  # not wider, or rows of other modules would come between those that share a world
-    params=[pytest.param("none", id=FREE), pytest.param("bubblewrap", id=WITHIN)],
+    params=[pytest.param("none", id=FREE), pytest.param("bubblewrap", id=WITHIN, marks=pytest.mark.lane)],
 )
 def _confinement(request: pytest.FixtureRequest) -> str:
     """How services are confined: each in turn."""

@@ -105,6 +105,7 @@ def test_killed_at_random_instants(town: Town, score: Score, victims: str) -> No
     strike_often(town, score, victims, len(score.times(ROUNDS[victims], 200)))
 
 
+@pytest.mark.lane
 @pytest.mark.parametrize("victims", ["keepers", "controller and keepers", "agents"])
 def test_killed_at_random_instants_within_bubblewrap(confined_town: Town, score: Score, victims: str) -> None:
     """Kill -9 at random instants, of agents within bubblewrap."""

@@ -13,7 +13,7 @@ from tests.support.storm import Storm
 if TYPE_CHECKING:
     from tests.support.world import World
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.lane]
 
 
 def test_none_of_a_thousand_needs_is_lost_or_answered_twice(world: World, pytestconfig: pytest.Config) -> None:

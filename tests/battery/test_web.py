@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tests.support.scoreboard import Score
     from tests.support.world import World
 
+pytestmark = pytest.mark.lane
 LENGTHS: Final = ("0", "4", "5", "44", " 5", "5 ", "+5", "-5", "0x5", "5, 5", "5, 6", "05", "5\t", "\xb2", "")
 CODINGS: Final = (
     "chunked",

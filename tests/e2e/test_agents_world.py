@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.xdist_group("world"), pytest.mark.long]  # one controller and its agents for all of them
+pytestmark = [pytest.mark.xdist_group("world"), pytest.mark.long, pytest.mark.lane]  # one controller for all
 ROUNDS = 200
 RULE = "Always greet the corporation."
 

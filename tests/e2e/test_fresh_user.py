@@ -27,7 +27,7 @@ from tests.support.world import World, a_world, git, make_repository
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.xdist_group("fresh user"), pytest.mark.long]  # one world for all of them
+pytestmark = [pytest.mark.xdist_group("fresh user"), pytest.mark.long, pytest.mark.lane]  # one world for all
 PRIVATE = "the-users-own-private-key"
 SHOWING = ("status", "list", "env", "describe", "top", "logs", "events", "doctor")
 """Commands that show something of a project."""

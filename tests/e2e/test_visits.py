@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page, WebSocket
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("visits")]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("visits"), pytest.mark.lane]
 NAME = "demo"
 LIMIT = PATIENCE * 1000
 """Milliseconds."""
