@@ -47,7 +47,7 @@ def ours(world: World, host: Host, *command: str, code: int | None = 0) -> str:
 def pid_of(world: World, host: Host) -> int:
     """The agent's pid there, once it is ready."""
     ours(world, host, "wait", "app", "--timeout", f"{PATIENCE:.0f}")
-    return int(world.status("app")["agent"]["pid"])
+    return int(world.until(lambda: world.status("app")["agent"]["pid"], "the agent's pid"))
 
 
 def started(host: Host) -> int:
