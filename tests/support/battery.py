@@ -308,7 +308,7 @@ def _counted(witness: Witness, wanted: Mapping[str, Wanted]) -> Iterator[str]:
     for name, state in wanted.items():
         for service, count in state.counters.items():
             now = witness.kept[name].counters.get(service, 0) if name in witness.kept else count
-            if now != count:
+            if now > count:  # of the same project it never goes down (`_lost`); one made again begins with none
                 yield f"{name}: nothing of it crashed, and {count} restarts of its {service} became {now}"
 
 
