@@ -106,7 +106,7 @@ class Actor:
             local_actions.ProvideToolchain: self._provide,
             local_actions.ReservePort: self._reserve,
         }
-        self._asked = False
+        self._asking: asyncio.Task[object] | None = None
 
     async def perform(self, name: str, spec: Spec, action: Action) -> Outcome:
         """Do it, whatever it is."""
@@ -128,10 +128,14 @@ class Actor:
             return Retry(reason=action.failed, message=message)
 
     async def _shell_is_asked(self) -> None:
-        """Ask the user's login shell for its PATH, once: git and agents are to find what it finds."""
-        if not self._asked:
-            await shell_path.refresh(self._settings)
-            self._asked = True
+        """Ask the user's login shell for its PATH, once: git and agents are to find what it finds.
+
+        Nobody waits where an earlier controller has asked it (0.1 to 0.5 s): what it says now counts from then on.
+        """
+        if self._asking is None:
+            self._asking = asyncio.create_task(shell_path.refresh(self._settings), name="login shell")
+        if shell_path.known(self._settings) is None:
+            await asyncio.shield(self._asking)
 
     def _project(self, name: str, spec: Spec) -> LaunchContext:
         ledger = self._ledgers.get(name)
